@@ -1,0 +1,1 @@
+"""The speech-to-speech model: codec, two-stream language model, engine, training. No sockets here."""

@@ -1,0 +1,1 @@
+"""Tests; each module covers the source module of the same name."""
