@@ -1,0 +1,85 @@
+"""The energy gate on scenes whose edges are known."""
+
+import numpy as np
+import pytest
+
+from agent.energy_gate import Edge, EnergyGate, GateConfig, Pcm, Segment, find_segments
+
+RATE = 24_000
+
+
+def tone(seconds: float, dbfs: float = -20.0, hz: float = 300.0, rate: int = RATE) -> Pcm:
+    times = np.arange(round(seconds * rate)) / rate
+    wave = 10 ** (dbfs / 20) * np.sqrt(2) * np.sin(2 * np.pi * hz * times)
+    return np.asarray(wave, np.float32)
+
+
+def silence(seconds: float, rate: int = RATE) -> Pcm:
+    return np.zeros(round(seconds * rate), np.float32)
+
+
+def edges(segments: list[Segment]) -> list[float]:
+    return [second for segment in segments for second in (segment.start_s, segment.end_s)]
+
+
+def test_segments_lie_where_the_tone_was() -> None:
+    pcm = np.concatenate([silence(0.5), tone(0.6), silence(0.5), tone(1.0), silence(0.5)])
+    found = find_segments(pcm)
+    assert edges(found) == pytest.approx([0.5, 1.1, 1.6, 2.6], abs=0.011)
+
+
+def test_short_bursts_are_not_speech_and_short_holes_do_not_split() -> None:
+    pcm = np.concatenate([silence(0.5), tone(0.05), silence(0.5), tone(0.3), silence(0.19), tone(0.3)])
+    found = find_segments(pcm)
+    assert edges(found) == pytest.approx([1.05, 1.84], abs=0.011)
+    split = find_segments(np.concatenate([tone(0.3), silence(0.21), tone(0.3)]))
+    assert len(split) == 2
+
+
+@pytest.mark.parametrize("chunk", [1, 77, 240, 1920, 100_000])
+def test_chunk_size_never_shows(chunk: int) -> None:
+    rng = np.random.default_rng(3)
+    pcm = np.concatenate([silence(0.2), tone(0.4), silence(0.3), tone(0.3, -44.0), tone(0.2), silence(0.3)])
+    pcm = (pcm + rng.normal(0, 1e-4, len(pcm))).astype(np.float32)[: 24_000 if chunk == 1 else None]
+    whole = EnergyGate()
+    expected = whole.push(pcm) + whole.finish()
+    gate = EnergyGate()
+    events = [e for at in range(0, len(pcm), chunk) for e in gate.push(pcm[at : at + chunk])] + gate.finish()
+    assert events == expected and events
+
+
+def test_an_onset_is_known_after_100_ms_and_back_dated() -> None:
+    gate = EnergyGate()
+    gate.push(silence(1.0))
+    assert gate.push(tone(0.09)) == [] and not gate.is_speaking
+    (event,) = gate.push(tone(0.05))
+    assert event.edge is Edge.ONSET
+    assert (event.at_s, event.known_at_s) == pytest.approx((1.0, 1.1))
+    assert gate.is_speaking and gate.open_since_s == pytest.approx(1.0)
+    gate.push(silence(0.15))
+    assert gate.is_speaking and gate.silent_for_s == pytest.approx(0.15, abs=0.011)
+    (offset,) = gate.push(silence(0.06))
+    assert offset.edge is Edge.OFFSET and offset.at_s == pytest.approx(1.14, abs=0.011)
+    assert not gate.is_speaking and gate.open_since_s is None
+
+
+def test_a_call_that_opens_with_speech_is_heard_from_its_first_sample() -> None:
+    (segment,) = find_segments(np.concatenate([tone(1.0), silence(0.3)]))
+    assert segment.start_s == 0.0
+
+
+def test_a_noisy_line_raises_the_threshold() -> None:
+    noise = np.random.default_rng(1).normal(0, 10 ** (-38 / 20), RATE * 8).astype(np.float32)
+    noise[5 * RATE : 6 * RATE] += tone(1.0, -18.0)
+    late = [s for s in find_segments(noise) if s.start_s > 3.5]
+    assert len(late) == 1 and late[0].start_s == pytest.approx(5.0, abs=0.011)
+    assert late[0].end_s == pytest.approx(6.0, abs=0.011)
+
+
+def scene(rate: int) -> Pcm:
+    return np.concatenate([silence(0.333, rate), tone(0.5, -25.0, rate=rate), silence(0.4, rate)])
+
+
+def test_the_rate_does_not_move_an_edge() -> None:
+    low, high = (find_segments(scene(rate), GateConfig(rate_hz=rate)) for rate in (8000, RATE))
+    assert low == high and len(low) == 1
