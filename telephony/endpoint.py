@@ -111,6 +111,10 @@ class MediaEndpoint(Protocol):
     def flush(self) -> int:
         """Drop what is queued (barge-in), with a 5 ms fade; the number of samples the caller will not hear."""
 
+    @property
+    def queued_samples(self) -> int:
+        """Samples sent that the clock has not taken yet, at this instant (no second-old figure)."""
+
     def send_dtmf(self, digits: str) -> None:
         """Press digits (0-9 * # A-D) by RFC 4733. Raises TelephonyError if the call cannot."""
 
