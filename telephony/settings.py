@@ -1,0 +1,127 @@
+"""What an operator may set about SIP and RTP: frozen, checked once, every refusal with its remedy."""
+
+import ipaddress
+from dataclasses import dataclass, field
+
+from telephony.errors import SettingsError
+
+CODECS = ("PCMU", "PCMA", "G722")
+TRANSPORTS = ("udp", "tcp")
+PTIME_MS = 20  # the bridge's clock, and the packet time that every carrier accepts
+MAX_CALLS = 1024  # the native library is built with this limit
+
+
+@dataclass(frozen=True, slots=True)
+class JitterSettings:
+    """The jitter buffer of each call; every millisecond here is a millisecond the caller waits.
+
+    It starts at `prefetch_ms`, follows the network between `min_ms` and `max_ms`, and drops what is older.
+    """
+
+    prefetch_ms: int = 20
+    min_ms: int = 20
+    max_ms: int = 200
+
+    def __post_init__(self) -> None:
+        for name in ("prefetch_ms", "min_ms", "max_ms"):
+            value = getattr(self, name)
+            if value % PTIME_MS or not 0 <= value <= 1000:
+                raise SettingsError(
+                    f"jitter {name}={value} is not a multiple of {PTIME_MS} ms between 0 and 1000; "
+                    f"choose for example {PTIME_MS * max(1, round(min(value, 1000) / PTIME_MS))}"
+                )
+        if not self.min_ms <= self.prefetch_ms <= self.max_ms:
+            raise SettingsError(
+                f"jitter figures must satisfy min_ms <= prefetch_ms <= max_ms, but are "
+                f"{self.min_ms}, {self.prefetch_ms}, {self.max_ms}; the defaults 20, 20, 200 suit a LAN"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class SipSettings:
+    """Where we listen, how many calls we take, what we speak, and who may call.
+
+    An empty `allowed_peers` means loopback only, and is refused with any other `bind_address`.
+    """
+
+    bind_address: str = "127.0.0.1"
+    port: int = 5060
+    transports: tuple[str, ...] = TRANSPORTS
+    rtp_port_min: int = 20_000
+    rtp_port_max: int = 29_999
+    max_calls: int = 64
+    codecs: tuple[str, ...] = ("G722", "PCMU", "PCMA")  # best first
+    allowed_peers: tuple[str, ...] = ()  # CIDRs, e.g. 192.0.2.0/24
+    retry_after_s: int = 5  # what a refused caller is told when no slot is free
+    outbound_enabled: bool = False  # placing calls is for the test caller; off for users
+    jitter: JitterSettings = field(default_factory=JitterSettings)
+
+    def __post_init__(self) -> None:
+        self._check_ports()
+        self._check_choice("transports", self.transports, TRANSPORTS)
+        self._check_choice("codecs", self.codecs, CODECS)
+        if not 1 <= self.max_calls <= MAX_CALLS:
+            raise SettingsError(
+                f"max_calls={self.max_calls} is outside 1..{MAX_CALLS}; run more gateways instead"
+            )
+        if not 1 <= self.retry_after_s <= 3600:
+            raise SettingsError(f"retry_after_s={self.retry_after_s} is outside 1..3600; 5 is usual")
+        self._check_peers()
+
+    def _check_ports(self) -> None:
+        if not 0 <= self.port <= 65_535:  # 0: any free port, for tests
+            raise SettingsError(f"port={self.port} is not a port number; SIP's own is 5060")
+        low, high = self.rtp_port_min, self.rtp_port_max
+        if not 1024 <= low < high <= 65_535:
+            raise SettingsError(
+                f"rtp_port_min={low} and rtp_port_max={high} span no range within 1024..65535; "
+                "the defaults are 20000 and 29999"
+            )
+        if high - low + 1 < 2 * self.max_calls:
+            raise SettingsError(
+                f"{high - low + 1} RTP ports do not serve max_calls={self.max_calls}: each call takes "
+                f"two (RTP, RTCP); raise rtp_port_max to at least {low + 2 * self.max_calls - 1} or lower max_calls"
+            )
+
+    @staticmethod
+    def _check_choice(name: str, given: tuple[str, ...], known: tuple[str, ...]) -> None:
+        unknown = [item for item in given if item not in known]
+        if unknown or not given or len(set(given)) != len(given):
+            wrong = f"does not know {', '.join(unknown)}" if unknown else "is empty or names one twice"
+            raise SettingsError(f"{name}={','.join(given) or '()'} {wrong}; choose from {', '.join(known)}")
+
+    def _check_peers(self) -> None:
+        for cidr in self.allowed_peers:
+            _network(cidr)
+        try:
+            address = ipaddress.ip_address(self.bind_address)
+        except ValueError:
+            raise SettingsError(
+                f"bind_address={self.bind_address!r} is not an IP address; "
+                "give this machine's own, or 127.0.0.1"
+            ) from None
+        if not address.is_loopback and not self.allowed_peers:
+            raise SettingsError(
+                f"bind_address={self.bind_address} is reachable from outside, but allowed_peers is empty; "
+                "list the trunks and phones that may call, e.g. 192.0.2.0/24, or bind to 127.0.0.1"
+            )
+
+    def allows(self, peer: str) -> bool:
+        """True if packets from this IP address may be answered."""
+        try:
+            address = ipaddress.ip_address(peer.strip("[]"))
+        except ValueError:
+            return False
+        if not self.allowed_peers:
+            return address.is_loopback
+        return any(address in _network(cidr) for cidr in self.allowed_peers)
+
+
+def _network(cidr: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(cidr)
+    except ValueError as error:
+        raise SettingsError(
+            f"allowed_peers has {cidr!r}, which is not a network ({error}); "
+            "write it like 192.0.2.0/24 or 192.0.2.7/32"
+        ) from None

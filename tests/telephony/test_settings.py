@@ -1,0 +1,64 @@
+"""Settings that cannot work are refused with cause and remedy."""
+
+from typing import Any
+
+import pytest
+
+from telephony.errors import SettingsError
+from telephony.settings import JitterSettings, SipSettings
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    settings = SipSettings()
+    assert (settings.bind_address, settings.port) == ("127.0.0.1", 5060)
+    assert (settings.rtp_port_min, settings.rtp_port_max) == (20_000, 29_999)
+    assert settings.transports == ("udp", "tcp")
+    assert not settings.outbound_enabled
+
+
+@pytest.mark.parametrize(
+    ("change", "cause", "remedy"),
+    [
+        ({"port": 70_000}, "port=70000", "5060"),
+        ({"rtp_port_min": 30_000}, "rtp_port_min=30000", "20000 and 29999"),
+        ({"rtp_port_max": 20_010}, "11 RTP ports", "at least 20127"),
+        ({"max_calls": 0}, "max_calls=0", "1..1024"),
+        ({"max_calls": 1025}, "max_calls=1025", "more gateways"),
+        ({"retry_after_s": 0}, "retry_after_s=0", "5 is usual"),
+        ({"codecs": ("PCMU", "GSM")}, "does not know GSM", "G722"),
+        ({"codecs": ()}, "empty", "PCMU"),
+        ({"codecs": ("PCMU", "PCMU")}, "names one twice", "choose from"),
+        ({"transports": ("tls",)}, "tls", "udp, tcp"),
+        ({"bind_address": "localhost"}, "not an IP address", "127.0.0.1"),
+        ({"bind_address": "0.0.0.0"}, "allowed_peers is empty", "192.0.2.0/24"),
+        ({"allowed_peers": ("192.0.2.1/24",)}, "not a network", "192.0.2.0/24"),
+    ],
+)
+def test_what_cannot_work_names_cause_and_remedy(change: dict[str, Any], cause: str, remedy: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        SipSettings(**change)
+    assert cause in str(caught.value)
+    assert remedy in str(caught.value)
+
+
+def test_only_loopback_may_call_until_peers_are_listed() -> None:
+    assert SipSettings().allows("127.0.0.5")
+    assert SipSettings().allows("[::1]")
+    assert not SipSettings().allows("192.0.2.7")
+    assert not SipSettings().allows("not an address")
+
+
+def test_listed_peers_may_call_and_nobody_else() -> None:
+    settings = SipSettings(bind_address="0.0.0.0", allowed_peers=("192.0.2.0/24", "198.51.100.7/32"))
+    assert settings.allows("192.0.2.200")
+    assert settings.allows("198.51.100.7")
+    assert not settings.allows("198.51.100.8")
+    assert not settings.allows("127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    "figures", [{"prefetch_ms": 30}, {"max_ms": 1020}, {"min_ms": 60}, {"prefetch_ms": 300}, {"min_ms": -20}]
+)
+def test_jitter_figures_are_whole_packets_in_order(figures: dict[str, int]) -> None:
+    with pytest.raises(SettingsError):
+        JitterSettings(**figures)
