@@ -16,7 +16,8 @@ def to_float(samples: NDArray[np.int16]) -> Pcm:
 def to_int16(pcm: Pcm) -> NDArray[np.int16]:
     """float32 [T] as 16-bit samples [T], rounded; beyond full scale it is clipped, NaN becomes 0."""
     scaled = np.clip(np.nan_to_num(pcm), -1.0, 1.0) * np.float32(_FULL_SCALE)
-    return np.minimum(np.rint(scaled), np.float32(_FULL_SCALE - 1)).astype(np.int16)
+    samples: NDArray[np.int16] = np.minimum(np.rint(scaled), np.float32(_FULL_SCALE - 1)).astype(np.int16)
+    return samples
 
 
 def dbfs(pcm: Pcm) -> float:

@@ -80,7 +80,8 @@ class SipSettings:
         if high - low + 1 < 2 * self.max_calls:
             raise SettingsError(
                 f"{high - low + 1} RTP ports do not serve max_calls={self.max_calls}: each call takes "
-                f"two (RTP, RTCP); raise rtp_port_max to at least {low + 2 * self.max_calls - 1} or lower max_calls"
+                "two (RTP, RTCP); lower max_calls or raise rtp_port_max to at least "
+                f"{low + 2 * self.max_calls - 1}"
             )
 
     @staticmethod
