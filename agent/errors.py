@@ -1,14 +1,14 @@
 """Why things fail and why calls end.
 
-    AgentError                 base: the message names the cause and the remedy; the CLI prints it without a traceback
+    AgentError                 base: the message names cause and remedy; the CLI prints it alone
     ├── ConfigError            the operator's settings cannot work; raised at boot, never in a call
-    ├── RedisUnavailable       the private Redis would not start, or the configured one cannot be reached
+    ├── RedisUnavailable       the private Redis would not start, or the configured one is not there
     ├── NoFreeSlot             every model slot is taken (the caller hears 503 before any ringing)
     ├── WorkerUnavailable      a worker died, refused a secret, or did not become ready in time
     └── AudioFileError         a file that should hold audio is unreadable or of an unusable shape
 
-A peer's fault in a live call is counted, not raised. Our own fault is an `assert` with its values: it ends that call
-and is reported as `EndReason.INTERNAL_ERROR`.
+A peer's fault in a live call is counted, not raised. Our own fault is an `assert` with its values: it ends
+that call and is reported as `EndReason.INTERNAL_ERROR`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,206 @@
+"""Every Prometheus metric of the gateway, in one place; whoever causes the event observes it here.
+
+Laws: base units in names, labels few and closed, never a call id or a number as a label (records, logs and
+sidecars carry those). Workers run no HTTP: what they count reaches the gateway over their stream and is
+observed here, so one scrape target tells all. `tests/deploy/test_manifests.py` holds the dashboard to these
+names.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+REGISTRY = CollectorRegistry(auto_describe=True)
+ProcessCollector(registry=REGISTRY)  # memory, file descriptors, CPU seconds: leaks show here first
+PlatformCollector(registry=REGISTRY)
+GCCollector(registry=REGISTRY)
+
+# ---- calls ----
+CALLS_ACTIVE = Gauge(
+    "offhook_calls_active", "Calls that hold a session now.", labelnames=("direction",), registry=REGISTRY
+)
+CALLS = Counter(
+    "offhook_calls",
+    "Ended or refused calls; `result` is an EndReason.",
+    labelnames=("direction", "result"),  # direction: inbound, outbound
+    registry=REGISTRY,
+)
+CALL_SETUP_SECONDS = Histogram(
+    "offhook_call_setup_seconds",
+    "INVITE received to 200 sent.",
+    buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=REGISTRY,
+)
+CALL_DURATION_SECONDS = Histogram(
+    "offhook_call_duration_seconds",
+    "Answer to end.",
+    labelnames=("direction",),
+    buckets=(1, 10, 30, 60, 120, 300, 600, 1800, 3600),
+    registry=REGISTRY,
+)
+
+# ---- conversation ----
+RESPONSE_GAP_SECONDS = Histogram(
+    "offhook_response_gap_seconds",
+    "Caller's last voiced sample to the agent's first, once per turn; an early start counts as 0.",
+    # Fine around the bars we are judged by: 0.5 s at the median, 0.8 s at the 95th percentile.
+    buckets=(
+        0.1,
+        0.2,
+        0.25,
+        0.3,
+        0.35,
+        0.4,
+        0.45,
+        0.5,
+        0.55,
+        0.6,
+        0.65,
+        0.7,
+        0.75,
+        0.8,
+        0.85,
+        0.9,
+        1,
+        1.25,
+        1.5,
+        2,
+        3,
+        5,
+    ),
+    registry=REGISTRY,
+)
+BARGE_IN_STOP_SECONDS = Histogram(
+    "offhook_barge_in_stop_seconds",
+    "Caller's onset during agent speech to the agent's last voiced sample.",
+    # Fine around 0.6 s (the bar at the median) and closed by 2 s (later counts as not yielding).
+    buckets=(0.1, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.9, 1, 1.25, 1.5, 2, 3, 5),
+    registry=REGISTRY,
+)
+
+# ---- bridge ----
+BRIDGE_DELAY_SECONDS = Histogram(
+    "offhook_bridge_delay_seconds",
+    "up: packet with a frame's last sample to worker's collect; down: deliver to the first packet.",
+    labelnames=("direction",),  # up, down; the 80 ms fill of a frame is not in it
+    buckets=(
+        0.005,
+        0.01,
+        0.015,
+        0.02,
+        0.025,
+        0.03,
+        0.035,
+        0.04,
+        0.045,
+        0.05,
+        0.055,
+        0.06,
+        0.065,
+        0.07,
+        0.08,
+        0.1,
+        0.16,
+        0.32,
+    ),
+    registry=REGISTRY,
+)
+PLAYOUT_UNDERRUNS = Counter(
+    "offhook_playout_underruns", "Times a call had nothing to play and sent silence.", registry=REGISTRY
+)
+PLAYOUT_DROPPED_FRAMES = Counter(
+    "offhook_playout_dropped_frames", "Agent frames that came too late to be played.", registry=REGISTRY
+)
+
+# ---- workers ----
+WORKER_TICK_SECONDS = Histogram(
+    "offhook_worker_tick_seconds",
+    "collect -> step -> deliver, once per 80 ms tick.",
+    labelnames=("worker",),
+    buckets=(
+        0.005,
+        0.01,
+        0.015,
+        0.02,
+        0.025,
+        0.03,
+        0.035,
+        0.04,
+        0.05,
+        0.06,
+        0.07,
+        0.08,
+        0.1,
+        0.16,
+        0.32,
+        0.64,
+    ),
+    registry=REGISTRY,
+)
+WORKER_DEADLINE_MISSES = Counter(
+    "offhook_worker_deadline_misses",
+    "Ticks that were not done when the next was due.",
+    labelnames=("worker",),
+    registry=REGISTRY,
+)
+WORKER_DROPPED_FRAMES = Counter(
+    "offhook_worker_dropped_frames",
+    "Caller frames the worker threw away so that lag does not accumulate.",
+    labelnames=("worker",),
+    registry=REGISTRY,
+)
+WORKER_RESTARTS = Counter(
+    "offhook_worker_restarts",
+    "Times the pool started a worker again.",
+    labelnames=("worker",),
+    registry=REGISTRY,
+)
+WORKER_SLOTS = Gauge(
+    "offhook_worker_slots", "Calls a worker can hold at once.", labelnames=("worker",), registry=REGISTRY
+)
+WORKER_SLOTS_USED = Gauge(
+    "offhook_worker_slots_used", "Calls a worker holds now.", labelnames=("worker",), registry=REGISTRY
+)
+
+# ---- network ----
+RTP_PACKETS = Counter(
+    "offhook_rtp_packets",
+    "RTP packets, lost ones not included.",
+    labelnames=("direction",),
+    registry=REGISTRY,
+)
+RTP_LOST = Counter(
+    "offhook_rtp_lost",
+    "RTP packets lost: in, by our receiver; out, by the peer's reports.",
+    labelnames=("direction",),  # in, out
+    registry=REGISTRY,
+)
+RTP_JITTER_SECONDS = Histogram(
+    "offhook_rtp_jitter_seconds",
+    "Interarrival jitter (RFC 3550 section 6.4.1) of a call, sampled while it lives.",
+    labelnames=("direction",),
+    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2),
+    registry=REGISTRY,
+)
+MOS = Histogram(
+    "offhook_mos",
+    "Listening quality of a call by the E-model (ITU-T G.107) from loss, jitter and delay, once at its end.",
+    buckets=(1.5, 2, 2.6, 3.1, 3.6, 3.8, 4, 4.1, 4.2, 4.3, 4.4, 4.5),
+    registry=REGISTRY,
+)
+
+# ---- store ----
+REDIS_UP = Gauge(
+    "offhook_redis_up", "1 while Redis answers, else 0; calls go on either way.", registry=REGISTRY
+)
+STORE_DROPPED_WRITES = Counter(
+    "offhook_store_dropped_writes", "Record writes given up because too many waited.", registry=REGISTRY
+)

@@ -1,0 +1,266 @@
+"""The one reader of the environment: everything an operator may set, checked once and frozen.
+
+Two sources: variables `OFFHOOK_*`, nested by `__` (`OFFHOOK_SIP__PORT=5080`), and one TOML file named by
+`OFFHOOK_CONFIG` (`[sip]` then `port = 5080`); a variable wins over the file. An unknown name in either is an
+error, because a misspelt setting silently does nothing. Lists are written with commas in a variable.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import ipaddress
+import re
+import tomllib
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from agent.errors import ConfigError
+from agent.logs import LogFormat, LogLevel
+from telephony.settings import SipSettings
+
+PREFIX = "OFFHOOK_"
+NESTING = "__"
+CONFIG_VARIABLE = "OFFHOOK_CONFIG"
+# Read by `make setup` before this program exists, or by the tests of a machine: ours by name, but no setting.
+OUTSIDE_VARIABLES = frozenset({"OFFHOOK_TORCH_INDEX", "OFFHOOK_PJPROJECT_TARBALL"})
+BUILTIN_MODEL = Path(__file__).resolve().parent.parent / "model" / "builtin"
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class HttpSettings(_Section):
+    """The control API and /metrics."""
+
+    bind_address: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65_535)  # 0: any free port
+    allowed_peers: Words = ()  # CIDRs; empty means loopback only
+
+    @model_validator(mode="after")
+    def _closed_unless_listed(self) -> Self:
+        for cidr in self.allowed_peers:
+            try:
+                ipaddress.ip_network(cidr)
+            except ValueError as error:
+                raise ValueError(
+                    f"allowed_peers: {cidr!r} is no network ({error}); try 192.0.2.0/24"
+                ) from None
+        try:
+            address = ipaddress.ip_address(self.bind_address)
+        except ValueError:
+            raise ValueError(f"bind_address={self.bind_address!r} is no IP address; try 127.0.0.1") from None
+        if not address.is_loopback and not self.allowed_peers:
+            raise ValueError(
+                f"bind_address={self.bind_address} is reachable from outside, but allowed_peers is empty; "
+                "list who may ask, e.g. 192.0.2.0/24, or bind to 127.0.0.1"
+            )
+        return self
+
+
+class WorkerSettings(_Section):
+    """The processes that hold the model; by default we start them ourselves."""
+
+    count: int = Field(default=1, ge=0, le=64)  # how many to start here; 0 when all are listed in `addresses`
+    slots: int = Field(default=2, ge=1, le=256)  # calls per worker
+    engine: Literal["builtin", "standin"] = "builtin"  # standin: a tone machine that needs no model
+    model_dir: Path = BUILTIN_MODEL
+    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    threads: int = Field(default=1, ge=1, le=64)  # of one worker's tensor work
+    addresses: Words = ()  # running workers: unix:/path or tcp:host:port
+    secret: SecretStr | None = None  # shared with every worker that is reached by TCP
+    start_timeout_s: float = Field(default=60.0, gt=0, le=600)
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        for address in self.addresses:
+            if not re.fullmatch(r"unix:/.+|tcp:[^\s:]+:\d{1,5}|tcp:\[[0-9a-fA-F:]+\]:\d{1,5}", address):
+                raise ValueError(f"addresses has {address!r}; write unix:/path/worker.sock or tcp:host:7400")
+        if self.secret is None and any(address.startswith("tcp:") for address in self.addresses):
+            raise ValueError(
+                "addresses has a worker over TCP, which needs a secret: set the same here and there"
+            )
+        if not self.count and not self.addresses:
+            raise ValueError("count=0 without addresses leaves no worker; set count=1 or list addresses")
+        return self
+
+
+class RecordingSettings(_Section):
+    """Two-channel recordings (caller left, agent right); off unless a folder is set."""
+
+    folder: Path | None = None
+    format: Literal["flac", "wav"] = "flac"
+    consent: bool = False  # callers are told and agree: written into each sidecar
+
+
+class CallSettings(_Section):
+    """Limits and destinations of a call."""
+
+    max_s: float = Field(default=3600.0, gt=0)  # then we say no more and hang up
+    media_timeout_s: float = Field(
+        default=20.0, gt=0
+    )  # no packet for so long, and not on hold: the caller is gone
+    transfer_target: str | None = None  # SIP URI of a person; None: the agent says that nobody is free
+
+    @model_validator(mode="after")
+    def _target_is_uri(self) -> Self:
+        target = self.transfer_target
+        if target is not None and not re.fullmatch(r"(sips?|tel):[^\s<>\"]+", target):
+            raise ValueError(f"transfer_target={target!r} is no SIP URI; write sip:desk@192.0.2.7")
+        return self
+
+
+class LogSettings(_Section):
+    """What is logged, and how."""
+
+    format: LogFormat = "console"
+    level: LogLevel = "info"
+    pii: bool = False  # show numbers and transcripts in logs and in /v1/calls
+
+
+class Settings(_Section):
+    """Everything an operator may set, as `OFFHOOK_*` variables or in the file `OFFHOOK_CONFIG` names."""
+
+    redis_url: SecretStr | None = None  # None: a private Redis is started and stopped with us
+    drain_timeout_s: float = Field(default=30.0, ge=0)  # after SIGTERM, how long live calls may go on
+    sip: SipSettings = SipSettings()
+    http: HttpSettings = HttpSettings()
+    worker: WorkerSettings = WorkerSettings()
+    recording: RecordingSettings = RecordingSettings()
+    call: CallSettings = CallSettings()
+    log: LogSettings = LogSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_words(cls, given: dict[str, object]) -> dict[str, object]:
+        """The leaves' dataclasses know no commas: their tuples are split here."""
+        sip = given.get("sip")
+        if isinstance(sip, dict):
+            lists = {field.name for field in dataclasses.fields(SipSettings) if "tuple" in str(field.type)}
+            given = {**given, "sip": {key: _split(v) if key in lists else v for key, v in sip.items()}}
+        return given
+
+    @model_validator(mode="after")
+    def _redis_scheme(self) -> Self:
+        url = self.redis_url.get_secret_value() if self.redis_url else "redis://"
+        if not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError(
+                "redis_url must begin with redis://, rediss:// or unix://, e.g. redis://127.0.0.1:6379/0"
+            )
+        return self
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read the variables in `environ` (pass `os.environ`) and the file that one of them names.
+
+    An empty variable counts as unset, as compose files write it.
+
+    Raises ConfigError naming the variable or key, the cause and the remedy.
+    """
+    names = dict(setting_names())
+    variables = {key.upper(): value for key, value in environ.items() if key.upper().startswith(PREFIX)}
+    _refuse_unknown_variables(variables, names)
+    path = variables.get(CONFIG_VARIABLE)
+    tree = _read_file(Path(path), names) if path else {}
+    for variable, key in names.items():
+        if variables.get(variable):
+            _put(tree, key.split("."), variables[variable])
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+
+
+def setting_names() -> Iterator[tuple[str, str]]:
+    """Every setting as (variable, dotted key): (`OFFHOOK_SIP__PORT`, `sip.port`)."""
+    for path in _leaves(Settings, ()):
+        yield PREFIX + NESTING.join(path).upper(), ".".join(path)
+
+
+def _leaves(section: type, above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for name, kind in _fields(section):
+        if isinstance(kind, type) and (dataclasses.is_dataclass(kind) or issubclass(kind, BaseModel)):
+            yield from _leaves(kind, (*above, name))
+        else:
+            yield (*above, name)
+
+
+def _fields(section: type) -> list[tuple[str, object]]:
+    hints = typing.get_type_hints(section)
+    if issubclass(section, BaseModel):
+        return [(name, hints[name]) for name in section.model_fields]
+    assert dataclasses.is_dataclass(section), section
+    return [(field.name, hints[field.name]) for field in dataclasses.fields(section)]
+
+
+def _put(tree: dict[str, object], path: list[str], value: str) -> None:
+    """Set one leaf in the tree, making the tables above it; what the file had there is replaced."""
+    for name in path[:-1]:
+        below = tree.get(name)
+        tree[name] = tree = below if isinstance(below, dict) else {}
+    tree[path[-1]] = value
+
+
+def _refuse_unknown_variables(variables: Mapping[str, str], names: Mapping[str, str]) -> None:
+    allowed = {CONFIG_VARIABLE, *OUTSIDE_VARIABLES, *names}
+    for variable in sorted(variables):
+        if variable not in allowed:
+            raise ConfigError(f"{variable} is not a setting{_nearest(variable, allowed)}")
+
+
+def _read_file(path: Path, names: Mapping[str, str]) -> dict[str, object]:
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{CONFIG_VARIABLE}={path} cannot be read ({error}); name a TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+    keys = set(names.values())
+    for key in _file_keys(tree, ""):
+        if key not in keys:
+            raise ConfigError(f"{path}: {key} is not a setting{_nearest(key, keys)}")
+    return tree
+
+
+def _file_keys(tree: Mapping[str, object], above: str) -> Iterator[str]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _file_keys(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}"
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _explain(error: ValidationError) -> str:
+    """One line per wrong value, by the variable's name; values of secrets are never in it."""
+    lines = []
+    for fault in error.errors(include_url=False, include_input=False):
+        variable = PREFIX + NESTING.join(str(part) for part in fault["loc"] if isinstance(part, str)).upper()
+        lines.append(f"{variable.rstrip('_')}: {fault['msg'].removeprefix('Value error, ')}")
+    return "\n".join(lines)
