@@ -5,13 +5,177 @@ Where a sub-command lives. Each module in `COMMANDS` exposes two functions::
     def add_arguments(parser: argparse.ArgumentParser) -> None: ...
     def run(args: argparse.Namespace, settings: Settings) -> int: ...    # the exit code
 
-- Only the chosen module is imported, so `offhook --help` stays fast; keep what is heavy (torch, pjsua2, matplotlib)
-  out of module level, or behind it, so that `offhook talk --help` is fast too.
-- `run` starts its own event loop (`asyncio.run`) if it needs one. It returns 0 when all is well and 1 when what it did
-  came out badly; it raises an `AgentError` (or the base error of telephony or model) for what the operator can mend:
-  that is printed as one line, without a traceback, and the exit code is 1. Usage and configuration errors exit with 2.
-- `serve` has no arguments of its own (`agent.gateway.run(settings) -> int`), and `model.training`, which stands below
-  this package, gets no settings (`run(args) -> int`).
-- Settings come from the environment and `OFFHOOK_CONFIG` alone; what a sub-command takes as an argument is about that
-  one run (files, counts, addresses to call).
+- Only the chosen module is imported, so `offhook --help` stays fast; keep what is heavy (torch, pjsua2,
+  matplotlib) out of module level, or behind it, so that `offhook talk --help` is fast too.
+- `run` starts its own event loop (`asyncio.run`) if it needs one. It returns 0 when all is well and 1 when
+  what it did came out badly; it raises an `AgentError` (or the base error of telephony or model) for what the
+  operator can mend: that is printed as one line, without a traceback, and the exit code is 1. Usage and
+  configuration errors exit with 2.
+- `serve` has no arguments of its own (`agent.gateway.run(settings) -> int`), and `model.training`, which
+  stands below this package, gets no settings (`run(args) -> int`).
+- Settings come from the environment and `OFFHOOK_CONFIG` alone; what a sub-command takes as an argument is
+  about that one run (files, counts, addresses to call).
 """
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+DESCRIPTION = """\
+offhook answers the telephone with a speech-to-speech model: self-hosted, one real line, no cloud.
+
+  offhook serve                            answer calls on sip:order@127.0.0.1:5060
+  offhook call sip:order@127.0.0.1:5060    call it from a test caller that measures what it hears
+  offhook demo                             all in one: serve, one scripted order, a picture of the call
+  offhook check                            what would stop `serve` on this machine, and what to do about it
+"""
+EPILOG = """\
+settings come from variables (OFFHOOK_SIP__PORT=5080) or one TOML file named by OFFHOOK_CONFIG;
+`offhook check --settings` lists them all with their values.
+Exit codes: 0 well, 1 failed, 2 wrong usage or settings.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One sub-command: where its code is, and what `--help` says of it."""
+
+    module: str
+    summary: str
+    example: str
+    takes_settings: bool = True
+
+
+COMMANDS: dict[str, Command] = {
+    "serve": Command(
+        "agent.gateway",
+        "answer calls until stopped",
+        "offhook serve\n"
+        "OFFHOOK_RECORDING__FOLDER=calls OFFHOOK_WORKER__SLOTS=4 offhook serve\n"
+        "OFFHOOK_SIP__BIND_ADDRESS=192.0.2.7 OFFHOOK_SIP__ALLOWED_PEERS=192.0.2.0/24 offhook serve",
+    ),
+    "call": Command(
+        "agent.evaluation.caller",
+        "place a test call: play a recording, record both sides, report gaps, overlaps and stops",
+        "offhook call sip:order@127.0.0.1:5060 --play order.wav --record both.wav --json report.json",
+    ),
+    "talk": Command(
+        "agent.talk",
+        "run the model offline over a file, frame by frame, without a telephone",
+        "offhook talk question.wav answer.wav",
+    ),
+    "eval": Command(
+        "agent.evaluation.quick",
+        "scripted callers over real SIP, judged from what they heard",
+        "offhook eval --quick",
+    ),
+    "demo": Command(
+        "agent.evaluation.demo",
+        "place one scripted order, print the dialogue as it happens, draw it",
+        "offhook demo",
+    ),
+    "bench bridge": Command(
+        "agent.bench_bridge",
+        "delay between the network and the model, proven by an injected known delay",
+        "offhook bench bridge",
+    ),
+    "bench engine": Command(
+        "agent.bench_engine", "time of a model step and calls per core", "offhook bench engine"
+    ),
+    "bench calls": Command(
+        "agent.bench_calls", "hundreds of calls: leaks, refusals, capacity", "offhook bench calls"
+    ),
+    "train": Command(
+        "model.training",
+        "train the built-in model, resumable, on CPU or CUDA",
+        "offhook train --help",
+        takes_settings=False,
+    ),
+    "check": Command(
+        "agent.check",
+        "configuration and environment, each problem with its remedy",
+        "offhook check\noffhook check --settings",
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one sub-command; the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    name = _chosen(words)
+    parser, chosen = _parsers(name)
+    if name is None or chosen is None:
+        parser.parse_args(words)  # prints --help, or refuses an unknown name
+        parser.print_help(sys.stderr)
+        return 2
+    try:
+        return _run(name, words, parser, chosen)
+    except KeyboardInterrupt:
+        return 130  # as shells count an interrupt
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has left: nobody to tell
+        return 1
+
+
+def _run(
+    name: str, words: list[str], parser: argparse.ArgumentParser, chosen: argparse.ArgumentParser
+) -> int:
+    from agent import logs  # these after --help, which must not wait for pydantic
+    from agent.errors import AgentError, ConfigError
+    from agent.settings import load_settings
+    from model.errors import ModelError
+    from telephony.errors import TelephonyError
+
+    command = COMMANDS[name]
+    try:
+        module = importlib.import_module(command.module)
+        if name != "serve":
+            module.add_arguments(chosen)
+        args = parser.parse_args(words)
+        if not command.takes_settings:
+            return cast(Callable[[argparse.Namespace], int], module.run)(args)
+        settings = load_settings(os.environ)
+        logs.configure(settings.log.format, settings.log.level, show_pii=settings.log.pii)
+        return int(module.run(settings) if name == "serve" else module.run(args, settings))
+    except ConfigError as error:
+        print(f"offhook: {error}", file=sys.stderr)
+        return 2
+    except (AgentError, ModelError, TelephonyError) as error:
+        print(f"offhook {name}: {error}", file=sys.stderr)
+        return 1
+
+
+def _chosen(words: Sequence[str]) -> str | None:
+    """The sub-command these words name, in full (`bench calls`), or None."""
+    for length in (1, 2):
+        if " ".join(words[:length]) in COMMANDS and len(words) >= length:
+            return " ".join(words[:length])
+    return None
+
+
+def _parsers(chosen: str | None) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser | None]:
+    """The whole parser, and the chosen sub-command's, to which only its own module adds arguments."""
+    shape = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("offhook", description=DESCRIPTION, epilog=EPILOG, formatter_class=shape)
+    groups = {"": parser.add_subparsers(title="sub-commands", metavar="COMMAND")}
+    made: dict[str, argparse.ArgumentParser] = {}
+    for name, command in COMMANDS.items():
+        group, _, leaf = name.rpartition(" ")
+        if group not in groups:
+            above = groups[""].add_parser(group, help=f"{group} something: see `offhook {group} --help`")
+            groups[group] = above.add_subparsers(title="what to measure", metavar="WHAT", required=True)
+        examples = "examples:\n" + "\n".join(f"  {line}" for line in command.example.splitlines())
+        made[name] = groups[group].add_parser(
+            leaf, help=command.summary, description=command.summary, epilog=examples, formatter_class=shape
+        )
+    return parser, made.get(chosen or "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
