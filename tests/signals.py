@@ -61,7 +61,7 @@ def click_track(places: list[int], samples: int, height: float = 0.9) -> Pcm:
 
 
 def find_clicks(pcm: Pcm, threshold: float = 0.1, apart: int = 240) -> list[int]:
-    """Where clicks peak: the largest sample of each burst over `threshold`, at least `apart` samples between."""
+    """Click places: the largest sample of each burst over `threshold`, at least `apart` samples apart."""
     loud = np.flatnonzero(np.abs(pcm) > threshold)
     if not len(loud):
         return []
