@@ -1,0 +1,175 @@
+"""Sizes of a model of the Moshi family. Field names are those of published configuration files.
+
+Defaults are the published 7B model (arXiv 2410.00037, tables 1 and 2); the built-in model's sizes stand in
+its own config.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar, get_type_hints
+
+from model.errors import ConfigError
+
+SAMPLE_RATE_HZ = 24_000
+FRAME_SAMPLES = 1_920
+FRAME_RATE_HZ = SAMPLE_RATE_HZ / FRAME_SAMPLES
+
+ZERO_TOKEN = -1  # a stream that carries nothing at this step adds nothing to the input
+
+
+@dataclass(frozen=True)
+class SeanetConfig:
+    """Convolutional half of the codec; `ratios` in the decoder's order, their product is the hop."""
+
+    dimension: int = 512
+    n_filters: int = 64
+    ratios: tuple[int, ...] = (8, 6, 5, 4)
+    kernel_size: int = 7
+    residual_kernel_size: int = 3
+    last_kernel_size: int = 3
+    compress: int = 2
+
+
+@dataclass(frozen=True)
+class CodecTransformerConfig:
+    """One of the codec's two transformers, at 25 Hz."""
+
+    num_heads: int = 8
+    num_layers: int = 8
+    dim_feedforward: int = 2048
+    context: int = 250
+    max_period: float = 10_000.0
+    layer_scale: float = 0.01
+
+
+@dataclass(frozen=True)
+class QuantizerConfig:
+    """Split residual quantizer: one semantic codebook and `n_q - 1` acoustic ones."""
+
+    dimension: int = 256
+    n_q: int = 8
+    bins: int = 2048
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """A Mimi-type codec: 24 kHz audio <-> `n_q` codes at 12.5 Hz."""
+
+    seanet: SeanetConfig = field(default_factory=SeanetConfig)
+    encoder_transformer: CodecTransformerConfig = field(default_factory=CodecTransformerConfig)
+    decoder_transformer: CodecTransformerConfig = field(default_factory=CodecTransformerConfig)
+    quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples per latent before the down-sampling by two."""
+        product = 1
+        for ratio in self.seanet.ratios:
+            product *= ratio
+        return product
+
+    def __post_init__(self) -> None:
+        if 2 * self.hop_samples != FRAME_SAMPLES:
+            raise ConfigError(
+                f"codec ratios {self.seanet.ratios} give a frame of {2 * self.hop_samples} samples; "
+                f"the frame loop needs {FRAME_SAMPLES} (the product of the ratios must be {FRAME_SAMPLES // 2})"
+            )
+
+
+@dataclass(frozen=True)
+class LmConfig:
+    """The two-stream language model: 1 text stream, `dep_q` agent codes, the rest caller codes."""
+
+    dim: int = 4096
+    num_heads: int = 32
+    num_layers: int = 32
+    hidden_scale: float = 4.125
+    context: int = 3000
+    max_period: float = 10_000.0
+    n_q: int = 16
+    dep_q: int = 8
+    card: int = 2048
+    text_card: int = 32_000
+    existing_text_padding_id: int = 3
+    delays: tuple[int, ...] = (0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1)
+    depformer_dim: int = 1024
+    depformer_dim_feedforward: int = 4224
+    depformer_num_heads: int = 16
+    depformer_num_layers: int = 6
+    extra_heads_num_heads: int = 0
+    extra_heads_dim: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.delays) != self.n_q + 1:
+            raise ConfigError(
+                f"{len(self.delays)} delays for {self.n_q + 1} streams (1 text + n_q {self.n_q}): give one each"
+            )
+        if self.dim % self.num_heads or self.depformer_dim % self.depformer_num_heads:
+            raise ConfigError("dim and depformer_dim must be multiples of their number of heads")
+        if self.dep_q > self.n_q:
+            raise ConfigError(f"dep_q {self.dep_q} is more than the n_q {self.n_q} streams")
+
+    @property
+    def num_streams(self) -> int:
+        """Text, agent and caller streams together."""
+        return self.n_q + 1
+
+    @property
+    def max_delay(self) -> int:
+        """The largest acoustic delay in frames."""
+        return max(self.delays)
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How tokens are drawn; temperature 0 takes the likeliest."""
+
+    text_temperature: float = 0.7
+    text_top_k: int = 25
+    audio_temperature: float = 0.8
+    audio_top_k: int = 250
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that `config.json` beside the weights says."""
+
+    name: str
+    codec: CodecConfig
+    lm: LmConfig
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain tree for `json.dump`."""
+        return asdict(self)
+
+
+T = TypeVar("T")
+
+
+def from_json(cls: type[T], tree: Mapping[str, Any]) -> T:
+    """Build a config dataclass from a plain tree.
+
+    Raises ConfigError on an unknown key, naming it and the known ones.
+    """
+    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(tree) - known)
+    if unknown:
+        raise ConfigError(
+            f"{cls.__name__} does not know {', '.join(unknown)}; it knows {', '.join(sorted(known))}"
+        )
+    hints = get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for name, value in tree.items():
+        hint = hints[name]
+        if is_dataclass(hint) and isinstance(value, Mapping):
+            value = from_json(hint, value)  # type: ignore[arg-type]
+        elif isinstance(value, list):
+            value = tuple(value)
+        values[name] = value
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ConfigError(f"{cls.__name__}: {error}") from error

@@ -1,0 +1,133 @@
+"""The two-stream language model: one temporal transformer over text, agent and caller streams, then the depth model.
+
+Source: Moshi (arXiv 2410.00037, sections 3.4.2-3.4.4). A *column* is what the temporal transformer sees at one
+step: one token of each stream, each stream late by its own delay. Column 0 holds every stream's initial
+token; the model reads column s and predicts text and agent codes of column s + 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from model.config import ZERO_TOKEN, LmConfig
+from model.depth import DepthTransformer
+from model.streaming import State
+from model.transformer import LmLayer, RmsNorm, Transformer
+
+
+class TokenEmbedding(nn.Embedding):
+    """One extra row for the initial token; ZERO_TOKEN adds nothing."""
+
+    def __init__(self, card: int, dim: int) -> None:
+        super().__init__(card + 1, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        found = super().forward(tokens.clamp(min=0))
+        return torch.where((tokens == ZERO_TOKEN)[..., None], torch.zeros_like(found), found)
+
+
+@dataclass(frozen=True)
+class LmLogits:
+    """Predictions for a whole sequence of T frames; where a stream has none (its delay), the mask is false."""
+
+    text: Tensor  # float [B, T, text_card]
+    audio: Tensor  # float [B, dep_q, T, card]
+    text_mask: Tensor  # bool [B, T]
+    audio_mask: Tensor  # bool [B, dep_q, T]
+
+
+class Lm(nn.Module):
+    """Columns in, logits out; the state machine around it is `model.generate`."""
+
+    def __init__(self, config: LmConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim, depth_dim = config.dim, config.depformer_dim
+        self.emb = nn.ModuleList([TokenEmbedding(config.card, dim) for _ in range(config.n_q)])
+        self.text_emb = TokenEmbedding(config.text_card, dim)
+        self.transformer = Transformer([LmLayer(config) for _ in range(config.num_layers)])
+        self.out_norm = RmsNorm(dim)
+        self.text_linear = nn.Linear(dim, config.text_card, bias=False)
+        self.depformer_in = nn.ModuleList(
+            [nn.Linear(dim, depth_dim, bias=False) for _ in range(config.dep_q)]
+        )
+        self.depformer_text_emb = TokenEmbedding(config.text_card, depth_dim)
+        self.depformer_emb = nn.ModuleList(
+            [TokenEmbedding(config.card, depth_dim) for _ in range(config.dep_q - 1)]
+        )
+        self.depformer = DepthTransformer(config)
+        self.linears = nn.ModuleList(
+            [nn.Linear(depth_dim, config.card, bias=False) for _ in range(config.dep_q)]
+        )
+        heads = [
+            nn.Linear(dim, config.extra_heads_dim, bias=False) for _ in range(config.extra_heads_num_heads)
+        ]
+        self.extra_heads = nn.ModuleList(heads)
+
+    @property
+    def initial_column(self) -> Tensor:
+        """Int64 [n_q + 1]: the token each stream starts from."""
+        tokens = [self.config.text_card] + [self.config.card] * self.config.n_q
+        return torch.tensor(tokens, device=self.text_linear.weight.device)
+
+    def init_state(self, batch: int) -> State:
+        """What the temporal transformer remembers, for `batch` rows at their start."""
+        state = State.root(batch, self.text_linear.weight.device)
+        self.transformer.init_state(state.child("transformer"))
+        return state
+
+    def temporal(self, columns: Tensor, state: State | None = None) -> Tensor:
+        """Int64 [B, n_q + 1, T] -> normed float [B, T, dim]."""
+        x = self.text_emb(columns[:, 0])
+        for stream, embedding in enumerate(self.emb, start=1):
+            x = x + embedding(columns[:, stream])
+        y: Tensor = self.out_norm(self.transformer(x, state and state.child("transformer")))
+        return y
+
+    def depth(self, hidden: Tensor, text: Tensor, audio: Tensor) -> Tensor:
+        """Teacher-forced logits of one column each: hidden float [N, dim], text int64 [N], audio int64
+        [N, dep_q] -> float [N, dep_q, card]."""
+        before = [self.depformer_text_emb(text)]
+        before += [emb(audio[:, k]) for k, emb in enumerate(self.depformer_emb)]
+        inputs = [linear(hidden) + token for linear, token in zip(self.depformer_in, before, strict=True)]
+        out = self.depformer(torch.stack(inputs, dim=1))  # [N, dep_q, C]
+        return torch.stack([head(out[:, k]) for k, head in enumerate(self.linears)], dim=1)
+
+    def depth_step(
+        self, step: int, hidden: Tensor, previous: Tensor, past: list[list[tuple[Tensor, Tensor]]]
+    ) -> Tensor:
+        """Logits float [B, card] of codebook `step` after `previous` int64 [B] (text before codebook 0)."""
+        embed = self.depformer_text_emb if step == 0 else self.depformer_emb[step - 1]
+        x = self.depformer_in[step](hidden) + embed(previous)
+        y: Tensor = self.linears[step](self.depformer.step(x, step, past))
+        return y
+
+    def columns(self, codes: Tensor) -> Tensor:
+        """Delay each stream and put the initial column in front: int64 [B, n_q + 1, T] -> [B, n_q + 1, T + 1]."""
+        initial = self.initial_column.to(codes.device)
+        out = initial[None, :, None].expand(len(codes), -1, codes.shape[-1] + 1).clone()
+        for stream, delay in enumerate(self.config.delays):
+            out[:, stream, 1 + delay :] = codes[:, stream, : codes.shape[-1] - delay]
+        return out
+
+    def forward(self, codes: Tensor) -> LmLogits:
+        """Teacher-forced predictions of every frame: int64 [B, n_q + 1, T] (ZERO_TOKEN: nothing there)."""
+        columns = self.columns(codes)
+        hidden = self.temporal(columns[:, :, :-1])
+        target = columns[:, :, 1:].transpose(1, 2).flatten(0, 1)  # [B T, n_q + 1]
+        dep_q = self.config.dep_q
+        audio = self.depth(hidden.flatten(0, 1), target[:, 0], target[:, 1 : 1 + dep_q])
+        audio = audio.unflatten(0, hidden.shape[:2]).permute(0, 2, 1, 3)  # [B, dep_q, T, card]
+        return self._undelayed(codes, self.text_linear(hidden), audio)
+
+    def _undelayed(self, codes: Tensor, text: Tensor, audio: Tensor) -> LmLogits:
+        length = codes.shape[-1]
+        mask = codes != ZERO_TOKEN
+        delays = self.config.delays
+        for k in range(self.config.dep_q):
+            audio[:, k] = torch.roll(audio[:, k], -delays[1 + k], dims=1)
+            mask[:, 1 + k, length - delays[1 + k] :] = False
+        return LmLogits(text, audio, mask[:, 0], mask[:, 1 : 1 + self.config.dep_q])
