@@ -1,8 +1,9 @@
 """Text tokens of both sides -> timed words on the call's audio clock. No I/O here.
 
-The model writes its own words and the caller's, one token of each per 80 ms step, most of them padding. A word
-opens at a piece that starts with "▁" and closes at the next such piece or once padding follows. The agent's text
-runs ahead of its voice by `AGENT_LEAD_S`; the caller's text follows the voice, so its words are dated backwards.
+The model writes its own words and the caller's, one token of each per 80 ms step, most of them padding. A
+word opens at a piece that starts with "▁" and closes at the next such piece or once padding follows. The
+agent's text runs ahead of its voice by `AGENT_LEAD_S`; the caller's text follows the voice, so its words are
+dated backwards.
 """
 
 from dataclasses import dataclass

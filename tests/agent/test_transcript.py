@@ -1,5 +1,7 @@
 """Tokens to timed words."""
 
+import itertools
+
 import pytest
 
 from agent import transcript as module
@@ -38,7 +40,7 @@ def test_an_agent_word_is_dated_to_its_voice_and_a_caller_word_back_to_what_was_
 def test_words_of_one_side_never_overlap(speaker: Speaker) -> None:
     words = words_of(speaker, [LARGE, LARGE, A, GOOD, BYE, PAD, LAT, TE, A, LARGE])
     assert len(words) == 7
-    for earlier, later in zip(words, words[1:], strict=False):
+    for earlier, later in itertools.pairwise(words):
         assert earlier.start_s < earlier.end_s <= later.start_s
 
 

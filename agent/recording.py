@@ -1,0 +1,216 @@
+"""Two-channel recording of a call: caller left, agent right, on the clock of the call's own frames.
+
+The agent's channel is what left for the caller, the caller's what arrived, both cut from the same ticks, so
+overlap is kept and nothing needs aligning. A thread writes as the call goes on. Nothing that goes wrong here
+(folder gone, disk full) touches the call: the recording ends, `failure` says why. File names hold a time and
+a random word only.
+"""
+
+import json
+import os
+import queue
+import struct
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from telephony.endpoint import SAMPLE_RATE_HZ, TICK_SAMPLES, HeardFrame
+
+QUEUE_FRAMES = 250  # 20 s of a disk that stands still; then frames are dropped, counted, and left silent
+JOIN_TIMEOUT_S = 5.0
+MAX_GAP_SAMPLES = 60 * SAMPLE_RATE_HZ  # no fault of ours makes a longer hole; bounds what one jump may write
+SYNC_SAMPLES = SAMPLE_RATE_HZ  # what a crash may lose
+
+AudioFormat = Literal["flac", "wav"]
+Stereo = NDArray[np.int16]  # [T, 2]
+
+
+class AudioSink(Protocol):
+    """An open audio file."""
+
+    def write(self, stereo: Stereo) -> None:
+        """Append int16 [T, 2]. Raises OSError or RuntimeError when the disk does not take it."""
+
+    def sync(self) -> None:
+        """Make what was written readable to others, should we die now."""
+
+    def close(self) -> None:
+        """Finish the file."""
+
+
+class WavSink:
+    """RIFF WAVE, 16 bits, two channels; the header is kept true while the file grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("xb")
+        self._bytes = 0
+        self._file.write(self._header())
+
+    def write(self, stereo: Stereo) -> None:
+        """Append int16 [T, 2]."""
+        raw = np.ascontiguousarray(stereo, "<i2").tobytes()
+        self._file.write(raw)
+        self._bytes += len(raw)
+
+    def sync(self) -> None:
+        """Rewrite the header's two lengths and hand everything to the kernel."""
+        self._file.seek(0)
+        self._file.write(self._header())
+        self._file.seek(0, os.SEEK_END)
+        self._file.flush()
+
+    def close(self) -> None:
+        """Finish the file."""
+        try:
+            self.sync()
+        finally:
+            self._file.close()
+
+    def _header(self) -> bytes:
+        form = struct.pack("<IHHIIHH", 16, 1, 2, SAMPLE_RATE_HZ, SAMPLE_RATE_HZ * 4, 4, 16)
+        return (
+            b"RIFF"
+            + struct.pack("<I", 36 + self._bytes)
+            + b"WAVEfmt "
+            + form
+            + b"data"
+            + struct.pack("<I", self._bytes)
+        )
+
+
+class FlacSink:
+    """FLAC by libsndfile, 16 bits, two channels; frames reach the disk as they fill."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = soundfile.SoundFile(
+            str(path), "x", samplerate=SAMPLE_RATE_HZ, channels=2, format="FLAC", subtype="PCM_16"
+        )
+
+    def write(self, stereo: Stereo) -> None:
+        """Append int16 [T, 2]."""
+        self._file.write(stereo)
+
+    def sync(self) -> None:
+        """Hand everything that is encoded to the kernel."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._file.close()
+
+
+def open_sink(path: Path) -> AudioSink:
+    """A new file at `path`, whose suffix is its format; an existing one is never overwritten."""
+    return FlacSink(path) if path.suffix == ".flac" else WavSink(path)
+
+
+class Recorder:
+    """One call's recording: `push` from the event loop, written by a thread, over with `close`."""
+
+    def __init__(
+        self, folder: Path, word: str, form: AudioFormat, sink: Callable[[Path], AudioSink] = open_sink
+    ) -> None:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        self.path = folder / f"{stamp}-{word}.{form}"
+        self.failure = ""  # written by the thread, read by the event loop
+        self.frames_dropped = 0
+        self._open_sink = sink
+        self._queue: queue.Queue[HeardFrame | Mapping[str, object] | None] = queue.Queue(QUEUE_FRAMES)
+        self._first_tick: int | None = None  # thread only, like all below
+        self._written = 0
+        self._unsynced = 0
+        self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
+        self._thread.start()
+
+    @property
+    def sidecar_path(self) -> Path:
+        """The JSON file next to the audio."""
+        return self.path.with_suffix(".json")
+
+    def push(self, frame: HeardFrame) -> None:
+        """Queue one frame of both channels; when the disk is too slow it is dropped and counted."""
+        if self.failure:
+            return
+        try:
+            self._queue.put_nowait(frame)
+        except queue.Full:
+            self.frames_dropped += 1
+
+    def note(self, sidecar: Mapping[str, object]) -> None:
+        """Let the JSON next to the audio say this, replacing what it said before."""
+        if not self.failure and self._queue.qsize() < QUEUE_FRAMES // 2:
+            self._queue.put_nowait(sidecar)
+
+    def close(self, sidecar: Mapping[str, object]) -> None:
+        """Write what is queued and the last sidecar; blocks for as long as the disk needs, 5 s at most."""
+        for last in (sidecar, None):
+            try:
+                self._queue.put(last, timeout=JOIN_TIMEOUT_S)
+            except queue.Full:
+                self.failure = self.failure or "the disk did not take the recording's end in time"
+                return
+        self._thread.join(JOIN_TIMEOUT_S)
+
+    def _run(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            sink = self._open_sink(self.path)
+        except (OSError, RuntimeError) as error:
+            self._fail(error)
+            return
+        try:
+            self._write_all(sink)
+        except (OSError, RuntimeError, AssertionError) as error:  # soundfile asserts that all was written
+            self._fail(error)
+        finally:
+            self._close_sink(sink)
+
+    def _write_all(self, sink: AudioSink) -> None:
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, HeardFrame):
+                self._write_frame(sink, item)
+            else:
+                self._write_sidecar(item)
+
+    def _write_frame(self, sink: AudioSink, frame: HeardFrame) -> None:
+        length = len(frame.pcm)
+        if self._first_tick is None:
+            self._first_tick = frame.tick - length // TICK_SAMPLES
+        place = (frame.tick - self._first_tick) * TICK_SAMPLES - length
+        missing = min(place - self._written, MAX_GAP_SAMPLES)
+        if missing > 0:  # frames lost on the way keep their place as silence
+            sink.write(np.zeros((missing, 2), np.int16))
+        repeated = max(0, -missing)
+        stereo = np.stack([frame.pcm, frame.played], axis=1)[repeated:]
+        sink.write(np.round(np.clip(stereo, -1.0, 32767 / 32768) * 32768).astype(np.int16))
+        self._written += max(0, missing) + len(stereo)
+        self._unsynced += len(stereo)
+        if self._unsynced >= SYNC_SAMPLES:
+            sink.sync()
+            self._unsynced = 0
+
+    def _write_sidecar(self, sidecar: Mapping[str, object]) -> None:
+        text = json.dumps({"audio": self.path.name, **sidecar}, ensure_ascii=False, indent=1)
+        partial = self.sidecar_path.with_suffix(".json.part")
+        partial.write_text(text + "\n", encoding="utf-8")
+        partial.replace(self.sidecar_path)  # a reader never sees half a file
+
+    def _close_sink(self, sink: AudioSink) -> None:
+        try:
+            sink.close()
+        except (OSError, RuntimeError) as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self.failure = self.failure or f"{type(error).__name__}: {error}"
+        while True:  # free what waits: nobody will write it
+            try:
+                self._queue.get_nowait()
+            except queue.Empty:
+                return
