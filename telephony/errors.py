@@ -6,6 +6,7 @@ TelephonyError
 ├── BadUri             user: not a SIP address we can call
 ├── CallRefused        far side: our call was answered with a final failure
 ├── CallEnded          far side or us: something was asked of a call that is over
+├── MalformedPacket    far side: bytes that are not the RTP or SIP they should be; drop, count, go on
 └── IllegalTransition  us: a call event that the state table does not have
 """
 
@@ -47,6 +48,10 @@ class CallRefused(TelephonyError):
 
 class CallEnded(TelephonyError):
     """Something was asked of a call that is over."""
+
+
+class MalformedPacket(TelephonyError):
+    """Bytes from the network that are not the RTP or SIP they should be; the text never quotes them."""
 
 
 class IllegalTransition(TelephonyError):
