@@ -87,7 +87,7 @@ def _ladder(codec: str) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
 def encode(pcm: Pcm, codec: str) -> bytes:
     """G.711 of float32 [T] at 8 kHz: the nearest of the 256 levels, one byte each."""
     decisions, codes = _ladder(codec)
-    return codes[np.searchsorted(decisions, to_int16(pcm))].tobytes()
+    return codes[np.searchsorted(decisions, to_int16(pcm), side="right")].tobytes()
 
 
 def decode(payload: bytes, codec: str) -> Pcm:
