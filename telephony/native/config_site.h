@@ -1,0 +1,28 @@
+/* Limits of a server instead of a handset; see facts of each in pjlib, pjsip and pjmedia's config.h. */
+#define PJ_IOQUEUE_MAX_HANDLES 8192 /* with epoll; select() would stop at 1024 */
+#define PJ_HAS_IPV6 1
+#define PJSIP_MAX_TRANSPORTS 2048
+#define PJSIP_MAX_TSX_COUNT 16383
+#define PJSIP_MAX_DIALOG_COUNT 8191
+#define PJSIP_UDP_SO_SNDBUF_SIZE 4194304
+#define PJSIP_UDP_SO_RCVBUF_SIZE 4194304
+#define PJSUA_MAX_CALLS 1024
+#define PJSUA_MAX_ACC 256
+#define PJSUA_MAX_CONF_PORTS 4096 /* a call takes two: its stream and our port */
+
+#define PJMEDIA_HAS_VIDEO 0
+#define PJMEDIA_AUDIO_DEV_HAS_PORTAUDIO 0
+#define PJMEDIA_AUDIO_DEV_HAS_ALSA 0
+#define PJMEDIA_AUDIO_DEV_HAS_NULL_AUDIO 1
+#define PJMEDIA_HAS_SPEEX_CODEC 0
+#define PJMEDIA_HAS_ILBC_CODEC 0
+#define PJMEDIA_HAS_GSM_CODEC 0
+#define PJMEDIA_HAS_L16_CODEC 0
+#define PJMEDIA_SRTP_HAS_DTLS 1
+
+/* Source lock: the first source that speaks is latched, and no number of foreign packets moves the latch. */
+#define PJMEDIA_RTP_NAT_PROBATION_CNT 0xFFFFFFFFu
+#define PJMEDIA_RTCP_NAT_PROBATION_CNT 0x7FFFFFFF
+
+/* Our codec order decides in answers too, not only in offers. */
+#define PJMEDIA_SDP_NEG_PREFER_REMOTE_CODEC_ORDER 0
