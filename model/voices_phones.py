@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from model.errors import VoiceError
+
 SILENCE = "sil"
 PHONES: tuple[str, ...] = tuple(
     """sil aa ae ah ao aw ay b ch d dh eh er ey f g hh ih iy jh k l m n ng ow oy p r s sh t th uh uw v w y z
@@ -17,7 +19,7 @@ PHONES: tuple[str, ...] = tuple(
 PHONE_IDS: dict[str, int] = {phone: index for index, phone in enumerate(PHONES)}
 
 
-class SpeechSynthesisError(Exception):
+class SpeechSynthesisError(VoiceError):
     """A synthesiser is missing, refused the text, or answered in a form that we do not know."""
 
 
