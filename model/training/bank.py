@@ -1,0 +1,181 @@
+"""Stage 1: a bank of synthetic callers. Each *stem* is one speaker saying a dozen requests, kept clean at 24 kHz.
+
+Noise and telephone are added anew whenever a stem is used. Shards are written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.order_line import Intent, Order, Request, draw_request
+from model.voices import (
+    PHONE_IDS,
+    TRAIN_VOICES,
+    SpeechSynthesisError,
+    TimedPhone,
+    TimedWord,
+    Utterance,
+    draw_voice,
+    synthesize,
+)
+
+STEMS_PER_SHARD = 40
+SAMPLE_RATE_HZ = 24_000
+
+# How often each intent stands in a stem; orders have the most wordings and need the most hearing.
+STEM_INTENTS: tuple[Intent, ...] = (
+    *[Intent.ORDER] * 5,
+    Intent.YES,
+    Intent.NO,
+    Intent.HOURS,
+    Intent.WHERE,
+    Intent.PERSON,
+    Intent.REPEAT,
+    Intent.GOODBYE,
+)
+OTHER_SHARE = 0.4
+PAUSE_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One request as spoken: float32 [T] at 24 kHz, words and phones timed from its first sample."""
+
+    request: Request
+    pcm: NDArray[np.float32]
+    words: list[TimedWord]
+    phones: list[TimedPhone]
+
+
+@dataclass(frozen=True)
+class Stem:
+    """One speaker's turns."""
+
+    voice: str
+    turns: list[Turn]
+
+
+def insert_pause(speech: Utterance, after_words: int, pause_s: float) -> Utterance:
+    """The same speech with silence after its n-th word, as of a caller who thinks."""
+    at_s = speech.words[after_words - 1].end_s
+    at = round(at_s * SAMPLE_RATE_HZ)
+    gap = round(pause_s * SAMPLE_RATE_HZ)
+    fade = min(120, at, len(speech.pcm) - at)
+    pcm = np.concatenate([speech.pcm[:at], np.zeros(gap, np.float32), speech.pcm[at:]])
+    pcm[at - fade : at] *= np.linspace(1, 0, fade, dtype=np.float32)
+    pcm[at + gap : at + gap + fade] *= np.linspace(0, 1, fade, dtype=np.float32)
+    gap_s = gap / SAMPLE_RATE_HZ
+
+    def late(time_s: float, edge_s: float) -> float:
+        return time_s + gap_s if time_s > edge_s else time_s
+
+    words = [
+        TimedWord(
+            w.text, late(w.start_s, at_s - 1e-6) if i >= after_words else w.start_s, late(w.end_s, at_s)
+        )
+        for i, w in enumerate(speech.words)
+    ]
+    phones: list[TimedPhone] = []
+    for p in speech.phones:
+        middle = (p.start_s + p.end_s) / 2
+        shift = gap_s if middle > at_s else 0.0
+        if shift and (not phones or phones[-1].end_s <= at_s + 1e-6 < p.start_s + shift):
+            start = phones[-1].end_s if phones else at_s
+            phones.append(TimedPhone("sil", start, max(start, p.start_s + shift)))
+        phones.append(TimedPhone(p.phone, p.start_s + shift, p.end_s + shift))
+    return Utterance(pcm, words, phones)
+
+
+def make_stem(seed: int) -> Stem:
+    """A speaker and what they say, drawn from the seed."""
+    rng = random.Random(seed)
+    draws = np.random.default_rng(seed)
+    voice = draw_voice(draws, TRAIN_VOICES)
+    rate, pitch = draws.uniform(0.85, 1.25), draws.uniform(0.85, 1.2)
+    intents = list(STEM_INTENTS)
+    if rng.random() < OTHER_SHARE:
+        intents.append(Intent.OTHER)
+    rng.shuffle(intents)
+    turns = []
+    for intent in intents:
+        request = draw_request(rng, intent, all_slots=rng.random() < 0.4)
+        speech = synthesize(request.text, voice, rate=rate, pitch=pitch)
+        places = request.incomplete_words()
+        if places and len(speech.words) == len(request.text.split()) and rng.random() < PAUSE_SHARE:
+            speech = insert_pause(speech, rng.choice(places), rng.uniform(0.3, 1.1))
+        turns.append(Turn(request, speech.pcm, speech.words, speech.phones))
+    return Stem(voice.name, turns)
+
+
+def save_shard(stems: list[Stem], path: Path) -> None:
+    """Write stems as one .npz of int16 sound and JSON truth."""
+    pcm = np.concatenate([turn.pcm for stem in stems for turn in stem.turns])
+    truth = [
+        {
+            "voice": stem.voice,
+            "turns": [
+                {
+                    "intent": turn.request.intent.value,
+                    "text": turn.request.text,
+                    "order": asdict(turn.request.order) if turn.request.order else None,
+                    "num_samples": len(turn.pcm),
+                    "words": [[w.text, w.start_s, w.end_s] for w in turn.words],
+                    "phones": [[p.phone, p.start_s, p.end_s] for p in turn.phones],
+                }
+                for turn in stem.turns
+            ],
+        }
+        for stem in stems
+    ]
+    partial = path.with_suffix(".partial.npz")
+    np.savez(partial, pcm=(pcm * 32767).astype(np.int16), truth=np.array(json.dumps(truth)))
+    partial.replace(path)
+
+
+def load_shard(path: Path) -> list[Stem]:
+    """The stems of a shard."""
+    with np.load(path) as stored:
+        pcm, truth = stored["pcm"], json.loads(str(stored["truth"]))
+    stems, at = [], 0
+    for entry in truth:
+        turns = []
+        for turn in entry["turns"]:
+            sound = pcm[at : at + turn["num_samples"]].astype(np.float32) / 32767
+            at += turn["num_samples"]
+            order = Order(**turn["order"]) if turn["order"] else None
+            request = Request(Intent(turn["intent"]), turn["text"], order)
+            words = [TimedWord(*w) for w in turn["words"]]
+            turns.append(Turn(request, sound, words, [TimedPhone(*p) for p in turn["phones"]]))
+        stems.append(Stem(entry["voice"], turns))
+    return stems
+
+
+def build_bank(folder: Path, num_shards: int, first_seed: int) -> Iterator[Path]:
+    """Write the shards that are missing, one after another."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for shard in range(num_shards):
+        path = folder / f"bank-{first_seed}-{shard:04d}.npz"
+        if not path.exists():
+            stems = []
+            for index in range(STEMS_PER_SHARD):
+                try:
+                    stems.append(make_stem(first_seed + shard * STEMS_PER_SHARD + index))
+                except SpeechSynthesisError:
+                    continue  # a few espeak variants refuse a few words; the speaker is left out
+            save_shard(stems, path)
+        yield path
+
+
+def phone_labels(phones: list[TimedPhone], times_s: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Phone id at each time, silence outside: int64 [len(times_s)]."""
+    labels = np.full(len(times_s), PHONE_IDS["sil"], np.int64)
+    for phone in phones:
+        labels[(times_s >= phone.start_s) & (times_s < phone.end_s)] = PHONE_IDS[phone.phone]
+    return labels
