@@ -1,7 +1,7 @@
 """One call's times: turns as the floor tracker measured them, and the bridge's share in every frame. No I/O.
 
 Turns lie on the call's audio clock. The bridge is measured with the monotonic clock that both processes share
-(or that the worker link has translated): *up* from the packet that holds a frame's last sample to the worker's
+(or that the worker link translated): *up* from the packet that holds a frame's last sample to the worker's
 collect, *down* from the worker's deliver to the packet that holds its first sample. The 80 ms that a frame
 takes to fill are in neither.
 """

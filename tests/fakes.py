@@ -1,13 +1,15 @@
-"""Fakes of our own seams, for unit tests: a call that moves tick by tick."""
+"""Fakes of our own seams, for unit tests: a call that moves tick by tick, a slot that answers as told."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.clock import ManualClock
+from agent.errors import AgentError
+from agent.slot import SlotReply
 from telephony.endpoint import (
     FRAME_SAMPLES,
     TICK_S,
@@ -122,3 +124,79 @@ class FakeEndpoint:
 
     def stats(self) -> EndpointStats:
         return self.figures
+
+
+PAD, HANG_UP, TRANSFER, NOBODY = 3, 4, 5, 6
+WORDS = {10: "▁good", 11: "bye", 12: "▁hello", 13: "▁latte"}
+
+
+class FakeTokens:
+    """A tokenizer of four words."""
+
+    hangup, transfer, nobody = HANG_UP, TRANSFER, NOBODY
+
+    def piece(self, token: int) -> str:
+        return WORDS.get(token, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a fake slot makes of one caller frame."""
+
+    pcm: Pcm | None = None  # silence
+    text: int = PAD
+    caller_text: int = PAD
+
+
+class FakeSlot:
+    """A model's slot that answers every frame at once, as `answer(number, caller frame)` says."""
+
+    def __init__(
+        self, clock: ManualClock, answer: Callable[[int, Pcm], Answer | None], worker_id: str = "w0"
+    ) -> None:
+        self.worker_id = worker_id
+        self.clock = clock
+        self.heard: list[Pcm] = []
+        self.forced: list[int] = []
+        self.num_releases = 0
+        self._answer = answer
+        self._error: AgentError | None = None
+        self._replies: asyncio.Queue[SlotReply | AgentError | None] = asyncio.Queue()
+
+    async def send(self, pcm: Pcm) -> int:
+        if self._error is not None:
+            raise self._error
+        number = len(self.heard)
+        self.heard.append(pcm)
+        answer = self._answer(number, pcm)
+        if answer is not None:
+            sound = np.zeros(FRAME_SAMPLES, np.float32) if answer.pcm is None else answer.pcm
+            now = self.clock.now()
+            row = np.array([answer.text, number, 0], np.int16)
+            reply = SlotReply(number, sound, answer.text, answer.caller_text, row, now, now, now, 0.01)
+            self._replies.put_nowait(reply)
+        return number
+
+    async def replies(self) -> AsyncIterator[SlotReply]:
+        while (item := await self._replies.get()) is not None:
+            if isinstance(item, AgentError):
+                raise item
+            yield item
+
+    async def force_text(self, token: int) -> None:
+        self.forced.append(token)
+
+    async def release(self) -> None:
+        self.num_releases += 1
+        self._replies.put_nowait(None)
+
+    def lose(self, error: AgentError) -> None:
+        """Let the worker die."""
+        self._error = error
+        self._replies.put_nowait(error)
+
+
+async def settle() -> None:
+    """Let every task that can run do so."""
+    for _ in range(20):
+        await asyncio.sleep(0)

@@ -1,0 +1,253 @@
+"""The frame loop of one call: every caller frame goes to the model, every step of the model to the caller.
+
+Event loop only; no call here blocks. The model's tokens steer: `hangup` and `transfer` become signals, all
+others are words. Nothing here decides who may speak: when the model falls silent under the caller's voice,
+what still waits for playout is dropped, so that the stop is heard at once.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.clock import Now
+from agent.floor import FloorTracker
+from agent.latency import BridgeTimes, TurnTimes, down_delay_s, up_delay_s
+from agent.playout import Playout, SilenceGate
+from agent.recording import Recorder
+from agent.slot import SlotFault, SlotReply, WorkerLost
+from agent.transcript import Pieces, Speaker, TimedWord, Transcript
+from telephony.endpoint import FRAME_SAMPLES, SAMPLE_RATE_HZ, TICK_SAMPLES, HeardFrame, MediaEndpoint
+
+Pcm = NDArray[np.float32]
+
+FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
+HISTORY_FRAMES = 500  # 40 s of tokens: what re-primes a slot elsewhere
+CALLER_FRAMES = 25  # 2 s of the caller's sound, which warms the codec there
+QUIET_FRAMES = 5  # 400 ms of the model's silence: it has said what it had to say
+
+
+class Tokens(Pieces, Protocol):
+    """The model's tokenizer, as far as a call needs it."""
+
+    @property
+    def hangup(self) -> int:
+        """Sampled by the model: the call is over once this has been said."""
+
+    @property
+    def transfer(self) -> int:
+        """Sampled by the model: a person shall take over."""
+
+    @property
+    def nobody(self) -> int:
+        """Forced on the model: there is nobody to take over, say so."""
+
+
+class ModelSlot(Protocol):
+    """A claimed slot of some worker, for one call: `agent.slot.Slot`. None of these waits for the worker."""
+
+    @property
+    def worker_id(self) -> str:
+        """Whose slot it is."""
+
+    async def send(self, pcm: Pcm) -> int:
+        """Hand over the next caller frame, float32 [1920]; its number. Raises WorkerLost, SlotFault."""
+
+    def replies(self) -> AsyncIterator[SlotReply]:
+        """One per caller frame that was stepped. Raises WorkerLost, SlotFault when there will be no more."""
+
+    async def force_text(self, token: int) -> None:
+        """Let the next step take this text token. Raises WorkerLost, SlotFault."""
+
+    async def release(self) -> None:
+        """Give the slot back; harmless twice, and when it is lost."""
+
+
+class Signal(StrEnum):
+    """What the model asks of the session."""
+
+    HANG_UP = "hang_up"
+    TRANSFER = "transfer"
+
+
+class ComfortTone:
+    """A soft beep every two seconds: somebody is still here. Too short for any gate to take it for speech."""
+
+    PERIOD_FRAMES = 25
+    HZ = 425.0
+    LEVEL = 0.02  # -37 dBFS
+
+    def __init__(self) -> None:
+        at = np.arange(FRAME_SAMPLES) / SAMPLE_RATE_HZ
+        shape = 0.5 - 0.5 * np.cos(2 * np.pi * at / FRAME_S)
+        self._beep = np.asarray(self.LEVEL * shape * np.sin(2 * np.pi * self.HZ * at), np.float32)
+        self._frames = 0
+
+    def next(self) -> Pcm:
+        """The next 80 ms, float32 [1920]."""
+        self._frames += 1
+        is_due = self._frames % self.PERIOD_FRAMES == 1
+        return self._beep if is_due else np.zeros(FRAME_SAMPLES, np.float32)
+
+
+class Duplex:
+    """One call's two streams; `hear` and `converse` run side by side until the session ends them."""
+
+    def __init__(
+        self,
+        endpoint: MediaEndpoint,
+        tokens: Tokens,
+        now: Now,
+        *,
+        recorder: Recorder | None = None,
+        on_word: Callable[[TimedWord], None] | None = None,
+    ) -> None:
+        self.playout = Playout(endpoint)
+        self.transcript = Transcript(tokens)
+        self.floor = FloorTracker()
+        self.turns = TurnTimes()
+        self.bridge = BridgeTimes()
+        self.signals: asyncio.Queue[Signal] = asyncio.Queue(8)  # further ones are dropped: they say the same
+        self.is_held = False  # the caller hears nothing, the model hears silence
+        self.is_muted = False  # a transfer is under way: the model keeps quiet
+        self.frames_heard = 0
+        self.frames_answered = 0
+        self._endpoint = endpoint
+        self._tokens = tokens
+        self._now = now
+        self._recorder = recorder
+        self._on_word = on_word
+        self._slot: ModelSlot | None = None
+        self._silence = SilenceGate()
+        self._comfort = ComfortTone()
+        self._history: deque[NDArray[np.int16]] = deque(maxlen=HISTORY_FRAMES)
+        self._caller: deque[Pcm] = deque(maxlen=CALLER_FRAMES)
+        self._first_tick: int | None = None
+        self._last_number = 0
+        self._quiet_frames = 0
+        self._stepped = asyncio.Event()  # replaced at each step, so that every waiter sees the next one
+
+    @property
+    def audio_s(self) -> float:
+        """The audio clock: seconds from the first sample of the first frame to the end of the latest."""
+        latest = self._endpoint.latest
+        if latest is None or self._first_tick is None:
+            return 0.0
+        return (latest.tick - self._first_tick) * TICK_SAMPLES / SAMPLE_RATE_HZ
+
+    @property
+    def history(self) -> NDArray[np.int16]:
+        """What the model has lived through of late, int16 [T, 1 + 2K], T <= 500."""
+        return np.stack(self._history) if self._history else np.zeros((0, 0), np.int16)
+
+    @property
+    def caller_pcm(self) -> Pcm:
+        """The caller's last seconds, float32 [T]."""
+        return np.concatenate(self._caller) if self._caller else np.zeros(0, np.float32)
+
+    async def hear(self) -> None:
+        """Take caller frames until the call ends; while no slot answers, the caller gets the comfort tone."""
+        async for _ in self._endpoint.frames():
+            heard = self._endpoint.latest
+            assert heard is not None
+            if self._first_tick is None:
+                self._first_tick = heard.tick - len(heard.pcm) // TICK_SAMPLES
+            await self._hear_frame(heard)
+
+    async def converse(self, slot: ModelSlot) -> None:
+        """Let this slot answer; returns once it is released.
+
+        Raises WorkerLost or SlotFault when it is gone; from then on the caller hears the comfort tone.
+        """
+        self._slot = slot
+        try:
+            async for reply in slot.replies():
+                self._answer(reply)
+        finally:
+            self._slot = None
+
+    async def force(self, token: int) -> None:
+        """Tell the model something; lost when no slot answers just now, or the model knows no such token."""
+        if self._slot is not None and token >= 0:
+            with contextlib.suppress(WorkerLost, SlotFault):  # `converse` tells
+                await self._slot.force_text(token)
+
+    async def until_quiet(self, at_least: int = 6, limit_s: float = 8.0) -> None:
+        """Return when the model has fallen silent and the caller has heard all of it, or after `limit_s`.
+
+        `at_least` frames pass in any case: the text runs ahead of the voice.
+        """
+        try:
+            async with asyncio.timeout(limit_s):
+                frames = 0
+                while frames < at_least or self._quiet_frames < QUIET_FRAMES:
+                    await self._stepped.wait()
+                    frames += 1
+        except TimeoutError:
+            return
+
+    def finish(self) -> None:
+        """The call is over: judge and write down what was still open."""
+        for event in self.floor.finish():
+            self.turns.note(event)
+        for word in self.transcript.finish():
+            self._tell(word)
+
+    async def _hear_frame(self, heard: HeardFrame) -> None:
+        self.frames_heard += 1
+        pcm = np.zeros_like(heard.pcm) if self.is_held else heard.pcm
+        self._caller.append(pcm)
+        if self._slot is not None:
+            with contextlib.suppress(WorkerLost, SlotFault):  # `converse` tells
+                self._last_number = await self._slot.send(pcm)
+        elif not self.is_held:
+            self.playout.push(self._comfort.next())
+        for event in self.floor.push(pcm, heard.played):
+            self.turns.note(event)
+        if self._recorder is not None:
+            self._recorder.push(heard)
+
+    def _answer(self, reply: SlotReply) -> None:
+        self.frames_answered += 1
+        self._history.append(reply.tokens)
+        was_sounding = self._silence.is_sounding
+        frame = self._silence.push(reply.pcm)
+        if self.is_held or self.is_muted:
+            frame = np.zeros_like(frame)
+        self._quiet_frames = 0 if frame.any() else self._quiet_frames + 1
+        if was_sounding and not self._silence.is_sounding and self.floor.caller_gate.is_speaking:
+            self.playout.flush()
+        sent_s = self._now()
+        self.playout.push(frame)
+        self._read(reply, sent_s)
+        stepped, self._stepped = self._stepped, asyncio.Event()
+        stepped.set()
+
+    def _read(self, reply: SlotReply, sent_s: float) -> None:
+        """Words, signals and times of one step."""
+        heard = self._endpoint.latest
+        if heard is None:
+            return
+        queued = self.playout.queued_before_samples
+        played_s = self.audio_s + max(0.0, sent_s - heard.at_s) + queued / SAMPLE_RATE_HZ
+        heard_s = self.audio_s - (self._last_number - reply.number) * FRAME_S
+        self._tell(self.transcript.push(Speaker.AGENT, reply.text, played_s))
+        self._tell(self.transcript.push(Speaker.CALLER, reply.caller_text, heard_s))
+        if reply.text >= 0 and reply.text in (self._tokens.hangup, self._tokens.transfer):
+            self._signal(Signal.HANG_UP if reply.text == self._tokens.hangup else Signal.TRANSFER)
+        up_s = up_delay_s(heard, self._endpoint.stats().jitter_buffer_s, reply.collected_s)
+        if reply.number == self._last_number:  # else `heard` is a later frame's
+            self.bridge.note(up_s, down_delay_s(heard, reply.delivered_s, sent_s, queued))
+
+    def _signal(self, signal: Signal) -> None:
+        if not self.signals.full():
+            self.signals.put_nowait(signal)
+
+    def _tell(self, word: TimedWord | None) -> None:
+        if word is not None and self._on_word is not None:
+            self._on_word(word)
