@@ -1,0 +1,1 @@
+"""Calls that measure: a test caller, scripted callers with known truth, scorers, a judge, a demo."""
