@@ -1,0 +1,132 @@
+"""A real `offhook serve` for a bench: its own process, ports and folders; what it holds can be counted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from agent.errors import WorkerUnavailable
+
+HOST = "127.0.0.1"
+RTP_PORTS = range(20_000, 30_000)
+
+
+class GatewayProcess:
+    """`offhook serve` while open, ready for calls; stopped with SIGTERM when left.
+
+    `settings` are further OFFHOOK_* variables; ours in the environment are not passed on.
+    """
+
+    def __init__(self, settings: Mapping[str, str] | None = None, start_timeout_s: float = 60.0) -> None:
+        self.sip_port, self.http_port = free_port(), free_port()
+        self._start_timeout_s = start_timeout_s
+        self._folder = tempfile.TemporaryDirectory(prefix="offhook-bench-")
+        self._log = Path(self._folder.name) / "gateway.log"
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("OFFHOOK_")}
+        self._environment = {
+            **clean,
+            "OFFHOOK_SIP__PORT": str(self.sip_port),
+            "OFFHOOK_HTTP__PORT": str(self.http_port),
+            **(settings or {}),
+        }
+
+    def __enter__(self) -> Self:
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "agent", "serve"], env=self._environment, stdout=log, stderr=log
+            )
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._folder.cleanup()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it answers SIP."""
+        return HOST, self.sip_port
+
+    @property
+    def log(self) -> str:
+        """The last of what it wrote."""
+        return self._log.read_text(errors="replace")[-4000:]
+
+    @property
+    def is_running(self) -> bool:
+        """False once it has exited, which only a fault can bring about."""
+        return self._process.poll() is None
+
+    @property
+    def resident_bytes(self) -> int:
+        """Its resident memory now, without its workers'."""
+        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    @property
+    def num_open_files(self) -> int:
+        """Its file descriptors now."""
+        return len(os.listdir(f"/proc/{self._process.pid}/fd"))
+
+    @property
+    def num_rtp_ports(self) -> int:
+        """UDP sockets of this machine in our RTP range (each call has two while it lasts)."""
+        lines = Path("/proc/net/udp").read_text().splitlines()[1:]
+        return sum(int(line.split()[1].split(":")[1], 16) in RTP_PORTS for line in lines)
+
+    def get(self, path: str) -> str:
+        """The body of one HTTP answer. Raises OSError if it is not 200."""
+        with urllib.request.urlopen(f"http://{HOST}:{self.http_port}{path}", timeout=5.0) as answer:
+            return str(answer.read().decode())
+
+    def metric(self, name: str) -> float:
+        """The sum of one metric over its labels; 0 if there is none yet."""
+        lines = self.get("/metrics").splitlines()
+        return sum(
+            float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0].split(" ")[0] == name
+        )
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + self._start_timeout_s
+        while self.is_running and time.monotonic() < deadline:
+            try:
+                self.get("/readyz")
+                return
+            except (OSError, urllib.error.URLError):
+                time.sleep(0.1)
+        what = "did not become ready" if self.is_running else f"exited with {self._process.returncode}"
+        raise WorkerUnavailable(f"`offhook serve` {what}; it wrote:\n{self.log}")
+
+
+def free_port() -> int:
+    """A port that is free on loopback for UDP and TCP, for now."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp:
+            tcp.bind((HOST, 0))
+            port: int = tcp.getsockname()[1]
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+                try:
+                    udp.bind((HOST, port))
+                except OSError:
+                    continue
+            return port
