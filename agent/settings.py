@@ -31,6 +31,7 @@ from agent.errors import ConfigError
 from agent.logs import LogFormat, LogLevel
 from telephony.settings import SipSettings
 
+MIN_SECRET_BYTES = 16
 PREFIX = "OFFHOOK_"
 NESTING = "__"
 CONFIG_VARIABLE = "OFFHOOK_CONFIG"
@@ -102,6 +103,8 @@ class WorkerSettings(_Section):
             raise ValueError(
                 "addresses has a worker over TCP, which needs a secret: set the same here and there"
             )
+        if self.secret is not None and len(self.secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+            raise ValueError("secret is too short; make one with `openssl rand -hex 32`")
         if not self.count and not self.addresses:
             raise ValueError("count=0 without addresses leaves no worker; set count=1 or list addresses")
         return self

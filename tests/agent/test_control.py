@@ -1,0 +1,170 @@
+"""The HTTP API, asked over a real socket."""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
+from prometheus_client import CollectorRegistry, Counter
+
+from agent.control import MAX_BODY_BYTES, ApiError, ControlServer, Readiness, _allow_list, make_app
+from agent.errors import ConfigError
+from agent.settings import HttpSettings
+from agent.store import SessionRecord
+
+YOUNG = SessionRecord("young", "g", "inbound", "EARLY", 2_000, caller="sip:+15550123@pbx")
+OLD = SessionRecord("old", "g", "inbound", "CONFIRMED", 1_000, caller="sip:+15550100@pbx", codec="PCMU")
+
+READY = Readiness()
+
+
+@dataclass
+class Calls:
+    """A gateway that knows two calls."""
+
+    state: Readiness = READY
+    live: list[SessionRecord] = field(default_factory=lambda: [YOUNG, OLD])
+    ended: list[str] = field(default_factory=list)
+
+    def readiness(self) -> Readiness:
+        return self.state
+
+    def calls(self) -> Sequence[SessionRecord]:
+        return self.live
+
+    def hang_up(self, call_id: str) -> bool:
+        self.ended.append(call_id)
+        return any(call.call_id == call_id for call in self.live)
+
+
+class BrokenCalls(Calls):
+    """A gateway with a bug."""
+
+    def calls(self) -> Sequence[SessionRecord]:
+        raise RuntimeError("secret detail")
+
+
+def serve(calls: Calls, *, show_pii: bool = False) -> TestClient[Any, Any]:
+    registry = CollectorRegistry()
+    Counter("offhook_things", "Things.", registry=registry).inc(3)
+    return TestClient(TestServer(make_app(calls, HttpSettings(), registry, show_pii=show_pii)))
+
+
+async def test_health_and_metrics() -> None:
+    async with serve(Calls()) as client:
+        assert await (await client.get("/healthz")).json() == {"status": "ok"}
+        answer = await client.get("/metrics")
+        assert answer.headers["Content-Type"].startswith("text/plain; version=")
+        assert "offhook_things_total 3.0" in await answer.text()
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        (READY, 200),
+        (Readiness(degraded=["redis: away since 3 s"]), 200),
+        (Readiness(reasons=["worker-0: loading its model"]), 503),
+    ],
+)
+async def test_readiness_tells_why_not(state: Readiness, status: int) -> None:
+    async with serve(Calls(state)) as client:
+        answer = await client.get("/readyz")
+        assert answer.status == status
+        assert await answer.json() == {
+            "ready": status == 200,
+            "reasons": list(state.reasons),
+            "degraded": list(state.degraded),
+        }
+
+
+@pytest.mark.parametrize(("show_pii", "caller"), [(False, "sip:***00@pbx"), (True, "sip:+15550100@pbx")])
+async def test_calls_are_listed_oldest_first_and_masked(show_pii: bool, caller: str) -> None:
+    async with serve(Calls(), show_pii=show_pii) as client:
+        listed = (await (await client.get("/v1/calls")).json())["calls"]
+        assert [call["call_id"] for call in listed] == ["old", "young"]
+        assert listed[0]["caller"] == caller
+        assert await (await client.get("/v1/calls/old")).json() == listed[0]
+
+
+async def test_hang_up_ends_the_call_asked_for() -> None:
+    calls = Calls()
+    async with serve(calls) as client:
+        assert (await client.post("/v1/calls/old/hangup")).status == 202
+        assert calls.ended == ["old"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/v1/calls/none", 404, "no_such_call"),
+        ("POST", "/v1/calls/none/hangup", 404, "no_such_call"),
+        ("GET", "/nowhere", 404, "not_found"),
+        ("DELETE", "/v1/calls", 405, "method_not_allowed"),
+    ],
+)
+async def test_errors_are_json_with_code_and_remedy(method: str, path: str, status: int, code: str) -> None:
+    async with serve(Calls()) as client:
+        answer = await client.request(method, path)
+        error = (await answer.json())["error"]
+        assert (answer.status, error["code"]) == (status, code)
+        assert error["message"] and error["remedy"]
+
+
+async def test_our_own_fault_is_a_500_that_tells_no_details() -> None:
+    async with serve(BrokenCalls()) as client:
+        answer = await client.get("/v1/calls")
+        assert answer.status == 500
+        assert "secret detail" not in await answer.text()
+
+
+async def test_a_large_body_is_not_swallowed() -> None:
+    async with serve(Calls()) as client:
+        answer = await client.post("/v1/calls/old/hangup", data=b"x" * (MAX_BODY_BYTES + 1))
+        assert (answer.status, (await answer.json())["error"]["code"]) == (413, "request_entity_too_large")
+
+
+@pytest.mark.parametrize(
+    ("peer", "allowed"),
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("192.0.2.9", True),
+        ("::ffff:192.0.2.9", True),
+        ("198.51.100.1", False),
+        ("fe80::1%eth0", False),
+        ("", False),
+    ],
+)
+async def test_only_listed_peers_are_answered(peer: str, allowed: bool) -> None:
+    request = make_mocked_request("GET", "/healthz", {"X-Forwarded-For": "127.0.0.1"}).clone(remote=peer)
+    guard = _allow_list(["192.0.2.0/24"])
+    if allowed:
+        assert (await guard(request, _answer)).status == 204
+    else:
+        with pytest.raises(ApiError) as refused:
+            await guard(request, _answer)
+        assert refused.value.status == 403
+
+
+async def _answer(_request: object) -> Any:
+    return web.Response(status=204)
+
+
+async def test_server_listens_on_a_port_and_lets_go_of_it() -> None:
+    settings = HttpSettings(port=0)
+    async with ControlServer(Calls(), settings, CollectorRegistry(), show_pii=False) as server:
+        url = f"http://127.0.0.1:{server.port}/healthz"
+        async with ClientSession() as http, http.get(url) as answer:
+            assert answer.status == 200
+        with pytest.raises(ConfigError, match=f"port {server.port}.*OFFHOOK_HTTP__PORT"):
+            async with ControlServer(
+                Calls(), HttpSettings(port=server.port), CollectorRegistry(), show_pii=False
+            ):
+                pass
+    with socket.create_server(("127.0.0.1", server.port)):
+        await asyncio.sleep(0)
