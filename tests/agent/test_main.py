@@ -1,0 +1,97 @@
+"""The command line: help, choice of sub-command, exit codes, and errors in one line."""
+
+import argparse
+import importlib
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+from agent import __main__ as cli
+from agent.errors import AudioFileError
+from agent.settings import Settings
+
+
+@pytest.fixture
+def talk(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A sub-command of ours in the place of `talk`."""
+    module = ModuleType("fake_talk")
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("source")
+
+    def run(args: argparse.Namespace, settings: Settings) -> int:
+        if args.source == "unreadable.wav":
+            raise AudioFileError("unreadable.wav is no sound file; give a WAV")
+        if args.source == "endless.wav":
+            raise KeyboardInterrupt
+        return 0 if settings.sip.port == 5099 else 1
+
+    vars(module).update(add_arguments=add_arguments, run=run)
+    real = importlib.import_module
+    monkeypatch.setattr(
+        importlib, "import_module", lambda name: module if name == "agent.talk" else real(name)
+    )
+    return module
+
+
+def test_a_sub_command_gets_its_arguments_and_the_settings(
+    talk: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main(["talk", "in.wav"]) == 1
+    monkeypatch.setenv("OFFHOOK_SIP__PORT", "5099")
+    assert cli.main(["talk", "in.wav"]) == 0
+
+
+def test_an_expected_failure_is_one_line(talk: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["talk", "unreadable.wav"]) == 1
+    assert capsys.readouterr().err == "offhook talk: unreadable.wav is no sound file; give a WAV\n"
+
+
+def test_wrong_settings_exit_with_2(
+    talk: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OFFHOOK_SIP__PROT", "5099")
+    assert cli.main(["talk", "in.wav"]) == 2
+    assert "did you mean OFFHOOK_SIP__PORT?" in capsys.readouterr().err
+
+
+def test_an_interrupt_is_no_traceback(talk: ModuleType) -> None:
+    assert cli.main(["talk", "endless.wav"]) == 130
+
+
+@pytest.mark.parametrize("words", [["nonsense"], ["bench"], ["bench", "nonsense"]])
+def test_unknown_words_are_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(words)
+    assert left.value.code == 2
+    assert "usage: offhook" in capsys.readouterr().err
+
+
+def test_no_words_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    assert "sub-commands" in capsys.readouterr().err
+
+
+def test_help_names_every_command_and_imports_nothing_heavy() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "agent", "--help"], capture_output=True, text=True, check=True
+    )
+    assert (
+        time.monotonic() - began_s < 5.0
+    )  # 0.1 s on an idle machine; importing torch alone would take seconds
+    for name in cli.COMMANDS:
+        assert name.split()[0] in shown.stdout
+    loaded = "import sys, agent.__main__ as m; m._parsers(None); print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert not {"torch", "pydantic", "aiohttp", "numpy"} & set(modules.stdout.split())
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_sub_command_has_help_with_an_example(name: str) -> None:
+    command = [sys.executable, "-m", "agent", *name.split(), "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    assert "examples:" in shown.stdout
+    assert cli.COMMANDS[name].example.splitlines()[0] in shown.stdout
