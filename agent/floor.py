@@ -52,6 +52,8 @@ class Holder(StrEnum):
 class FloorConfig:
     """Constants of the definitions above."""
 
+    talk_pause_s: float = 0.5
+    turn_pause_s: float = 1.2  # a caller who goes on within it had not ended
     sustained_s: float = 1.0
     premature_s: float = 0.2
     answer_within_s: float = 5.0
@@ -61,7 +63,7 @@ class FloorConfig:
 
 
 @dataclass(slots=True)
-class _Talk:
+class _Speech:
     """One confirmed segment; `end_s` is None while it lasts."""
 
     start_s: float
@@ -72,13 +74,22 @@ class _Talk:
         return self.start_s < at_s and (self.end_s is None or at_s < self.end_s)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Trial:
     """A caller's onset while the agent spoke, until it is judged."""
 
     onset_s: float
-    caller: _Talk
-    agent: _Talk
+    caller: _Speech
+    agent: _Speech  # the segment in which the agent may stop
+    has_paused: bool = False
+
+
+@dataclass(slots=True)
+class _Talk:
+    """The agent's newest talk, until it is known whether it is sustained."""
+
+    start_s: float
+    last: _Speech
 
 
 class FloorTracker:
@@ -88,9 +99,9 @@ class FloorTracker:
         self._config = config or FloorConfig()
         self.caller_gate = EnergyGate(gate)
         self.agent_gate = EnergyGate(gate)
-        self._caller: deque[_Talk] = deque(maxlen=KEPT_SEGMENTS)
-        self._agent: deque[_Talk] = deque(maxlen=KEPT_SEGMENTS)
-        self._candidate: _Talk | None = None  # an agent's segment not yet known to be sustained
+        self._caller: deque[_Speech] = deque(maxlen=KEPT_SEGMENTS)
+        self._agent: deque[_Speech] = deque(maxlen=KEPT_SEGMENTS)
+        self._talk: _Talk | None = None
         self._trial: _Trial | None = None
 
     @property
@@ -113,7 +124,7 @@ class FloorTracker:
         for event, is_caller in sorted(heard + said, key=lambda pair: pair[0].known_at_s):
             events += self._edge(event, is_caller)
         now_s = self.agent_gate.now_s
-        return events + self._judge_candidate(now_s) + self._judge_trial(now_s)
+        return events + self._judge_talk(now_s) + self._judge_trial(now_s)
 
     def finish(self) -> list[FloorEvent]:
         """The call is over: what is still open is closed and judged."""
@@ -121,52 +132,56 @@ class FloorTracker:
         for gate, is_caller in ((self.caller_gate, True), (self.agent_gate, False)):
             for event in gate.finish():
                 events += self._edge(event, is_caller)
-        if self._candidate is not None:  # the call's last words count, however short
-            events += self._answer(self._candidate)
+        if self._talk is not None:  # the call's last words count, however short
+            events += self._answer(self._talk)
         return events + self._judge_trial(self.agent_gate.now_s + self._config.yield_within_s)
 
     def _edge(self, event: GateEvent, is_caller: bool) -> list[FloorEvent]:
-        talks = self._caller if is_caller else self._agent
+        side = self._caller if is_caller else self._agent
         if event.edge is Edge.ONSET:
-            talk = _Talk(event.at_s)
-            talks.append(talk)
-            return self._caller_began(talk) if is_caller else self._agent_began(talk)
-        talk = talks[-1]
-        talk.end_s = event.at_s
-        others = self._agent if is_caller else self._caller
-        events = _overlaps(talk, others)
-        if is_caller:
-            return events
-        return events + self._judge_candidate(event.known_at_s)
+            speech = _Speech(event.at_s)
+            began = self._caller_began(speech) if is_caller else self._agent_began(speech)
+            side.append(speech)
+            return began
+        side[-1].end_s = event.at_s
+        events = _overlaps(side[-1], self._agent if is_caller else self._caller)
+        return events if is_caller else events + self._judge_talk(event.known_at_s)
 
-    def _caller_began(self, talk: _Talk) -> list[FloorEvent]:
-        agent = next((one for one in reversed(self._agent) if one.covers(talk.start_s)), None)
+    def _caller_began(self, speech: _Speech) -> list[FloorEvent]:
+        agent = next((one for one in reversed(self._agent) if one.covers(speech.start_s)), None)
         if agent is not None and self._trial is None:
-            self._trial = _Trial(talk.start_s, talk, agent)
+            self._trial = _Trial(speech.start_s, speech, agent)
+        talk, turn = self._talk, self._caller[-1] if self._caller else None
+        if talk is None or turn is None or turn.end_s is None:
+            return []
+        if speech.start_s - turn.end_s >= self._config.turn_pause_s:
+            return self._answer(talk)  # short, but all that was said until the caller's next turn
+        if talk.last.end_s is not None:
+            self._talk = None  # the caller had only paused, and it was a backchannel
         return []
 
-    def _agent_began(self, talk: _Talk) -> list[FloorEvent]:
-        self._candidate = talk
+    def _agent_began(self, speech: _Speech) -> list[FloorEvent]:
+        before = self._agent[-1].end_s if self._agent else None
+        silence_s = speech.start_s - before if before is not None else float("inf")
+        if silence_s >= self._config.talk_pause_s:
+            self._talk = _Talk(speech.start_s, speech)
+        elif self._talk is not None:
+            self._talk.last = speech
         trial = self._trial
-        if trial is not None and trial.agent.end_s is not None:
-            if talk.start_s - trial.agent.end_s < self._config.stop_silence_s:
-                self._trial = None  # it paused and went on: neither a stop nor a refusal can be read from it
+        if trial is not None and trial.agent.end_s is not None and silence_s < self._config.stop_silence_s:
+            trial.agent, trial.has_paused = speech, True
         return []
 
-    def _judge_candidate(self, now_s: float) -> list[FloorEvent]:
-        talk, config = self._candidate, self._config
+    def _judge_talk(self, now_s: float) -> list[FloorEvent]:
+        talk = self._talk
         if talk is None:
             return []
-        reached_s = talk.end_s if talk.end_s is not None else now_s
-        if reached_s - talk.start_s > config.sustained_s:
-            return self._answer(talk)
-        if talk.end_s is not None and now_s - talk.end_s > config.answer_within_s:
-            self._candidate = None  # short, and something may yet follow it: not an answer
-        return []
+        reached_s = talk.last.end_s if talk.last.end_s is not None else now_s
+        return self._answer(talk) if reached_s - talk.start_s > self._config.sustained_s else []
 
     def _answer(self, talk: _Talk) -> list[FloorEvent]:
-        """The agent holds a sustained segment: which of the caller's turns does it answer, and how late?"""
-        self._candidate = None
+        """The agent holds a sustained talk: which of the caller's turns does it answer, and how late?"""
+        self._talk = None
         turn = next((one for one in reversed(self._caller) if one.start_s < talk.start_s), None)
         if turn is None or turn.is_answered:
             return []  # a greeting, or the same answer going on after a pause
@@ -176,7 +191,7 @@ class FloorTracker:
         if turn.end_s is None or turn.end_s - talk.start_s > self._config.premature_s:
             early_s = (turn.end_s or self.caller_gate.now_s) - talk.start_s
             return [FloorEvent(FloorEventKind.EARLY_START, talk.start_s, early_s)]
-        if any(one.covers(turn.end_s) for one in self._agent if one is not talk):
+        if any(one.covers(turn.end_s) for one in self._agent if one.start_s < talk.start_s):
             return []  # the caller ended while the agent spoke on: a backchannel, no turn to answer
         gap_s = talk.start_s - turn.end_s
         if gap_s > self._config.answer_within_s:
@@ -188,19 +203,17 @@ class FloorTracker:
         if trial is None:
             return []
         stop_s = trial.agent.end_s
-        if stop_s is not None:
-            # An onset after the stop is known only once confirmed: wait that much longer than the silence.
-            if now_s - stop_s < config.stop_silence_s + self.agent_gate.config.confirm_s:
-                return []
+        reached_s = stop_s if stop_s is not None else now_s - self.agent_gate.config.split_s
+        if reached_s - trial.onset_s > config.yield_within_s:
             self._trial = None
-            took_s = stop_s - trial.onset_s
-            if took_s <= config.yield_within_s:
-                return [FloorEvent(FloorEventKind.BARGE_IN_STOP, trial.onset_s, took_s)]
             return [self._refused(trial)]
-        if now_s - trial.onset_s <= config.yield_within_s + self.agent_gate.config.split_s:
+        # An onset after the stop is known only once confirmed: wait that much longer than the silence.
+        if stop_s is None or now_s - stop_s < config.stop_silence_s + self.agent_gate.config.confirm_s:
             return []
         self._trial = None
-        return [self._refused(trial)]
+        if trial.has_paused:
+            return []  # neither a stop nor a refusal can be read from it
+        return [FloorEvent(FloorEventKind.BARGE_IN_STOP, trial.onset_s, stop_s - trial.onset_s)]
 
     def _refused(self, trial: _Trial) -> FloorEvent:
         """The agent spoke on for 2 s: right after a backchannel, wrong after anything longer."""
@@ -210,7 +223,7 @@ class FloorTracker:
         return FloorEvent(FloorEventKind.BARGE_IN_FAILED, trial.onset_s, 0.0)
 
 
-def _overlaps(closed: _Talk, others: deque[_Talk]) -> list[FloorEvent]:
+def _overlaps(closed: _Speech, others: deque[_Speech]) -> list[FloorEvent]:
     """Overlaps of a segment that just closed with closed ones of the other side: each pair is seen once."""
     assert closed.end_s is not None
     events = []

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from agent.energy_gate import Pcm
+from agent.evaluation.scores import response_gap
+from agent.evaluation.segments import CallerTurn, speech_segments
 from agent.floor import FloorEvent, FloorEventKind, FloorTracker, Holder
 
 RATE = 24_000
@@ -52,10 +54,22 @@ def test_a_greeting_and_an_answer_that_pauses_give_one_gap_per_turn() -> None:
     assert values(events, RESPONSE) == pytest.approx([0.4, 0.4], abs=0.021)
 
 
-def test_a_short_sound_is_no_answer_unless_it_is_the_last() -> None:
-    events = scene([(1.0, 2.0)], [(2.2, 2.6), (3.0, 4.5)])
-    assert values(events, RESPONSE) == pytest.approx([1.0], abs=0.021)
+def test_a_short_sound_is_an_answer_only_if_nothing_else_is_said() -> None:
+    events = scene([(1.0, 2.0)], [(2.2, 2.6), (3.2, 4.5)])
+    assert values(events, RESPONSE) == pytest.approx([1.2], abs=0.021)
     assert values(scene([(1.0, 2.0)], [(2.2, 2.6)], 5.0), RESPONSE) == pytest.approx([0.2], abs=0.021)
+    asked_again = scene([(1.0, 2.0), (5.0, 6.0)], [(2.2, 2.6), (6.3, 8.0)])
+    assert values(asked_again, RESPONSE) == pytest.approx([0.2, 0.3], abs=0.021)
+
+
+def test_a_talk_may_pause_for_less_than_half_a_second() -> None:
+    events = scene([(1.0, 2.0)], [(2.2, 2.6), (3.0, 4.5)])
+    assert values(events, RESPONSE) == pytest.approx([0.2], abs=0.021)
+
+
+def test_a_backchannel_in_the_callers_pause_answers_nothing() -> None:
+    events = scene([(1.0, 2.0), (2.8, 4.0)], [(2.2, 2.5), (4.3, 6.0)])
+    assert values(events, RESPONSE) == pytest.approx([0.3], abs=0.021)
 
 
 def test_starting_before_the_callers_end_is_signed_or_early() -> None:
@@ -77,8 +91,11 @@ def test_a_barge_in_stops_where_the_agent_falls_silent_and_is_then_answered() ->
 
 
 def test_a_pause_of_the_agents_own_is_no_stop() -> None:
-    events = scene([(3.0, 5.5)], [(1.0, 3.3), (3.7, 7.0)])
-    assert values(events, STOP) == []
+    events = scene([(3.0, 5.5)], [(1.0, 3.3), (3.7, 4.6)])
+    assert values(events, STOP) == values(events, FloorEventKind.BARGE_IN_FAILED) == []
+    spoke_on = scene([(3.0, 5.5)], [(1.0, 3.3), (3.7, 7.0)])
+    assert values(spoke_on, STOP) == []
+    assert values(spoke_on, FloorEventKind.BARGE_IN_FAILED) == [0.0]
 
 
 def test_speaking_on_through_a_long_interruption_is_a_failure_and_through_a_short_one_is_not() -> None:
@@ -112,3 +129,23 @@ def test_the_holder_follows_both_sides() -> None:
         if not seen or seen[-1] is not tracker.holder:
             seen.append(tracker.holder)
     assert seen == [Holder.NOBODY, Holder.CALLER, Holder.BOTH, Holder.AGENT, Holder.NOBODY]
+
+
+def test_live_gaps_agree_with_the_offline_scorer() -> None:
+    rng = np.random.default_rng(5)
+    caller: Spans = []
+    agent: Spans = [(0.2, 2.0)]
+    at = 2.5
+    for _ in range(8):
+        end = at + rng.uniform(0.6, 2.5)
+        start = end + rng.uniform(-0.15, 1.5)
+        caller.append((at, end))
+        agent.append((start, start + rng.uniform(1.1, 3.0)))
+        at = agent[-1][1] + rng.uniform(0.2, 1.0)
+    seconds = at + 1.0
+    live = values(scene(caller, agent, seconds), RESPONSE)
+    said = speech_segments(channel(agent, seconds))
+    turns = [CallerTurn(*span) for span in caller]
+    ends = [turn.start_s for turn in turns[1:]] + [seconds]
+    offline = [response_gap(turn, said, end) for turn, end in zip(turns, ends, strict=True)]
+    assert live == pytest.approx(offline, abs=0.021)
