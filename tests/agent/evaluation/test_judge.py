@@ -1,0 +1,64 @@
+"""The judge tells the agent's sentences apart at telephone quality, and is not fooled by others."""
+
+import random
+
+import numpy as np
+import pytest
+
+from agent.energy_gate import Pcm
+from agent.evaluation.judge import FOIL_LINES, Judge, Verdict, plain
+from model.channel import Line, telephone
+from model.order_line import AGENT_LINES, NOBODY, TRANSFER, Order, draw_order, readback
+from model.voices import AGENT_VOICE, synthesize
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return Judge()
+
+
+def over_the_phone(text: str, snr_db: float = 25.0) -> Pcm:
+    line = Line(noise="pink", snr_db=snr_db)
+    return telephone(synthesize(text, AGENT_VOICE).pcm, np.random.default_rng(0), line)
+
+
+def test_every_line_is_recognised(judge: Judge) -> None:
+    wrong = [line.text for line in AGENT_LINES if not judge.hear(over_the_phone(line.text)).says(line.text)]
+    assert wrong == []
+
+
+def test_read_backs_are_judged_slot_by_slot(judge: Judge) -> None:
+    rng = random.Random(4)
+    orders = [Order("latte"), Order("iced mocha", "large", "soy milk"), *(draw_order(rng) for _ in range(12))]
+    assert [judge.hear(over_the_phone(readback(order).text)).order for order in orders] == orders
+
+
+@pytest.mark.parametrize("text", FOIL_LINES[::16])
+def test_foils_are_not_taken_for_lines(judge: Judge, text: str) -> None:
+    heard = judge.hear(over_the_phone(text))
+    assert not any(heard.says(line.text) for line in AGENT_LINES)
+
+
+def test_a_wrong_drink_is_heard_as_wrong(judge: Judge) -> None:
+    assert judge.hear(over_the_phone("A small tea with oat milk. Is that right?")).order == Order(
+        "tea", "small", "oat milk"
+    )
+
+
+def test_two_lines_in_one_breath(judge: Judge) -> None:
+    both = f"{TRANSFER.text} {NOBODY.text}"
+    assert judge.hear(over_the_phone(both)).says(both)
+
+
+def test_silence_says_nothing(judge: Judge) -> None:
+    assert not judge.hear(np.zeros(24_000, np.float32)).words
+
+
+def test_there_are_sixty_foils_and_none_is_a_line() -> None:
+    lines = {plain(line.text) for line in AGENT_LINES}
+    assert len(set(FOIL_LINES)) >= 60 and not lines & set(FOIL_LINES)
+
+
+def test_articles_do_not_count() -> None:
+    assert Verdict("an small latte is that right").says("A small latte. Is that right?")
+    assert not Verdict("a small mocha is that right").says("A small latte. Is that right?")
