@@ -46,10 +46,10 @@ class EndpointEvent:
 
 @dataclass(frozen=True, slots=True)
 class HeardFrame:
-    """One caller frame with what the caller was being played in the very same ticks: a recording's two channels.
+    """One caller frame and what the caller was played in the very same ticks: a recording's two channels.
 
-    `tick` counts the shared clock; it rises by `TICKS_PER_FRAME` from frame to frame, and by more where frames
-    were lost, so that a recorder can keep its place.
+    `tick` counts the shared clock; it rises by `TICKS_PER_FRAME` from frame to frame, and by more where
+    frames were lost, so that a recorder can keep its place.
     """
 
     pcm: NDArray[np.float32]  # [1920] the caller
@@ -97,7 +97,7 @@ class MediaEndpoint(Protocol):
 
     @property
     def latest(self) -> HeardFrame | None:
-        """The frame that `frames()` yielded last, with its place on the clock and what was played meanwhile."""
+        """The frame that `frames()` yielded last, its place on the clock, and what was played meanwhile."""
 
     def set_frame_phase(self, phase: int) -> None:
         """Let frames end on ticks whose number is `phase` modulo `TICKS_PER_FRAME`, from the next frame on.
@@ -106,10 +106,10 @@ class MediaEndpoint(Protocol):
         """
 
     def send(self, pcm: NDArray[np.float32]) -> None:
-        """Queue float32 [T] for the caller. Never blocks; past the bound the oldest is dropped and counted."""
+        """Queue float32 [T] for the caller. Never blocks; past the bound the oldest is lost and counted."""
 
     def flush(self) -> int:
-        """Drop what is queued (barge-in), with a 5 ms fade; the number of samples the caller will not hear."""
+        """Drop what is queued (barge-in), with a 5 ms fade; the number of samples dropped."""
 
     @property
     def queued_samples(self) -> int:
@@ -163,7 +163,7 @@ class IncomingCall(Protocol):
     async def answer(self) -> MediaEndpoint:
         """Send 200 and return once the caller has acknowledged and audio flows.
 
-        Raises CallEnded if the caller has cancelled, offers no codec of ours (488 was sent), or never acknowledged.
+        Raises CallEnded if the caller has cancelled, or never acknowledged.
         """
 
     def reject(self, code: int, reason: str = "", headers: Mapping[str, str] | None = None) -> None:

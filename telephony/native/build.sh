@@ -12,7 +12,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 python=$1 variant=$2 target=${3:-}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/offhook
-sources=(build.sh setup.py config_site.h offhook_pjsua2.i ring_port.hpp ring_port.cpp sip_gate.hpp sip_gate.cpp)
+sources=(build.sh setup.py.in config_site.h offhook_pjsua2.i ring_port.hpp ring_port.cpp sip_gate.hpp sip_gate.cpp)
 work=
 
 fail() {
@@ -79,7 +79,7 @@ compile() {
         --with-external-srtp --with-external-speex --enable-speex-resample
     make -j"$(nproc)" lib
     cd pjsip-apps/src/swig/python
-    for file in "${sources[@]}"; do cp "$here/$file" .; done
+    for file in "${sources[@]}"; do cp "$here/$file" "${file%.in}"; done
     swig -I. -I.. -I../../../../{pjlib,pjlib-util,pjmedia,pjsip,pjnath}/include -c++ -w312,401 -threads -python \
         -module offhook_pjsua2 -o offhook_pjsua2_wrap.cpp offhook_pjsua2.i
     OFFHOOK_ASSERTIONS=$assertions OFFHOOK_PJ_VERSION=$version \

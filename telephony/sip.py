@@ -1,0 +1,419 @@
+"""SIP calls as `MediaEndpoint`s: what a gateway uses. asyncio thread only.
+
+    async with SipGateway(settings) as gateway:      # raises AddressTaken, SettingsError
+        async for invite in gateway.incoming():      # an IncomingCall: nothing but 100 has been sent
+            if no_slot:
+                gateway.set_full(True)               # OPTIONS now gets 503, too
+                invite.reject(503, headers={"Retry-After": "5"})
+                continue
+            endpoint = await invite.answer()         # 200; raises CallEnded if the caller has gone
+            ...                                      # endpoint.frames(), .send(), .events(), .stats()
+
+    endpoint = await gateway.call("sip:order@127.0.0.1")  # the test caller; raises CallRefused, BadUri
+
+Every endpoint must be read to its ENDED event or hung up; its audio port goes back to the pool by itself.
+"""
+
+import asyncio
+import itertools
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import offhook_pjsua2 as pj
+from numpy.typing import NDArray
+
+from telephony.endpoint import (
+    SAMPLE_RATE_HZ,
+    TICKS_PER_FRAME,
+    EndpointEvent,
+    EndpointEventKind,
+    EndpointStats,
+    HeardFrame,
+)
+from telephony.errors import CallEnded, CallRefused, TelephonyError
+from telephony.settings import SipSettings
+from telephony.sip_call import CallLink, SipCall
+from telephony.sip_lines import Invite, SipLines
+from telephony.sip_media import RingCounts
+from telephony.sip_thread import SipThread
+from telephony.sip_uri import checked_uri
+
+Act = Callable[[int, Callable[[SipCall], None]], None]
+
+MAX_WAITING_FRAMES = 4  # 320 ms that a session may be behind before the oldest frame is dropped
+MAX_WAITING_EVENTS = 256
+MAX_WAITING_INVITES = 256
+MAX_DIGITS = 32  # PJSIP's queue of outgoing digits
+DIGITS = frozenset("0123456789*#ABCD")
+
+
+class SipEndpoint:
+    """One answered SIP call, in either direction; a `MediaEndpoint`."""
+
+    def __init__(self, link: CallLink, act: Act, give_back: Callable[[CallLink], None]) -> None:
+        self._link, self._act, self._give_back = link, act, give_back
+        self._phase = 0
+        self._frames: deque[HeardFrame] = deque()
+        self._frames_dropped = 0
+        self._latest: HeardFrame | None = None
+        self._events: deque[EndpointEvent] = deque(maxlen=MAX_WAITING_EVENTS)
+        self._woken = asyncio.Event()  # for frames()
+        self._notified = asyncio.Event()  # for events()
+        self._final_counts: RingCounts | None = None
+        self.is_answered = False
+        self.ended: EndpointEvent | None = None
+
+    @property
+    def call_id(self) -> str:
+        """The SIP Call-ID."""
+        return self._link.call_id
+
+    @property
+    def remote(self) -> str:
+        """The far end's URI. Personal."""
+        return self._link.remote
+
+    @property
+    def latest(self) -> HeardFrame | None:
+        """What `frames()` yielded last."""
+        return self._latest
+
+    @property
+    def queued_samples(self) -> int:
+        """Samples sent that the clock has not taken yet."""
+        return self._link.audio.queued_samples if self._link.audio else 0
+
+    async def frames(self) -> AsyncIterator[NDArray[np.float32]]:
+        """Caller frames, float32 [1920], until the call ends; `MAX_WAITING_FRAMES` wait at most."""
+        while True:
+            while self._frames:
+                self._latest = self._frames.popleft()
+                yield self._latest.pcm
+            if self.ended is not None:
+                return
+            self._woken.clear()
+            await self._woken.wait()
+
+    async def events(self) -> AsyncIterator[EndpointEvent]:
+        """Every event, ENDED the last; past `MAX_WAITING_EVENTS` unread ones the oldest are dropped."""
+        while True:
+            while self._events:
+                event = self._events.popleft()
+                yield event
+                if event.kind is EndpointEventKind.ENDED:
+                    return
+            self._notified.clear()
+            await self._notified.wait()
+
+    def set_frame_phase(self, phase: int) -> None:
+        """Let frames end on ticks of this phase."""
+        self._phase = phase % TICKS_PER_FRAME
+
+    def set_playout_bound(self, samples: int) -> None:
+        """Let at most this many samples wait to be played (120 ms unless told)."""
+        if self._link.audio:
+            self._link.audio.set_bound(samples)
+
+    def send(self, pcm: NDArray[np.float32]) -> None:
+        """Queue float32 [T] for the caller; past the bound the oldest is lost. After ENDED nothing happens."""
+        if self._link.audio:
+            self._link.audio.write(pcm)
+
+    def flush(self) -> int:
+        """Drop what is queued; the number of samples the caller will not hear."""
+        return self._link.audio.flush() if self._link.audio else 0
+
+    def send_dtmf(self, digits: str) -> None:
+        """Press digits by RFC 4733.
+
+        Raises TelephonyError for other characters, more than 32 of them, or a far end that takes no
+        telephone-event; CallEnded after the call.
+        """
+        if not digits or not DIGITS.issuperset(digits) or len(digits) > MAX_DIGITS:
+            raise TelephonyError(f"DTMF is 1 to {MAX_DIGITS} of 0-9 * # A-D; these {len(digits)} are not")
+        self._check_alive()
+        if not self._link.has_telephone_event:
+            raise TelephonyError("the far end takes no telephone-event (RFC 4733), so no digit can reach it")
+        self._act(self._link.number, lambda call: call.press(digits))
+
+    def refer(self, target: str) -> None:
+        """Blind transfer by REFER. Raises BadUri, or CallEnded after the call."""
+        uri = checked_uri(target)
+        self._check_alive()
+        self._act(self._link.number, lambda call: call.transfer(uri))
+
+    def hang_up(self, code: int = 200, reason: str = "") -> None:
+        """End the call; ENDED follows. Harmless when already ended."""
+        if self.ended is None:
+            self._act(self._link.number, lambda call: call.end(code, reason))
+
+    def stats(self) -> EndpointStats:
+        """The latest figures."""
+        counts = self._final_counts or (self._link.audio.counts() if self._link.audio else RingCounts())
+        return replace(
+            self._link.stats,
+            frames_dropped=self._frames_dropped + -(-counts.ticks_lost // TICKS_PER_FRAME),
+            playout_queue_s=self.queued_samples / SAMPLE_RATE_HZ,
+            playout_late_samples=counts.late_samples,
+            playout_underruns=counts.underruns,
+        )
+
+    def on_tick(self) -> None:
+        """Fetch the frames that are complete; called by the gateway 50 times a second."""
+        audio = self._link.audio
+        if audio is None or not self.is_answered:
+            return
+        while (frame := audio.read(self._phase)) is not None:
+            if len(self._frames) == MAX_WAITING_FRAMES:
+                self._frames.popleft()
+                self._frames_dropped += 1
+            self._frames.append(frame)
+            self._woken.set()
+
+    def on_event(self, event: EndpointEvent) -> None:
+        """Take one event from the sip thread; with ENDED the audio goes back to the pool."""
+        if event.kind is EndpointEventKind.ANSWERED:
+            self.is_answered = True
+        elif event.kind is EndpointEventKind.ENDED:
+            self.on_tick()
+            self.ended = event
+            if self._link.audio is not None:
+                self._final_counts = self._link.audio.counts()
+                self._give_back(self._link)
+        self._events.append(event)
+        self._notified.set()
+        self._woken.set()
+
+    async def settled(self) -> EndpointEvent:
+        """Wait until the call is answered or over; that event. It stays in `events()` as well."""
+        while self.ended is None and not self.is_answered:
+            self._woken.clear()
+            await self._woken.wait()
+        return self.ended or next(e for e in self._events if e.kind is EndpointEventKind.ANSWERED)
+
+    def _check_alive(self) -> None:
+        if self.ended is not None:
+            raise CallEnded("the call is over")
+
+
+@dataclass(slots=True, eq=False)
+class IncomingSipCall:
+    """An INVITE that waits for `answer` or `reject`; an `IncomingCall`."""
+
+    caller: str
+    called: str
+    headers: Mapping[str, str]
+    _endpoint: SipEndpoint
+    _gateway: "SipGateway"
+    _number: int
+    _is_decided: bool = False
+
+    @property
+    def call_id(self) -> str:
+        """The SIP Call-ID."""
+        return self._endpoint.call_id
+
+    @property
+    def is_gone(self) -> bool:
+        """True once the caller has cancelled or the call was answered or rejected."""
+        return self._is_decided or self._endpoint.ended is not None
+
+    def ring(self) -> None:
+        """Send 180."""
+        if not self.is_gone:
+            self._gateway.act(self._number, lambda call: call.answer_with(180))
+
+    async def answer(self) -> SipEndpoint:
+        """Send 200 and return once audio flows. Raises CallEnded if there is nobody left to talk to."""
+        if self.is_gone:
+            raise CallEnded("the caller has gone, or the call was already decided")
+        self._is_decided = True
+        try:
+            await self._gateway.answer(self._number)
+            event = await self._endpoint.settled()
+        except asyncio.CancelledError:
+            self._endpoint.hang_up(503)
+            raise
+        if event.kind is EndpointEventKind.ENDED:
+            raise CallEnded(f"the call ended before it began: {event.code} {event.reason}")
+        return self._endpoint
+
+    def reject(self, code: int, reason: str = "", headers: Mapping[str, str] | None = None) -> None:
+        """Send a final refusal. Harmless when gone."""
+        if not 300 <= code <= 699:
+            raise TelephonyError(
+                f"{code} refuses nothing; use a SIP status from 300 to 699, usually 486 or 503"
+            )
+        if not self.is_gone:
+            self._is_decided = True
+            added = dict(headers or {})
+            self._gateway.act(self._number, lambda call: call.end(code, reason, added))
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayCounts:
+    """Figures of the whole SIP side."""
+
+    calls: int  # calls that are not over, in any state
+    ports_free: int  # audio ports that wait for a call
+    foreign_messages: int  # SIP from peers that are not allowed: dropped
+    malformed_messages: int  # what came to the SIP port and was no SIP: dropped
+
+
+class SipGateway:
+    """Listens for calls and places them; one per process at a time."""
+
+    def __init__(self, settings: SipSettings, log_path: str | None = None) -> None:
+        """With `log_path` PJSIP writes its own log there, SIP messages included: numbers in the clear."""
+        self._settings = settings
+        self._numbers = itertools.count(1)
+        self._endpoints: dict[int, SipEndpoint] = {}
+        self._invites: asyncio.Queue[IncomingSipCall | None] = asyncio.Queue()
+        self._lines = SipLines(settings, self._new_link, self._offer)
+        self._thread = SipThread(settings, self._lines, log_path)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def start(self) -> None:
+        """Listen. Raises AddressTaken if another program holds the port."""
+        self._loop = asyncio.get_running_loop()
+        await self._loop.run_in_executor(None, self._thread.start)
+        self._loop.add_reader(self._lines.audio.clock.fd(), self._on_clock)
+
+    async def stop(self) -> None:
+        """End every call and give back every socket, port and thread."""
+        if self._loop is None:
+            return
+        loop, self._loop = self._loop, None
+        await loop.run_in_executor(None, self._thread.stop)
+        loop.remove_reader(self._lines.audio.clock.fd())
+        await asyncio.sleep(0)  # the last events, which the thread has posted
+        self._invites.put_nowait(None)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def udp_port(self) -> int:
+        """Where we listen for SIP over UDP; 0 if we do not."""
+        return self._thread.udp_port
+
+    @property
+    def tcp_port(self) -> int:
+        """Likewise for TCP."""
+        return self._thread.tcp_port
+
+    @property
+    def tick(self) -> int:
+        """Number of the audio clock's latest tick (20 ms); frames of phase p end where tick % 4 == p."""
+        return int(self._lines.audio.clock.tick())
+
+    @property
+    def tick_at_s(self) -> float:
+        """time.monotonic() of that tick."""
+        return float(self._lines.audio.clock.tickTime())
+
+    def counts(self) -> GatewayCounts:
+        """Figures of the whole SIP side."""
+        return GatewayCounts(
+            self._lines.num_calls, self._lines.audio.num_free, pj.gateForeign(), pj.gateMalformed()
+        )
+
+    def set_full(self, is_full: bool) -> None:
+        """Tell probes (OPTIONS) 503 with Retry-After instead of 200; INVITEs still come to `incoming`."""
+        pj.setFull(is_full, self._settings.retry_after_s)
+
+    async def incoming(self) -> AsyncIterator[IncomingSipCall]:
+        """INVITEs, until the gateway stops. Beyond `MAX_WAITING_INVITES` undecided ones, callers get 503."""
+        while (invite := await self._invites.get()) is not None:
+            yield invite
+
+    async def call(self, uri: str, timeout_s: float = 60.0) -> SipEndpoint:
+        """Call somebody and return once they have answered.
+
+        Raises BadUri, CallRefused with the far end's status, TelephonyError if outbound calls are off, and
+        TimeoutError, after a CANCEL, if nobody answers in time.
+        """
+        if not self._settings.outbound_enabled:
+            raise TelephonyError("placing calls is off; set outbound_enabled to allow it")
+        target = checked_uri(uri)
+        link = self._new_link()
+        endpoint = self._adopt(link)
+        try:
+            await asyncio.wrap_future(self._thread.submit(lambda: self._lines.place(link, target)))
+        except TelephonyError:
+            del self._endpoints[link.number]
+            raise
+        try:
+            async with asyncio.timeout(timeout_s):
+                event = await endpoint.settled()
+        except (TimeoutError, asyncio.CancelledError):
+            endpoint.hang_up()
+            raise
+        if event.kind is EndpointEventKind.ENDED:
+            raise CallRefused(event.code, event.reason, link.retry_after_s)
+        return endpoint
+
+    def act(self, number: int, action: Callable[[SipCall], None]) -> None:
+        """Have the sip thread do something to a call; if it is over by then, nothing happens."""
+        self._thread.submit(lambda: self._lines.act(number, action))
+
+    async def answer(self, number: int) -> None:
+        """Have the sip thread send 200. Raises CallEnded."""
+        await asyncio.wrap_future(self._thread.submit(lambda: self._lines.answer(number)))
+
+    def _on_clock(self) -> None:
+        os.eventfd_read(self._lines.audio.clock.fd())
+        for endpoint in self._endpoints.values():
+            endpoint.on_tick()
+
+    def _new_link(self) -> CallLink:
+        """On either thread."""
+        number = next(self._numbers)
+        return CallLink(number, lambda event: self._post(number, event))
+
+    def _post(self, number: int, event: EndpointEvent) -> None:
+        """On the sip thread."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._deliver, number, event)
+
+    def _deliver(self, number: int, event: EndpointEvent) -> None:
+        endpoint = self._endpoints.get(number)
+        if endpoint is not None:
+            endpoint.on_event(event)
+            if event.kind is EndpointEventKind.ENDED:
+                del self._endpoints[number]
+
+    def _offer(self, link: CallLink, invite: Invite) -> bool:
+        """On the sip thread: False if too many callers wait already."""
+        loop = self._loop
+        if loop is None or self._invites.qsize() >= MAX_WAITING_INVITES:
+            return False
+        loop.call_soon_threadsafe(self._take, link, invite)
+        return True
+
+    def _take(self, link: CallLink, invite: Invite) -> None:
+        endpoint = self._adopt(link)
+        self._invites.put_nowait(
+            IncomingSipCall(invite.caller, invite.called, invite.headers, endpoint, self, link.number)
+        )
+
+    def _adopt(self, link: CallLink) -> SipEndpoint:
+        endpoint = self._endpoints[link.number] = SipEndpoint(link, self.act, self._take_back)
+        return endpoint
+
+    def _take_back(self, link: CallLink) -> None:
+        audio, link.audio = link.audio, None
+        if audio is not None:
+            self._thread.submit(lambda: self._lines.audio.give_back(audio))

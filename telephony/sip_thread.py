@@ -1,0 +1,206 @@
+"""The one thread that owns every pjsua2 object; the rest of the program hands it functions.
+
+PJSIP starts no SIP threads of its own (`threadCnt = 0`), so every SIP callback runs here too. Its media
+threads never enter Python. Nothing that holds a pjsua2 object may take part in a reference cycle: the collector
+would destroy it on a foreign thread.
+"""
+
+import contextlib
+import gc
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Protocol, TypeVar
+
+import offhook_pjsua2 as pj
+import structlog
+
+from telephony.endpoint import SAMPLE_RATE_HZ
+from telephony.errors import AddressTaken, TelephonyError
+from telephony.settings import PTIME_MS, SipSettings
+
+T = TypeVar("T")
+
+POLL_MS = 10
+SPARE_CALLS = 32  # call objects for INVITEs that are about to be refused
+RESAMPLER_QUALITY = 4  # 7.7 ms a conversion, flat to 3.4 kHz; facts of the bridge's speex resampler
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+LOG_LEVEL = 4
+EADDRINUSE_STATUSES = (120_098, 130_098)  # PJSIP's spelling of the operating system's error 98
+
+log = structlog.get_logger()
+
+
+class SipWork(Protocol):
+    """What runs on the thread between the library's own events."""
+
+    def open(self) -> None:
+        """The library runs: create what is needed."""
+
+    def each_second(self) -> None:
+        """Figures and other slow work."""
+
+    def after_events(self) -> None:
+        """Drop the objects whose callbacks are over."""
+
+    def hang_up_all(self) -> None:
+        """End every call; the library goes on until `is_idle`."""
+
+    def is_idle(self) -> bool:
+        """True when no call is left."""
+
+    def close(self) -> None:
+        """Drop every pjsua2 object."""
+
+
+class SipThread:
+    """Owns the library from `start` to `stop`; at most one lives in a process at a time."""
+
+    def __init__(self, settings: SipSettings, work: SipWork, log_path: str | None = None) -> None:
+        self._settings, self._work, self._log_path = settings, work, log_path
+        # Unbounded by type, bounded in fact: a call submits a handful of functions in its life.
+        self._submitted: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+        self._started: Future[None] = Future()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sip", daemon=True)
+        self.udp_port = self.tcp_port = 0
+
+    def start(self) -> None:
+        """Return once we listen. Blocks for about 0.2 s.
+
+        Raises AddressTaken if another program holds the SIP port, TelephonyError for any other refusal.
+        """
+        self._thread.start()
+        self._started.result()
+
+    def submit(self, function: Callable[[], T]) -> "Future[T]":
+        """Run a function on the thread, within about 10 ms; its result or exception is the future's."""
+        future: Future[T] = Future()
+        if self._stopping.is_set():
+            future.set_exception(TelephonyError("the SIP endpoint has been stopped"))
+        else:
+            self._submitted.put((function, future))
+        return future
+
+    def stop(self) -> None:
+        """End every call and give back every socket and thread. Blocks for up to 2 s. Harmless twice."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        endpoint = pj.Endpoint()
+        try:
+            self._open(endpoint)
+        except BaseException as error:
+            self._close(endpoint)
+            self._started.set_exception(error)
+            return
+        self._started.set_result(None)
+        self._serve(endpoint, lambda: self._stopping.is_set())
+        self._work.hang_up_all()
+        give_up_s = time.monotonic() + 2.0
+        self._serve(endpoint, lambda: self._work.is_idle() or time.monotonic() > give_up_s)
+        self._close(endpoint)
+
+    def _serve(self, endpoint: Any, is_over: Callable[[], bool]) -> None:
+        next_second_s = time.monotonic() + 1.0
+        while not is_over():
+            endpoint.libHandleEvents(POLL_MS)
+            self._run_submitted()
+            self._work.after_events()
+            if time.monotonic() >= next_second_s:
+                next_second_s += 1.0
+                self._guarded(self._work.each_second)
+
+    def _run_submitted(self) -> None:
+        for _ in range(self._submitted.qsize()):
+            function, future = self._submitted.get()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(function())
+            except BaseException as error:
+                future.set_exception(as_telephony_error(error))
+
+    @staticmethod
+    def _guarded(function: Callable[[], None]) -> None:
+        try:
+            function()
+        except Exception as error:  # the thread must live: every call hangs on it
+            log.error("sip_thread_failed", error=type(error).__name__)
+
+    def _open(self, endpoint: Any) -> None:
+        endpoint.libCreate()
+        try:
+            endpoint.libInit(self._endpoint_config())
+            pj.openGate(pj.StringVector(list(self._settings.allowed_peers or LOOPBACK)))
+            self._listen(endpoint)
+            endpoint.libStart()
+            endpoint.audDevManager().setNullDev()
+            self._choose_codecs(endpoint)
+            self._work.open()
+        except pj.Error as error:
+            raise as_telephony_error(error) from None
+
+    def _endpoint_config(self) -> Any:
+        config, jitter = pj.EpConfig(), self._settings.jitter
+        config.uaConfig.threadCnt = 0
+        config.uaConfig.mainThreadOnly = True
+        config.uaConfig.maxCalls = min(1024, self._settings.max_calls + SPARE_CALLS)
+        config.uaConfig.userAgent = "Offhook"
+        config.logConfig.level = config.logConfig.consoleLevel = 0
+        if self._log_path is not None:  # the library writes it: its log lines come from media threads too
+            config.logConfig.filename, config.logConfig.level = self._log_path, LOG_LEVEL
+        media = config.medConfig
+        media.clockRate = media.sndClockRate = SAMPLE_RATE_HZ
+        media.audioFramePtime = media.ptime = PTIME_MS
+        media.quality = RESAMPLER_QUALITY
+        media.noVad = True
+        media.ecTailLen = 0
+        media.maxMediaPorts = 3 * self._settings.max_calls + SPARE_CALLS
+        media.sndAutoCloseTime = -1  # the clock runs from start to stop
+        media.jbInit, media.jbMinPre = jitter.prefetch_ms, jitter.min_ms
+        media.jbMaxPre, media.jbMax = jitter.max_ms * 4 // 5, jitter.max_ms  # PJSIP wants the gap
+        return config
+
+    def _listen(self, endpoint: Any) -> None:
+        for transport in self._settings.transports:
+            kind = {"udp": pj.PJSIP_TRANSPORT_UDP, "tcp": pj.PJSIP_TRANSPORT_TCP}[transport]
+            config = pj.TransportConfig()
+            config.boundAddress, config.port = self._settings.bind_address, self._settings.port
+            try:
+                number = endpoint.transportCreate(kind, config)
+            except pj.Error as error:
+                if error.status in EADDRINUSE_STATUSES:
+                    raise AddressTaken(self._settings.bind_address, self._settings.port, transport) from None
+                raise
+            port = int(endpoint.transportGetInfo(number).localName.rpartition(":")[2])
+            if transport == "udp":
+                self.udp_port = port
+            else:
+                self.tcp_port = port
+
+    def _choose_codecs(self, endpoint: Any) -> None:
+        order = {name: 255 - place for place, name in enumerate(self._settings.codecs)}
+        known = endpoint.codecEnum2()  # held: its elements point into it
+        for codec in known:
+            endpoint.codecSetPriority(codec.codecId, order.get(codec.codecId.split("/")[0], 0))
+
+    def _close(self, endpoint: Any) -> None:
+        self._stopping.set()
+        while not self._submitted.empty():
+            self._submitted.get()[1].set_exception(TelephonyError("the SIP endpoint has been stopped"))
+        self._work.close()
+        gc.collect()  # a call object that outlives the library would abort the program
+        with contextlib.suppress(pj.Error):
+            endpoint.libDestroy()
+
+
+def as_telephony_error(error: BaseException) -> BaseException:
+    """The library's own error as ours, with its text; any other as it is."""
+    if isinstance(error, pj.Error):
+        return TelephonyError(f"{error.title}: {error.reason} (PJSIP status {error.status})")
+    return error
