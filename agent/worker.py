@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import importlib
 import os
 import signal
 import sys
@@ -60,12 +59,13 @@ def build_stepper(config: WorkerConfig) -> Stepper:
     """Load the engine; it is cold yet."""
     if config.engine == "standin":
         return StandIn(config.num_slots)
+    os.environ.setdefault("OMP_NUM_THREADS", str(config.num_threads))  # read when torch is loaded
     import torch  # not before we know that this worker needs it: it takes seconds
 
     torch.set_num_threads(config.num_threads)
-    engine = importlib.import_module("model.engine")
-    stepper: Stepper = engine.Engine.load(config.model_dir, config.num_slots, config.device)
-    return stepper
+    from model.engine import Engine
+
+    return Engine.load(config.model_dir, config.num_slots, device=config.device)
 
 
 def warm_up(stepper: Stepper) -> int:

@@ -208,6 +208,8 @@ class WorkerServer:
             async with asyncio.timeout(GREETING_TIMEOUT_S):
                 await self._greet(reader, peer)
             await self._listen_to(reader, peer)
+        except ConnectionError:  # it went away while we were sending
+            pass
         except (MalformedMessage, TimeoutError, OSError) as error:
             self._log.warning(
                 "gateway_dropped", peer=peer.number, error=type(error).__name__, reason=str(error)
