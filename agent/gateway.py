@@ -1,0 +1,353 @@
+"""`offhook serve`: takes calls, gives each a slot of a worker, and stops without leaving anything behind.
+
+    INVITE -> lease (Redis) -> claim (worker) -> 180, 200 -> Session -> slot, lease, port, record given back
+
+A call that finds no slot hears 503 with Retry-After and has not rung. One event loop, one TaskGroup per
+session.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import signal
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+from structlog.contextvars import bound_contextvars
+
+from agent import clock, metrics
+from agent.control import ControlServer, Readiness
+from agent.duplex import ModelSlot, Pcm, Tokens
+from agent.errors import AgentError, EndReason, NoFreeSlot
+from agent.frame_phase import frame_phase
+from agent.pool import WorkerPool
+from agent.recording import Recorder
+from agent.redis_server import open_redis
+from agent.session import Parts, Session
+from agent.settings import Settings, WorkerSettings
+from agent.slot import Slot
+from agent.standin_tokens import StandInTokens
+from agent.store import SessionRecord, SlotLease, Store
+from model.errors import ModelError
+from model.tokenizer import load_text_tokenizer
+from telephony.call import CallState
+from telephony.errors import CallEnded, TelephonyError
+from telephony.sip import IncomingSipCall, SipEndpoint, SipGateway
+
+FULL_CHECK_S = 0.2
+
+log = structlog.get_logger(__name__)
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGINT or SIGTERM; the exit code."""
+    try:
+        return asyncio.run(_serve(settings))
+    except BaseExceptionGroup as group:  # what escapes from nested TaskGroups
+        cause = _operators_fault(group)
+        raise cause if cause is not None else group from None
+
+
+def _operators_fault(error: BaseException) -> BaseException | None:
+    """The first error in nested groups that the command line knows how to tell, or None."""
+    if isinstance(error, BaseExceptionGroup):
+        found = (_operators_fault(one) for one in error.exceptions)
+        return next((one for one in found if one is not None), None)
+    return error if isinstance(error, (AgentError, ModelError, TelephonyError)) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The right to a slot, and the slot."""
+
+    lease: SlotLease
+    slot: Slot
+
+
+class Gateway:
+    """Everything one gateway does once its parts are up; the control API's directory."""
+
+    def __init__(
+        self, settings: Settings, sip: SipGateway, pool: WorkerPool, store: Store, tokens: Tokens
+    ) -> None:
+        self._settings = settings
+        self._sip, self._pool, self._store, self._tokens = sip, pool, store, tokens
+        self._gateway_id = f"gw-{secrets.token_hex(3)}"
+        self._sessions: dict[str, Session] = {}
+        self._leases: dict[str, SlotLease] = {}
+        self._is_stopping = False
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+
+    # ---- for the control API ----
+
+    def readiness(self) -> Readiness:
+        """Whether a call could be taken now."""
+        reasons = ["stopping"] if self._is_stopping else []
+        if not self._pool.links:
+            reasons.append("no worker is ready")
+        degraded = [] if self._store.is_up else ["redis is away"]
+        degraded += [f"worker {label} keeps dying" for label in self._pool.crash_looping]
+        if self._pool.links and not self._pool.num_slots_free:
+            degraded.append("every slot is taken")
+        return Readiness(reasons, degraded)
+
+    def calls(self) -> Sequence[SessionRecord]:
+        """The live calls."""
+        return [session.record for session in self._sessions.values()]
+
+    def hang_up(self, call_id: str) -> bool:
+        """Begin to end a live call for the operator."""
+        session = self._sessions.get(call_id)
+        if session is not None:
+            session.hang_up(EndReason.OPERATOR_HUNG_UP)
+        return session is not None
+
+    # ---- calls ----
+
+    async def serve(self, stop: asyncio.Event, stop_now: asyncio.Event) -> None:
+        """Take calls until `stop`; then live ones may go on for the drain time, or until `stop_now`."""
+        async with asyncio.TaskGroup() as group:
+            jobs = (self._take_calls(group), self._tell_when_full(), self._end_calls_after(stop_now))
+            tasks = [group.create_task(job) for job in jobs]
+            await stop.wait()
+            self._is_stopping = True
+            self._sip.set_full(True)
+            log.info("gateway_stopping", num_calls=len(self._sessions))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.drain_timeout_s):
+                    await self._is_idle.wait()
+            for task in tasks:
+                task.cancel()
+            self._end_calls()
+
+    async def _end_calls_after(self, stop_now: asyncio.Event) -> None:
+        await stop_now.wait()
+        self._end_calls()
+
+    def _end_calls(self) -> None:
+        for session in self._sessions.values():
+            session.hang_up(EndReason.SHUTTING_DOWN)
+
+    async def _take_calls(self, group: asyncio.TaskGroup) -> None:
+        async for invite in self._sip.incoming():
+            group.create_task(self._handle(invite))
+
+    async def _tell_when_full(self) -> None:
+        while True:
+            self._sip.set_full(self._is_stopping or not self._pool.num_slots_free)
+            await asyncio.sleep(FULL_CHECK_S)
+
+    async def _handle(self, invite: IncomingSipCall) -> None:
+        """One INVITE from its arrival to the call's end; never raises for one call's sake."""
+        call_id = secrets.token_hex(8)
+        with bound_contextvars(call_id=call_id):
+            try:
+                await self._admit(call_id, invite)
+            except Exception:
+                log.exception("call_failed")
+                invite.reject(500)
+                metrics.CALLS.labels("inbound", EndReason.INTERNAL_ERROR.value).inc()
+
+    async def _admit(self, call_id: str, invite: IncomingSipCall) -> None:
+        began_s = clock.now()
+        log.info("call_offered", sip_call_id=invite.call_id, pii_caller=invite.caller)
+        grant = None if self._is_stopping else await self._grant(call_id)
+        if grant is None:
+            retry_after = str(self._settings.sip.retry_after_s)
+            invite.reject(503, "No free line", {"Retry-After": retry_after})
+            self._refused(EndReason.NO_FREE_SLOT)
+            return
+        self._leases[call_id] = grant.lease
+        try:
+            endpoint = await self._answer(invite)
+            if endpoint is None:
+                self._refused(EndReason.CALLER_CANCELLED)
+                return
+            metrics.CALL_SETUP_SECONDS.observe(clock.now() - began_s)
+            await self._talk(call_id, invite, endpoint, grant.slot)
+        finally:
+            await grant.slot.release()
+            self._store.release_slot(self._leases.pop(call_id))
+
+    async def _answer(self, invite: IncomingSipCall) -> SipEndpoint | None:
+        invite.ring()
+        try:
+            return await invite.answer()
+        except CallEnded as error:
+            log.info("call_gone", cause=str(error))
+            return None
+
+    async def _talk(self, call_id: str, invite: IncomingSipCall, endpoint: SipEndpoint, slot: Slot) -> None:
+        endpoint.set_frame_phase(self._phase(slot))
+        record = SessionRecord(
+            call_id,
+            self._gateway_id,
+            "inbound",
+            CallState.CONFIRMED.value,
+            time.time_ns() // 1_000_000,
+            caller=invite.caller,
+            worker_id=slot.worker_id,
+        )
+
+        async def reclaim(history: NDArray[np.int16], caller_pcm: Pcm) -> ModelSlot:
+            return await self._reclaim(call_id, endpoint, history, caller_pcm)
+
+        parts = Parts(
+            self._tokens,
+            self._settings.call,
+            self._store,
+            reclaim,
+            clock.now,
+            self._recorder(call_id),
+            self._settings.recording.consent,
+        )
+        session = self._sessions[call_id] = Session(endpoint, slot, record, parts)
+        self._is_idle.clear()
+        log.info("call_answered", worker_id=slot.worker_id, codec=endpoint.stats().codec)
+        try:
+            await session.run()
+        finally:
+            del self._sessions[call_id]
+            if not self._sessions:
+                self._is_idle.set()
+
+    def _phase(self, slot: Slot) -> int:
+        worker_tick_s = slot.next_tick_s(clock.now())
+        return frame_phase(self._sip.tick, self._sip.tick_at_s, worker_tick_s)
+
+    def _recorder(self, call_id: str) -> Recorder | None:
+        settings = self._settings.recording
+        return Recorder(settings.folder, call_id[:8], settings.format) if settings.folder else None
+
+    @staticmethod
+    def _refused(reason: EndReason) -> None:
+        log.info("call_refused", reason=reason.value)
+        metrics.CALLS.labels("inbound", reason.value).inc()
+
+    # ---- slots ----
+
+    async def _grant(self, call_id: str) -> Grant | None:
+        """Lease and claim a slot of any worker; None when all are taken."""
+        candidates = self._pool.candidates()
+        while candidates:
+            lease = await self._store.lease_slot(call_id, candidates)
+            if lease is None:
+                return None
+            slot = await self._claim(lease)
+            if slot is not None:
+                return Grant(lease, slot)
+            candidates = [one for one in candidates if one[0] != lease.worker_id]
+        return None
+
+    async def _claim(
+        self, lease: SlotLease, history: NDArray[np.int16] | None = None, caller_pcm: Pcm | None = None
+    ) -> Slot | None:
+        """The slot that a lease promises; without one the lease is given back."""
+        slot: Slot | None = None
+        try:
+            slot = await self._pool.claim(
+                lease.call_id,
+                fencing=lease.fencing,
+                seed=secrets.randbits(63),
+                worker_id=lease.worker_id,
+                history=history,
+                caller_pcm=caller_pcm,
+            )
+        except NoFreeSlot as error:
+            log.info("claim_refused", worker_id=lease.worker_id, cause=str(error))
+        finally:
+            if slot is None:
+                self._store.release_slot(lease)
+        return slot
+
+    async def _reclaim(
+        self, call_id: str, endpoint: SipEndpoint, history: NDArray[np.int16], caller_pcm: Pcm
+    ) -> Slot:
+        """Another slot for a call whose worker died, its frames aligned to it. Raises NoFreeSlot."""
+        self._store.release_slot(self._leases[call_id])
+        candidates = self._pool.candidates()
+        lease = await self._store.lease_slot(call_id, candidates) if candidates else None
+        if lease is None:
+            raise NoFreeSlot("no worker has a free slot")
+        self._leases[call_id] = lease
+        slot = await self._claim(lease, history if len(history) else None, caller_pcm)
+        if slot is None:
+            raise NoFreeSlot(f"worker {lease.worker_id} refused the claim")
+        endpoint.set_frame_phase(self._phase(slot))
+        return slot
+
+
+def load_tokens(settings: WorkerSettings) -> Tokens:
+    """The tokenizer that belongs to the configured engine. Raises CheckpointError."""
+    return StandInTokens() if settings.engine == "standin" else load_text_tokenizer(settings.model_dir)
+
+
+async def _serve(settings: Settings) -> int:
+    tokens = load_tokens(settings.worker)
+    url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    async with contextlib.AsyncExitStack() as stack:
+        stop, stop_now = await stack.enter_async_context(_signals())
+        redis_url = await stack.enter_async_context(open_redis(url))
+        store = await stack.enter_async_context(Store(redis_url, show_pii=settings.log.pii))
+        sip = await stack.enter_async_context(SipGateway(settings.sip))
+        pool = await stack.enter_async_context(WorkerPool(settings.worker, name=f"gw-{secrets.token_hex(3)}"))
+        gateway = Gateway(settings, sip, pool, store, tokens)
+        http = ControlServer(gateway, settings.http, metrics.REGISTRY, show_pii=settings.log.pii)
+        await stack.enter_async_context(http)
+        if not await _until_ready(pool, stop):
+            return 0
+        _greet(settings, sip, http, pool)
+        await gateway.serve(stop, stop_now)
+    log.info("gateway_stopped")
+    return 0
+
+
+async def _until_ready(pool: WorkerPool, stop: asyncio.Event) -> bool:
+    """Wait for the first worker; False if we are told to stop first. Raises WorkerUnavailable."""
+    async with asyncio.TaskGroup() as group:
+        ready = group.create_task(pool.wait_ready())
+        stopping = group.create_task(stop.wait())
+        await asyncio.wait({ready, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not ready.done():
+            ready.cancel()
+    return not ready.cancelled()
+
+
+@contextlib.asynccontextmanager
+async def _signals() -> AsyncIterator[tuple[asyncio.Event, asyncio.Event]]:
+    """Events for the first SIGINT or SIGTERM (end gently), and for the next, or SIGINT (end now)."""
+    stop, stop_now = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: signal.Signals) -> None:
+        if stop.is_set() or number is signal.SIGINT:
+            stop_now.set()
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield stop, stop_now
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _greet(settings: Settings, sip: SipGateway, http: ControlServer, pool: WorkerPool) -> None:
+    """Tell the operator where to call."""
+    port = sip.udp_port or sip.tcp_port
+    uri = f"sip:order@{settings.sip.bind_address}:{port}"
+    recordings = settings.recording.folder
+    lines = [
+        f"offhook answers {uri} ({pool.num_slots} calls at once)",
+        f"  from a soft phone, or: offhook call {uri}",
+        f"  http://{settings.http.bind_address}:{http.port}/metrics, /healthz, /readyz, /v1/calls",
+        f"  recordings: {recordings if recordings else 'off (set OFFHOOK_RECORDING__FOLDER)'}",
+    ]
+    print("\n".join(lines), flush=True)

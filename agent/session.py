@@ -1,0 +1,320 @@
+"""One call's life: what it owns, how it ends, and that everything is freed, whatever happens.
+
+Event loop only. A session owns the endpoint, the model's slot, the transcript and the recording. `run` gives
+the reason for the end, which is also the `result` of `offhook_calls_total`; failures become reasons here and
+nowhere else. When the worker dies the call is kept: the caller hears a comfort tone, another slot is claimed
+and given the tokens and the sound so far, and the conversation goes on.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from agent import metrics
+from agent.call_stats import CallStats
+from agent.clock import Now
+from agent.duplex import Duplex, ModelSlot, Pcm, Signal, Tokens
+from agent.errors import EndReason, NoFreeSlot, WorkerUnavailable
+from agent.recording import Recorder
+from agent.settings import CallSettings
+from agent.slot import SlotFault, WorkerLost
+from agent.store import SessionRecord
+from agent.transcript import TimedWord
+from telephony.call import CallState
+from telephony.endpoint import EndpointEvent, EndpointEventKind, MediaEndpoint
+from telephony.errors import TelephonyError
+
+RECOVERY_S = 25.0  # a restarted worker is ready within 20 s; after this the call is given up
+RECLAIM_PAUSE_S = 0.25
+MAX_FAULTS = 3  # engine failures in one call before the model is given up
+TRANSFER_TIMEOUT_S = 30.0
+END_TIMEOUT_S = 3.0  # how long a BYE may take to be answered
+WATCH_S = 1.0
+SIDECAR_EVERY = 5  # watches between two notes of the sidecar
+LINE_PAUSE_S = 1.0  # silence that ends a line of the dialogue
+
+log = structlog.get_logger(__name__)
+
+Reclaim = Callable[[NDArray[np.int16], Pcm], Awaitable[ModelSlot]]
+
+
+class Records(Protocol):
+    """Where a call's record goes: `agent.store.Store`."""
+
+    def save(self, record: SessionRecord) -> None:
+        """Note this state; never waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a session works with, beside the call and its slot."""
+
+    tokens: Tokens
+    limits: CallSettings
+    records: Records
+    reclaim: Reclaim  # another slot, given int16 [T, 1 + 2K] and float32 [N]; NoFreeSlot, WorkerUnavailable
+    now: Now
+    recorder: Recorder | None = None
+    has_consent: bool = False
+
+
+class Session:
+    """One answered call."""
+
+    def __init__(self, endpoint: MediaEndpoint, slot: ModelSlot, record: SessionRecord, parts: Parts) -> None:
+        self.record = record
+        self.num_recoveries = 0
+        self._endpoint = endpoint
+        self._slot: ModelSlot | None = slot
+        self._parts = parts
+        self._duplex = Duplex(
+            endpoint, parts.tokens, parts.now, recorder=parts.recorder, on_word=self._on_word
+        )
+        self._stats = CallStats(endpoint, parts.now)
+        self._end: asyncio.Future[EndReason] = asyncio.get_running_loop().create_future()
+        self._transfer: asyncio.Future[int] | None = None  # waits for the new call's final status
+        self._digits: list[tuple[float, str]] = []
+        self._line: TimedWord | None = None  # the dialogue's newest line, not yet complete
+
+    def hang_up(self, reason: EndReason) -> None:
+        """Begin to end the call; the first reason stands."""
+        if not self._end.done():
+            self._end.set_result(reason)
+
+    async def run(self) -> EndReason:
+        """Live until the call ends; its reason. Everything is freed on return, also when cancelled."""
+        direction = self.record.direction
+        active = metrics.CALLS_ACTIVE.labels(direction)
+        active.inc()
+        reason = EndReason.SHUTTING_DOWN  # if we are cancelled
+        began_s = self._parts.now()
+        try:
+            self._note(state=CallState.CONFIRMED.value, answered_at_ms=time.time_ns() // 1_000_000)
+            reason = await self._live()
+        except Exception:
+            log.exception("session_failed")
+            reason = EndReason.INTERNAL_ERROR
+        finally:
+            active.dec()
+            metrics.CALLS.labels(direction, reason.value).inc()
+            metrics.CALL_DURATION_SECONDS.labels(direction).observe(self._parts.now() - began_s)
+            await self._free(reason)
+        return reason
+
+    async def _live(self) -> EndReason:
+        jobs = (self._duplex.hear, self._converse, self._follow_events, self._obey, self._watch)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(job()) for job in jobs]
+            reason = await self._end
+            self._endpoint.hang_up()
+            for task in tasks:
+                if task is not tasks[2]:  # events are followed until ENDED
+                    task.cancel()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(END_TIMEOUT_S):
+                    await asyncio.wait([tasks[2]])
+            tasks[2].cancel()
+        return reason
+
+    async def _free(self, reason: EndReason) -> None:
+        """Give everything back; what cannot wait comes first."""
+        self._endpoint.hang_up()
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            await slot.release()
+        self._stats.finish(self._duplex.playout.counts.late_samples)
+        self._duplex.finish()
+        self._say_line()
+        self._note(
+            state=CallState.DISCONNECTED.value, ended_at_ms=time.time_ns() // 1_000_000, end_reason=reason
+        )
+        recorder = self._parts.recorder
+        if recorder is not None:
+            await asyncio.shield(asyncio.to_thread(recorder.close, self._sidecar(reason)))
+            if recorder.failure:
+                log.warning("recording_failed", cause=recorder.failure)
+        log.info(
+            "call_ended",
+            reason=reason.value,
+            fault=reason.fault.value,
+            seconds=round(self._duplex.audio_s, 1),
+            frames_heard=self._duplex.frames_heard,
+            frames_answered=self._duplex.frames_answered,
+            num_recoveries=self.num_recoveries,
+            **self._duplex.bridge.as_json(),
+        )
+
+    # ---- the model ----
+
+    async def _converse(self) -> None:
+        """Let slot after slot answer: the next one when the worker of this one dies."""
+        num_faults = 0
+        while True:
+            assert self._slot is not None
+            try:
+                await self._duplex.converse(self._slot)
+                return
+            except WorkerLost as error:
+                log.warning("worker_lost", worker_id=self._slot.worker_id, cause=str(error))
+            except SlotFault as error:
+                num_faults += 1
+                log.warning("slot_fault", worker_id=self._slot.worker_id, cause=str(error))
+            await self._slot.release()
+            self._slot = None
+            if num_faults >= MAX_FAULTS:
+                self.hang_up(EndReason.MODEL_FAILED)
+                return
+            self._slot = await self._recover()
+            if self._slot is None:
+                self.hang_up(EndReason.WORKER_LOST)
+                return
+            self.num_recoveries += 1
+            self._note(worker_id=self._slot.worker_id)
+
+    async def _recover(self) -> ModelSlot | None:
+        """Another slot that remembers the conversation, as soon as there is one; None after RECOVERY_S."""
+        began_s = self._parts.now()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RECOVERY_S):
+                while True:
+                    try:
+                        slot = await self._parts.reclaim(self._duplex.history, self._duplex.caller_pcm)
+                    except (NoFreeSlot, WorkerUnavailable):
+                        await asyncio.sleep(RECLAIM_PAUSE_S)
+                    else:
+                        took_s = round(self._parts.now() - began_s, 2)
+                        log.info("call_recovered", worker_id=slot.worker_id, took_s=took_s)
+                        return slot
+        return None
+
+    async def _obey(self) -> None:
+        """Do what the model asks for."""
+        while True:
+            signal = await self._duplex.signals.get()
+            if signal is Signal.HANG_UP:
+                await self._duplex.until_quiet()
+                self.hang_up(EndReason.AGENT_HUNG_UP)
+            elif not await self._try_transfer():
+                log.info("transfer_impossible", has_target=self._parts.limits.transfer_target is not None)
+                await self._duplex.force(self._parts.tokens.nobody)
+
+    async def _try_transfer(self) -> bool:
+        """Hand the caller over to the configured target; False if nobody took the call."""
+        target = self._parts.limits.transfer_target
+        if target is None:
+            return False
+        await self._duplex.until_quiet()
+        self._duplex.is_muted = True
+        self._transfer = asyncio.get_running_loop().create_future()
+        try:
+            self._endpoint.refer(target)
+            async with asyncio.timeout(TRANSFER_TIMEOUT_S):
+                code = await self._transfer
+        except (TelephonyError, TimeoutError) as error:
+            log.info("transfer_failed", cause=type(error).__name__)
+            return False
+        finally:
+            self._transfer = None
+            self._duplex.is_muted = False
+        if 200 <= code < 300:
+            self.hang_up(EndReason.TRANSFERRED)
+            return True
+        log.info("transfer_failed", code=code)
+        return False
+
+    # ---- the call ----
+
+    async def _follow_events(self) -> None:
+        async for event in self._endpoint.events():
+            match event.kind:
+                case EndpointEventKind.DTMF:
+                    self._digits.append((round(self._duplex.audio_s, 3), event.digit))
+                    log.info("dtmf", pii_digit=event.digit)
+                case EndpointEventKind.HELD | EndpointEventKind.RESUMED:
+                    self._duplex.is_held = event.kind is EndpointEventKind.HELD
+                    log.info("call_held" if self._duplex.is_held else "call_resumed")
+                case EndpointEventKind.TRANSFER:
+                    self._on_transfer(event)
+                case EndpointEventKind.ENDED:
+                    self.hang_up(self._reason_of(event))
+
+    def _on_transfer(self, event: EndpointEvent) -> None:
+        if event.code >= 200 and self._transfer is not None and not self._transfer.done():
+            self._transfer.set_result(event.code)
+
+    def _reason_of(self, event: EndpointEvent) -> EndReason:
+        if self._transfer is not None:  # the far end hung up on us once it had the new call
+            return EndReason.TRANSFERRED
+        return EndReason.CALLER_HUNG_UP if event.code in (0, 200) else EndReason.TRUNK_FAILED
+
+    async def _watch(self) -> None:
+        """Once a second: network figures, limits, the dialogue's last line, the sidecar."""
+        limits, began_s, seconds = self._parts.limits, self._parts.now(), 0
+        while True:
+            await asyncio.sleep(WATCH_S)
+            seconds += 1
+            self._stats.observe(self._duplex.playout.counts.late_samples, is_held=self._duplex.is_held)
+            if self._stats.silent_s > limits.media_timeout_s:
+                self.hang_up(EndReason.MEDIA_LOST)
+            if self._parts.now() - began_s > limits.max_s:
+                self.hang_up(EndReason.TOO_LONG)
+            if self._line is not None and self._duplex.audio_s - self._line.end_s > LINE_PAUSE_S:
+                self._say_line()
+            if self._parts.recorder is not None and seconds % SIDECAR_EVERY == 0:
+                self._parts.recorder.note(self._sidecar(None))
+
+    # ---- what is told ----
+
+    def _note(self, **changes: object) -> None:
+        self.record = replace(
+            self.record,
+            codec=self._endpoint.stats().codec or None,
+            num_turns=len(self._duplex.turns.gaps_s),
+            **changes,  # type: ignore[arg-type]
+        )
+        self._parts.records.save(self.record)
+
+    def _on_word(self, word: TimedWord) -> None:
+        line = self._line
+        if line is not None and line.speaker is word.speaker and word.start_s - line.end_s < LINE_PAUSE_S:
+            self._line = replace(line, text=f"{line.text} {word.text}", end_s=word.end_s)
+            return
+        self._say_line()
+        self._line = word
+
+    def _say_line(self) -> None:
+        """Log the dialogue's newest line, which is complete; its text only where persons are shown."""
+        line, self._line = self._line, None
+        if line is not None:
+            log.info(
+                "said",
+                speaker=line.speaker.value,
+                start_s=round(line.start_s, 2),
+                end_s=round(line.end_s, 2),
+                pii_text=line.text,
+            )
+
+    def _sidecar(self, reason: EndReason | None) -> dict[str, object]:
+        """What lies next to the audio: no number, no Call-ID; `end_reason` is null while the call lives."""
+        recorder, duplex = self._parts.recorder, self._duplex
+        return {
+            "channels": ["caller", "agent"],
+            "started_at_ms": self.record.started_at_ms,
+            "seconds": round(duplex.audio_s, 3),
+            "consent": self._parts.has_consent,
+            "end_reason": reason.value if reason else None,
+            "codec": self.record.codec,
+            "words": [word.as_json() for word in duplex.transcript.in_order()],
+            "turns": duplex.turns.as_json(),
+            "dtmf": [{"at_s": at_s, "digit": digit} for at_s, digit in self._digits],
+            "bridge": duplex.bridge.as_json(),
+            "num_recoveries": self.num_recoveries,
+            "frames_not_recorded": recorder.frames_dropped if recorder else 0,
+        }
