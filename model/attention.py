@@ -23,7 +23,7 @@ def rotate(x: Tensor, positions: Tensor, max_period: float) -> Tensor:
     frequency = torch.exp(ladder * (-math.log(max_period) * 2 / x.shape[-1]))
     angle = positions.float()[:, None, :, None] * frequency  # [B, 1, T, D / 2]
     cos, sin = torch.cos(angle), torch.sin(angle)
-    pairs = x.float().unflatten(-1, (half, 2))
+    pairs = x.float().reshape(*x.shape[:-1], half, 2)
     even, odd = pairs[..., 0], pairs[..., 1]
     turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
     return turned.flatten(-2).to(x.dtype)
@@ -56,7 +56,7 @@ class Attention(nn.Module):
         state.add("offset", (), torch.int64)
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        qkv = F.linear(x, self.in_proj_weight).unflatten(-1, (3, self.num_heads, -1))  # [B, T, 3, H, D]
+        qkv = F.linear(x, self.in_proj_weight).view(*x.shape[:2], 3, self.num_heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [B, H, T, D]
         if state is None:
             mixed = self._whole(q, k, v)
@@ -88,7 +88,7 @@ class Attention(nn.Module):
         return F.scaled_dot_product_attention(q, keys.to(q.dtype), values.to(q.dtype), attn_mask=mask)
 
     def _ring_mask(self, positions: Tensor) -> Tensor:
-        """Bool [B, 1, T, context]: the ring entries each query sees; positions int64 [B, T] of the queries."""
+        """Bool [B, 1, T, context]: the entries each query sees; positions int64 [B, T] of the queries."""
         last = positions[:, -1:]  # [B, 1]
         entry = torch.arange(self.context, device=positions.device)[None]
         held = last - (last - entry) % self.context  # position that each entry holds; below 0: never written

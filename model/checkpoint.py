@@ -1,7 +1,8 @@
 """Weights as safetensors, in the layout of published checkpoints.
 
-Published files stack the projections of all attention steps in one tensor (`in_proj_weight`, `out_proj.weight`);
-files saved by the reference package hold them split (`in_projs.{k}.weight`). Both load; we save stacked.
+Published files stack the projections of all attention steps in one tensor (`in_proj_weight`,
+`out_proj.weight`); files saved by the reference package hold them split (`in_projs.{k}.weight`). Both load;
+we save stacked.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _SPLIT = re.compile(r"^(.*\.self_attn\.)(in|out)_projs\.(\d+)\.weight$")
 
 
 def stack_projections(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Join split attention projections: `in_projs.{k}.weight` -> `in_proj_weight`, likewise `out_proj.weight`."""
+    """Join split projections: `in_projs.{k}.weight` -> `in_proj_weight`, likewise `out_proj.weight`."""
     out: dict[str, Tensor] = {}
     parts: dict[str, dict[int, Tensor]] = {}
     for key, tensor in tensors.items():
@@ -60,7 +61,7 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], source: str) 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a file.
 
-    Raises CheckpointError if it is missing or is no safetensors file (pickled checkpoints are refused unread).
+    Raises CheckpointError if it is missing or no safetensors file (pickled checkpoints are refused unread).
     """
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; name a model folder that holds it")
@@ -68,7 +69,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path} is no readable safetensors file ({error}); pickled checkpoints are not loaded, convert them"
+            f"{path} is no readable safetensors file ({error}); "
+            "pickled checkpoints are not loaded: convert them"
         ) from error
 
 

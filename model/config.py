@@ -74,7 +74,7 @@ class CodecConfig:
         if 2 * self.hop_samples != FRAME_SAMPLES:
             raise ConfigError(
                 f"codec ratios {self.seanet.ratios} give a frame of {2 * self.hop_samples} samples; "
-                f"the frame loop needs {FRAME_SAMPLES} (the product of the ratios must be {FRAME_SAMPLES // 2})"
+                f"the frame loop needs {FRAME_SAMPLES}: their product must be {FRAME_SAMPLES // 2}"
             )
 
 
@@ -104,7 +104,7 @@ class LmConfig:
     def __post_init__(self) -> None:
         if len(self.delays) != self.n_q + 1:
             raise ConfigError(
-                f"{len(self.delays)} delays for {self.n_q + 1} streams (1 text + n_q {self.n_q}): give one each"
+                f"{len(self.delays)} delays for {self.n_q + 1} streams (1 text, n_q {self.n_q}): give each one"
             )
         if self.dim % self.num_heads or self.depformer_dim % self.depformer_num_heads:
             raise ConfigError("dim and depformer_dim must be multiples of their number of heads")

@@ -24,8 +24,8 @@ class _Named(nn.Module):
 class CausalConv1d(nn.Module):
     """Convolution that sees only the past: float [B, C_in, T] -> [B, C_out, T / stride].
 
-    `T` must be a multiple of the stride. `pad` says what stands before the first sample: zeros, or (replicate)
-    the first sample itself.
+    `T` must be a multiple of the stride. `pad` says what stands before the first sample: zeros, or
+    (replicate) the first sample itself.
     """
 
     def __init__(

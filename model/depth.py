@@ -28,11 +28,11 @@ class DepthAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """All codebooks at once, teacher-forced: float [N, K, C] -> [N, K, C]."""
-        in_proj = self.in_proj_weight.unflatten(0, (self.num_steps, -1))  # [K, 3C, C]
+        in_proj = self.in_proj_weight.view(self.num_steps, -1, x.shape[-1])  # [K, 3C, C]
         qkv = torch.bmm(x.transpose(0, 1), in_proj.transpose(1, 2)).transpose(0, 1)  # [N, K, 3C]
-        q, k, v = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.reshape(*x.shape[:2], 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
-        out_proj = self.out_proj.weight.unflatten(0, (self.num_steps, -1))
+        out_proj = self.out_proj.weight.view(self.num_steps, -1, x.shape[-1])
         return torch.bmm(mixed.transpose(0, 1), out_proj.transpose(1, 2)).transpose(0, 1)
 
     def step(self, x: Tensor, step: int, past: list[tuple[Tensor, Tensor]]) -> Tensor:

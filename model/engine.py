@@ -130,8 +130,8 @@ class Engine:
         history: NDArray[np.int16] | None = None,
         caller_pcm: NDArray[np.float32] | None = None,
     ) -> None:
-        """Ready a free slot: `history` int16 [T, 1 + n_q] is remembered without being spoken again, `caller_pcm`
-        float32 [N] (the caller's last seconds) warms the hearing.
+        """Ready a free slot: `history` int16 [T, 1 + n_q] is remembered without being spoken again,
+        `caller_pcm` float32 [N] (the caller's last seconds) warms the hearing.
 
         Raises SlotError if the slot is taken, PromptError if the history is not this model's.
         """

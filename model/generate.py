@@ -1,8 +1,9 @@
 """One step of generation for a batch of calls: delays, sampling, forced tokens.
 
-Source: the step rules of Moshi's reference (moshi 0.2.13) re-stated per row: every row has its own step count,
-so calls start and end on their own. Step s of a row writes the caller's codes into the column they are due at,
-reads column s, and writes text and agent codes into column s + 1. A row's first caller frame is never read.
+Source: the step rules of Moshi's reference (moshi 0.2.13) re-stated per row: every row has its own step
+count, so calls start and end on their own. Step s of a row writes the caller's codes into the column they are
+due at, reads column s, and writes text and agent codes into column s + 1. A row's first caller frame is never
+read.
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ class Generator:
     ) -> GeneratedStep:
         """Move the active rows on by one frame.
 
-        `caller` int64 [B, n_q - dep_q]; `active` bool [B]; `forced_text` int64 [B] replaces the drawn text where it
-        is not negative. The hook may change the text logits float [B, text_card] in place.
+        `caller` int64 [B, n_q - dep_q]; `active` bool [B]; `forced_text` int64 [B] replaces the drawn text
+        where it is not negative. The hook may change the text logits float [B, text_card] in place.
         """
         column = self._read(caller, active)
         self.state.set_exec_mask(active)

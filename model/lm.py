@@ -1,8 +1,9 @@
-"""The two-stream language model: one temporal transformer over text, agent and caller streams, then the depth model.
+"""The two-stream language model: a temporal transformer over all streams, then the depth model per frame.
 
-Source: Moshi (arXiv 2410.00037, sections 3.4.2-3.4.4). A *column* is what the temporal transformer sees at one
-step: one token of each stream, each stream late by its own delay. Column 0 holds every stream's initial
-token; the model reads column s and predicts text and agent codes of column s + 1.
+Source: Moshi (arXiv 2410.00037, sections 3.4.2-3.4.4). A *column* is what the temporal transformer sees at
+one step: one token of each of the text, agent and caller streams, each stream late by its own delay. Column 0
+holds every stream's initial token; the model reads column s and predicts text and agent codes of column
+s + 1.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class TokenEmbedding(nn.Embedding):
 
 @dataclass(frozen=True)
 class LmLogits:
-    """Predictions for a whole sequence of T frames; where a stream has none (its delay), the mask is false."""
+    """Predictions for a sequence of T frames; where a stream has none (its delay), the mask is false."""
 
     text: Tensor  # float [B, T, text_card]
     audio: Tensor  # float [B, dep_q, T, card]
@@ -106,7 +107,7 @@ class Lm(nn.Module):
         return y
 
     def columns(self, codes: Tensor) -> Tensor:
-        """Delay each stream and put the initial column in front: int64 [B, n_q + 1, T] -> [B, n_q + 1, T + 1]."""
+        """Delay each stream, the initial column in front: int64 [B, n_q + 1, T] -> [B, n_q + 1, T + 1]."""
         initial = self.initial_column.to(codes.device)
         out = initial[None, :, None].expand(len(codes), -1, codes.shape[-1] + 1).clone()
         for stream, delay in enumerate(self.config.delays):
@@ -120,7 +121,7 @@ class Lm(nn.Module):
         target = columns[:, :, 1:].transpose(1, 2).flatten(0, 1)  # [B T, n_q + 1]
         dep_q = self.config.dep_q
         audio = self.depth(hidden.flatten(0, 1), target[:, 0], target[:, 1 : 1 + dep_q])
-        audio = audio.unflatten(0, hidden.shape[:2]).permute(0, 2, 1, 3)  # [B, dep_q, T, card]
+        audio = audio.view(*hidden.shape[:2], dep_q, -1).permute(0, 2, 1, 3)  # [B, dep_q, T, card]
         return self._undelayed(codes, self.text_linear(hidden), audio)
 
     def _undelayed(self, codes: Tensor, text: Tensor, audio: Tensor) -> LmLogits:

@@ -1,7 +1,8 @@
 """Offhook Coffee's order line: what callers ask, what the agent answers, and every wording of both.
 
-Training material, evaluation and the judge of answers all read this one file. Phrasings marked held out are never
-trained on. The order grammar follows the public coffee-order yardstick (Picovoice speech-to-intent, 2020).
+Training material, evaluation and the judge of answers all read this one file. Phrasings marked held out are
+never trained on. The order grammar follows the public coffee-order yardstick (Picovoice speech-to-intent,
+2020).
 """
 
 from __future__ import annotations
@@ -219,63 +220,68 @@ class Phrasings:
 
 PHRASINGS: dict[Intent, Phrasings] = {
     Intent.YES: Phrasings(
-        ("yes", "yes please", "yeah", "yep", "that's right", "correct", "yes that's right", "yes it is", "yeah sure",
-         "sure", "right", "that is correct", "yes correct", "exactly", "yes thank you", "yeah that's right"),
+        ("yes", "yes please", "yeah", "yep", "that's right", "correct", "yes that's right", "yes it is",
+         "yeah sure", "sure", "right", "that is correct", "yes correct", "exactly", "yes thank you",
+         "yeah that's right"),
         ("yes that's correct", "yeah please"),
     ),
     Intent.NO: Phrasings(
-        ("no", "no thanks", "no thank you", "nope", "no that's wrong", "that's wrong", "no it's not", "not right",
-         "no that's not right", "nah", "no that is wrong", "no sorry", "wrong", "that is not right", "no nothing",
-         "no that's it", "no that's all"),
+        ("no", "no thanks", "no thank you", "nope", "no that's wrong", "that's wrong", "no it's not",
+         "not right", "no that's not right", "nah", "no that is wrong", "no sorry", "wrong",
+         "that is not right", "no nothing", "no that's it", "no that's all"),
         ("no that's not it", "nope thanks"),
     ),
     Intent.HOURS: Phrasings(
-        ("when are you open", "what are your opening hours", "what time do you open", "what time do you close",
-         "how late are you open", "are you open today", "when do you close", "what are your hours",
-         "are you open on sunday", "until when are you open", "when do you open", "tell me your opening hours",
-         "what hours are you open", "are you still open", "how long are you open today"),
+        ("when are you open", "what are your opening hours", "what time do you open",
+         "what time do you close", "how late are you open", "are you open today", "when do you close",
+         "what are your hours", "are you open on sunday", "until when are you open", "when do you open",
+         "tell me your opening hours", "what hours are you open", "are you still open",
+         "how long are you open today"),
         ("can you tell me your hours", "when do you open today", "what are the opening hours"),
     ),
     Intent.WHERE: Phrasings(
-        ("where are you", "what is your address", "where is the shop", "where are you located", "how do I find you",
-         "how do I get there", "what street are you on", "can you tell me the address", "where is your store",
-         "where can I find you", "what's the address", "give me your address", "which street are you on",
-         "tell me where you are", "where do I pick it up"),
+        ("where are you", "what is your address", "where is the shop", "where are you located",
+         "how do I find you", "how do I get there", "what street are you on", "can you tell me the address",
+         "where is your store", "where can I find you", "what's the address", "give me your address",
+         "which street are you on", "tell me where you are", "where do I pick it up"),
         ("can you tell me where you are", "what is the address", "where is your shop"),
     ),
     Intent.PERSON: Phrasings(
-        ("can I talk to a person", "I want to speak to a human", "let me talk to someone", "connect me to a person",
-         "can I speak to somebody", "get me a human", "I'd like to talk to a real person", "put me through to someone",
-         "I want to talk to the manager", "can I speak with a person please", "talk to a person",
-         "give me a real person", "is there a human I can talk to", "transfer me to a person",
-         "I need to speak to somebody"),
+        ("can I talk to a person", "I want to speak to a human", "let me talk to someone",
+         "connect me to a person", "can I speak to somebody", "get me a human",
+         "I'd like to talk to a real person", "put me through to someone", "I want to talk to the manager",
+         "can I speak with a person please", "talk to a person", "give me a real person",
+         "is there a human I can talk to", "transfer me to a person", "I need to speak to somebody"),
         ("can I talk to a human", "I want to talk to a real person", "let me speak to a person"),
     ),
     Intent.REPEAT: Phrasings(
         ("can you repeat that", "say that again", "what did you say", "sorry what was that", "pardon",
          "can you say that again please", "repeat that please", "I did not hear you", "come again",
-         "sorry I didn't get that", "excuse me what", "one more time please", "could you repeat that", "what was that"),
+         "sorry I didn't get that", "excuse me what", "one more time please", "could you repeat that",
+         "what was that"),
         ("please say that again", "sorry can you repeat that", "could you say that again"),
     ),
     Intent.GOODBYE: Phrasings(
-        ("goodbye", "bye", "bye bye", "thanks bye", "thank you goodbye", "that's all bye", "okay bye", "see you",
-         "thank you bye", "have a nice day", "okay thank you goodbye", "that's it goodbye", "thanks goodbye",
-         "alright bye", "see you later"),
+        ("goodbye", "bye", "bye bye", "thanks bye", "thank you goodbye", "that's all bye", "okay bye",
+         "see you", "thank you bye", "have a nice day", "okay thank you goodbye", "that's it goodbye",
+         "thanks goodbye", "alright bye", "see you later"),
         ("okay goodbye", "alright thanks bye", "bye now"),
     ),
     Intent.OTHER: Phrasings(
-        ("the weather is lovely in the mountains", "my sister bought a new bicycle", "do you sell train tickets",
-         "I lost my umbrella last week", "how much is a pizza", "can you fix my computer", "who won the football game",
-         "we painted the kitchen blue", "is there a doctor on the plane", "the library has many books",
-         "what is the capital of france", "please water the flowers", "he walked along the river", "my phone is broken",
-         "turn on the lights", "play some music", "they went to school by bus", "what day is it tomorrow"),
+        ("the weather is lovely in the mountains", "my sister bought a new bicycle",
+         "do you sell train tickets", "I lost my umbrella last week", "how much is a pizza",
+         "can you fix my computer", "who won the football game", "we painted the kitchen blue",
+         "is there a doctor on the plane", "the library has many books", "what is the capital of france",
+         "please water the flowers", "he walked along the river", "my phone is broken", "turn on the lights",
+         "play some music", "they went to school by bus", "what day is it tomorrow"),
         ("can you book a hotel for me", "the dog ran across the field"),
     ),
 }  # fmt: skip
 
 ORDER_OPENERS = Phrasings(
-    ("can I get", "can I have", "I want", "get me", "give me", "I'd like", "make me", "may I have", "could I get",
-     "I'll have", "I'll take", "could I have", "I would like", "I need", "brew", "please give me", "one", "just"),
+    ("can I get", "can I have", "I want", "get me", "give me", "I'd like", "make me", "may I have",
+     "could I get", "I'll have", "I'll take", "could I have", "I would like", "I need", "brew",
+     "please give me", "one", "just"),
     ("let me have", "I'd like to get", "please make me", "could you make me"),
 )  # fmt: skip
 MILK_AMOUNTS = ("", "", "", "some ", "a bit of ", "a little bit of ", "a lot of ", "lots of ")

@@ -1,7 +1,7 @@
 """Split residual vector quantizer: one semantic codebook beside a residual chain of acoustic ones.
 
-Sources: arXiv 2107.03312 (residual quantization), arXiv 2410.00037 section 3.3 (the split). Both branches take
-the same latent; the acoustic chain is not the residual of the semantic codebook.
+Sources: arXiv 2107.03312 (residual quantization), arXiv 2410.00037 section 3.3 (the split). Both branches
+take the same latent; the acoustic chain is not the residual of the semantic codebook.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class ResidualQuantizer(nn.Module):
     @property
     def codebooks(self) -> list[Codebook]:
         """The chain, coarse to fine."""
-        return [level._codebook for level in self.vq.layers]  # type: ignore[union-attr,misc]
+        return [level._codebook for level in self.vq.layers]  # type: ignore[misc]
 
     def encode(self, latent: Tensor) -> Tensor:
         """Float [B, C, T] -> int64 [B, K, T]."""

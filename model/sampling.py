@@ -9,8 +9,8 @@ from torch import Tensor
 def sample(logits: Tensor, temperature: float, top_k: int, noise: Tensor | None) -> Tensor:
     """Token int64 [B] of logits float [B, card]; temperature 0 (or no noise) takes the likeliest.
 
-    `noise` float [B, card] is exponential(1): the largest probability / noise is a draw from the distribution,
-    without a host synchronisation.
+    `noise` float [B, card] is exponential(1): the largest probability / noise is a draw from the
+    distribution, without a host synchronisation.
     """
     if temperature <= 0 or noise is None:
         return logits.argmax(-1)

@@ -1,8 +1,8 @@
-"""The text streams' alphabet: SentencePiece pieces plus the tokens by which model and runtime talk to each other.
+"""The text streams' alphabet: SentencePiece pieces, and the tokens by which model and runtime talk.
 
-Pieces are lower case; a piece that opens a word begins with "▁". Ids follow the published models: 0 ends a padding
-(EPAD), 3 pads (PAD). HANG_UP and TRANSFER are drawn by the model and obeyed by whoever runs the call; NOBODY is
-forced by the runtime when a transfer is impossible, and the model then says so.
+Pieces are lower case; a piece that opens a word begins with "▁". Ids follow the published models: 0 ends a
+padding (EPAD), 3 pads (PAD). HANG_UP and TRANSFER are drawn by the model and obeyed by whoever runs the call;
+NOBODY is forced by the runtime when a transfer is impossible, and the model then says so.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Transformer layers of the family: the codec's (LayerNorm, GELU, layer scale) and the LM's (RMSNorm, gated SiLU).
+"""Transformer layers: the codec's (LayerNorm, GELU, layer scale) and the LM's (RMSNorm, gated SiLU).
 
 Sources: arXiv 1607.06450 (LayerNorm), arXiv 1910.07467 (RMSNorm), arXiv 2002.05202 (gated units),
 arXiv 2103.17239 (layer scale).

@@ -1,4 +1,4 @@
-"""The agent's sentences as sound: the voice that the decoder learns and the lines that the language model says."""
+"""The agent's sentences as sound: the decoder learns the voice, the language model the lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEVEL = 0.35  # peak of the agent's voice
 
 @dataclass(frozen=True)
 class AgentSentence:
-    """One sentence in the agent's voice: float32 [T] at 24 kHz, words and phones timed from its first sample."""
+    """One sentence in the agent's voice: float32 [T] at 24 kHz, words and phones timed from its start."""
 
     text: str
     pcm: NDArray[np.float32]

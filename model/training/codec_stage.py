@@ -1,7 +1,8 @@
-"""Stage 2: the codec. Callers teach the encoder to hear (phones), the agent's voice teaches the decoder to speak.
+"""Stage 2: the codec. Callers teach the encoder to hear (phones), the agent's voice the decoder to speak.
 
 Semantic teaching is cross-entropy on the synthesiser's own phones, in place of the distillation of
-arXiv 2410.00037 section 3.3.3; it is asked of the 25 Hz features, of the semantic code alone and of all codes together.
+arXiv 2410.00037 section 3.3.3; it is asked of the 25 Hz features, of the semantic code alone and of all codes
+together.
 """
 
 from __future__ import annotations
@@ -49,15 +50,14 @@ class CodecDials:
 
 def phone_times_s(num_half_frames: int) -> NDArray[np.float64]:
     """Float [T]: the moment that each 25 Hz step is asked about."""
-    return (np.arange(num_half_frames) + 0.5) * HALF_FRAME_S - PHONE_DELAY_S
+    return (np.arange(num_half_frames, dtype=np.float64) + 0.5) * HALF_FRAME_S - PHONE_DELAY_S
 
 
 def init_weights(module: nn.Module) -> None:
     """Keep variance through convolutions (ELU halves it); the framework's default gives dead latents."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv1d):
-            fan_in = layer.weight[0].numel()
-            nn.init.normal_(layer.weight, std=(1.55 / fan_in) ** 0.5)
+            nn.init.normal_(layer.weight, std=(1.55 / layer.weight[0].numel()) ** 0.5)
         elif isinstance(layer, nn.ConvTranspose1d):
             fan_in = layer.weight.shape[0] // layer.groups * layer.kernel_size[0] / layer.stride[0]
             nn.init.normal_(layer.weight, std=(1.55 / fan_in) ** 0.5)
@@ -79,7 +79,7 @@ class Trainee(nn.Module):
 
 
 class Quantizing:
-    """Straight-through quantization of a branch, with codebooks that follow the latents (k-means, then EMA)."""
+    """Straight-through quantization of a branch; its codebooks follow the latents (k-means, then EMA)."""
 
     def __init__(self, branch: ResidualQuantizer) -> None:
         self.branch = branch
@@ -211,7 +211,7 @@ class CodecTraining:
         self._latents: list[Tensor] = []
 
     def loss(self, pcm: Tensor, labels: Tensor, num_agent: int) -> tuple[Tensor, dict[str, float]]:
-        """The training loss of clips float [B, T], phones int64 [B, 2F]; the last `num_agent` are the agent's."""
+        """The loss of clips float [B, T], phones int64 [B, 2F]; the last `num_agent` are the agent's."""
         trainee, codec = self.trainee, self.trainee.codec
         with torch.autocast("cpu", torch.bfloat16):
             fine = codec.features(3 * pcm[:, None])
@@ -257,7 +257,7 @@ class CodecTraining:
             self.quantizing = True
         total, figures = self.loss(pcm, labels, num_agent)
         self.optimizer.zero_grad()
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         figures["grad"] = float(nn.utils.clip_grad_norm_(self.trainee.parameters(), 5.0))
         if np.isfinite(figures["grad"]):
             self.optimizer.step(schedule(share, self.steps))
@@ -268,9 +268,12 @@ class CodecTraining:
     def save(self) -> None:
         """Write a checkpoint that training and the next stages take up."""
         state = {
-            "trainee": self.trainee.state_dict(), "optimizer": self.optimizer.state_dict(), "spent_s": self.spent_s,
-            "steps": self.steps, "quantizing": self.quantizing,
-        }  # fmt: skip
+            "trainee": self.trainee.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "spent_s": self.spent_s,
+            "steps": self.steps,
+            "quantizing": self.quantizing,
+        }
         partial = self.path.with_suffix(".partial")
         torch.save(state, partial)
         partial.replace(self.path)

@@ -1,7 +1,7 @@
-"""Muon: momentum whose matrix is made orthogonal before each step, with AdamW for everything that is no matrix.
+"""Muon: momentum whose matrix is made orthogonal before each step, with AdamW for what is no matrix.
 
-Source: K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024); convolution kernels
-are flattened to [out, in * kernel]. On this model it reached a given loss in half of AdamW's steps.
+Source: K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024); convolution
+kernels are flattened to [out, in * kernel]. On this model it reached a given loss in half of AdamW's steps.
 """
 
 from __future__ import annotations
@@ -14,22 +14,20 @@ from torch import Tensor, nn
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic coefficients of the published iteration
 
 
-def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Float [M, N] -> a nearby matrix with singular values near 1."""
+def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
+    """Float [N, rows, columns] -> nearby matrices with singular values near 1."""
     a, b, c = _NEWTON_SCHULZ
-    x = matrix.bfloat16()
-    transposed = x.shape[0] > x.shape[1]
-    if transposed:
-        x = x.T
-    x = x / (x.norm() + 1e-7)
+    transposed = matrices.shape[1] > matrices.shape[2]
+    x = (matrices.mT if transposed else matrices).bfloat16()
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(steps):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if transposed else x).to(matrix.dtype)
+    return (x.mT if transposed else x).to(matrices.dtype)
 
 
 class MuonAdamW:
-    """One optimizer over a module: Muon for hidden matrices, AdamW for embeddings, heads, gains and biases."""
+    """One optimizer over a module: Muon for matrices, AdamW for what is named, gains and biases."""
 
     def __init__(
         self,
@@ -65,15 +63,25 @@ class MuonAdamW:
         for group in self._adam.param_groups:
             group["lr"] = self.adam_lr * scale
         self._adam.step()
-        for p, momentum in zip(self._matrices, self._momentum, strict=True):
-            if p.grad is None:
-                continue
-            momentum.mul_(0.95).add_(p.grad)
-            update = p.grad.add(momentum, alpha=0.95).flatten(1)
-            rows, columns = update.shape
-            gain = max(1.0, rows / columns) ** 0.5
-            p.mul_(1 - self.muon_lr * scale * self.weight_decay)
-            p.add_(orthogonalize(update).view_as(p), alpha=-self.muon_lr * scale * gain)
+        groups: dict[tuple[int, int], list[int]] = {}
+        for index, p in enumerate(self._matrices):
+            if p.grad is not None:
+                self._momentum[index].mul_(0.95).add_(p.grad)
+                groups.setdefault((p.shape[0], p[0].numel()), []).append(index)
+        for (rows, columns), members in groups.items():
+            self._update(members, self.muon_lr * scale, max(1.0, rows / columns) ** 0.5)
+
+    def _update(self, members: list[int], lr: float, gain: float) -> None:
+        """Move matrices of one shape together: one batched product instead of many small ones."""
+        ahead = []
+        for index in members:
+            grad = self._matrices[index].grad
+            assert grad is not None
+            ahead.append(grad.add(self._momentum[index], alpha=0.95).flatten(1))
+        for index, update in zip(members, orthogonalize(torch.stack(ahead)), strict=True):
+            p = self._matrices[index]
+            p.mul_(1 - lr * self.weight_decay)
+            p.add_(update.view_as(p), alpha=-lr * gain)
 
     def state_dict(self) -> dict[str, object]:
         """For a checkpoint."""
