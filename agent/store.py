@@ -316,3 +316,15 @@ def _connect(url: str) -> Redis:
         raise RedisUnavailable(
             f"OFFHOOK_REDIS_URL is no Redis URL ({error}); write redis://host:6379/0"
         ) from None
+
+
+async def ping(url: str) -> None:
+    """Return if a Redis answers at this URL.
+
+    Raises RedisUnavailable if the URL or its credentials are refused, RedisError if nothing answers.
+    """
+    async with _connect(url) as redis:
+        try:
+            await redis.ping()
+        except AuthenticationError as error:
+            raise RedisUnavailable(f"Redis refuses us ({error})") from None

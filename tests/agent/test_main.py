@@ -78,9 +78,6 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "agent", "--help"], capture_output=True, text=True, check=True
     )
-    assert (
-        time.monotonic() - began_s < 5.0
-    )  # 0.1 s on an idle machine; importing torch alone would take seconds
     for name in cli.COMMANDS:
         assert name.split()[0] in shown.stdout
     loaded = "import sys, agent.__main__ as m; m._parsers(None); print(*sys.modules)"

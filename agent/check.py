@@ -1,0 +1,298 @@
+"""`offhook check`: what would stop `serve` on this machine, and what to do about it.
+
+Each check is a function from Settings to findings; it looks, and changes nothing that outlives it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import importlib
+import os
+import resource
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import BaseModel, SecretStr
+from redis.exceptions import RedisError
+
+from agent.errors import RedisUnavailable
+from agent.redis_server import find_redis_server
+from agent.settings import CONFIG_VARIABLE, Settings, setting_names
+from agent.store import ping
+from agent.worker_address import WorkerAddress
+
+PYTHON_VERSIONS = ((3, 11), (3, 13))
+FILES_PER_CALL = 8  # sockets for RTP and RTCP, a recording, room to spare
+FILES_BESIDE_CALLS = 256
+LEAST_FREE_BYTES = 1 << 30  # about five hours of two-channel recording
+EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
+class Level(StrEnum):
+    """How much a finding matters."""
+
+    OK = "ok"
+    NOTE = "note"
+    PROBLEM = "PROBLEM"  # `serve` would not start, or would take no call
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing seen; a note or problem carries its remedy."""
+
+    level: Level
+    what: str
+    remedy: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `offhook check`."""
+    parser.add_argument("--settings", action="store_true", help="list every setting and its value, and stop")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Print the findings; 1 if one of them is a problem."""
+    if args.settings:
+        print("\n".join(describe(settings, os.environ)))
+        return 0
+    findings = list(look(settings))
+    for finding in findings:
+        print(f"{finding.level:>8}  {finding.what}")
+        if finding.remedy:
+            print(f"{'':>8}  -> {finding.remedy}")
+    num_problems = sum(finding.level is Level.PROBLEM for finding in findings)
+    print(f"\n{num_problems} would stop `offhook serve`" if num_problems else "\n`offhook serve` can start")
+    return 1 if num_problems else 0
+
+
+def look(settings: Settings) -> Iterator[Finding]:
+    """Everything there is to say about this machine under these settings."""
+    for check in CHECKS:
+        yield from check(settings)
+
+
+def describe(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
+    """One line per setting: variable, value, and where the value is from; secrets hidden."""
+    file = environ.get(CONFIG_VARIABLE)
+    defaults = Settings()
+    for variable, key in setting_names():
+        value = _value_at(settings, key)
+        source = "variable" if environ.get(variable) else "default"
+        if source == "default" and value != _value_at(defaults, key):
+            source = str(file)
+        yield f"{variable}={_shown(value)}  # {source}"
+
+
+def _value_at(settings: BaseModel, key: str) -> object:
+    value: object = settings
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, SecretStr):
+        return "**********"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _python(_settings: Settings) -> Iterator[Finding]:
+    low, high = PYTHON_VERSIONS
+    running = ".".join(map(str, sys.version_info[:3]))
+    if low <= sys.version_info[:2] <= high:
+        yield Finding(Level.OK, f"Python {running}")
+    else:
+        yield Finding(Level.PROBLEM, f"Python {running}", "make the environment with 3.11, 3.12 or 3.13")
+
+
+def _sip_library(_settings: Settings) -> Iterator[Finding]:
+    try:
+        importlib.import_module("offhook_pjsua2")
+    except ImportError as error:
+        yield Finding(
+            Level.PROBLEM, f"the SIP library does not load ({error})", "run `make setup`: it builds it"
+        )
+    else:
+        yield Finding(Level.OK, "the SIP library loads")
+
+
+def _redis(settings: Settings) -> Iterator[Finding]:
+    if settings.redis_url is None:
+        server, setpriv = find_redis_server(), shutil.which("setpriv")
+        if server and setpriv:
+            yield Finding(Level.OK, f"private Redis from {server}")
+        else:
+            missing = "redis-server" if not server else "setpriv"
+            remedy = "run `make setup`, or name a running Redis in OFFHOOK_REDIS_URL"
+            yield Finding(Level.PROBLEM, f"{missing} is not installed", remedy)
+        return
+    try:
+        asyncio.run(ping(settings.redis_url.get_secret_value()))
+    except RedisUnavailable as error:
+        yield Finding(Level.PROBLEM, str(error), "correct OFFHOOK_REDIS_URL")
+    except (RedisError, OSError) as error:
+        remedy = "start it or correct OFFHOOK_REDIS_URL; calls work without it, records and leases do not"
+        yield Finding(Level.NOTE, f"the configured Redis does not answer ({type(error).__name__})", remedy)
+    else:
+        yield Finding(Level.OK, "the configured Redis answers")
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    sip, http = settings.sip, settings.http
+    wanted = [(sip.bind_address, sip.port, transport, "OFFHOOK_SIP__PORT") for transport in sip.transports]
+    wanted.append((http.bind_address, http.port, "tcp", "OFFHOOK_HTTP__PORT"))
+    for address, port, transport, variable in wanted:
+        cause = _why_not_bindable(address, port, transport)
+        if cause is None:
+            yield Finding(Level.OK, f"{transport.upper()} port {port} on {address} is free")
+        else:
+            remedy = f"stop what listens there (`ss -lnp 'sport = :{port}'`) or set {variable}"
+            yield Finding(Level.PROBLEM, f"{transport.upper()} port {port} on {address}: {cause}", remedy)
+
+
+def _why_not_bindable(address: str, port: int, transport: str) -> str | None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM) as probe:
+        if transport != "udp":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a closing connection is no obstacle
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            return error.strerror
+    return None
+
+
+def _rtp_range(settings: Settings) -> Iterator[Finding]:
+    low, high = settings.sip.rtp_port_min, settings.sip.rtp_port_max
+    with contextlib.suppress(OSError, ValueError):
+        first, last = map(int, EPHEMERAL_PORTS.read_text(encoding="ascii").split())
+        if first <= high and low <= last:
+            remedy = "choose other OFFHOOK_SIP__RTP_PORT_MIN and _MAX, or reserve them by sysctl"
+            what = f"RTP ports {low}-{high} overlap the kernel's own {first}-{last}"
+            yield Finding(Level.NOTE, what, remedy)
+            return
+    yield Finding(Level.OK, f"RTP ports {low}-{high}, {settings.sip.max_calls} calls at most")
+
+
+def _peers(settings: Settings) -> Iterator[Finding]:
+    for section, peers in (("SIP", settings.sip.allowed_peers), ("HTTP", settings.http.allowed_peers)):
+        for cidr in peers:
+            if cidr.endswith("/0"):
+                remedy = f"list your own networks in OFFHOOK_{section}__ALLOWED_PEERS"
+                yield Finding(Level.NOTE, f"{section} answers the whole world ({cidr})", remedy)
+
+
+def _model(settings: Settings) -> Iterator[Finding]:
+    worker = settings.worker
+    if worker.count == 0 or worker.engine == "standin":
+        yield Finding(Level.OK, "no model is loaded here")
+        return
+    remedy = "set OFFHOOK_WORKER__MODEL_DIR to a model folder, OFFHOOK_WORKER__DEVICE to one that is here"
+    if not (worker.model_dir / "config.json").is_file():
+        yield Finding(Level.PROBLEM, f"{worker.model_dir} is no model folder: it has no config.json", remedy)
+        return
+    from model.engine import Engine  # imports torch: seconds that only this check should cost
+    from model.errors import ModelError
+
+    try:
+        Engine.load(worker.model_dir, worker.slots, device=worker.device)
+    except (ModelError, RuntimeError, OSError) as error:  # RuntimeError: torch's word for a missing device
+        cause = " ".join(str(error).split())
+        yield Finding(Level.PROBLEM, f"the model in {worker.model_dir} does not load: {cause}", remedy)
+    else:
+        yield Finding(Level.OK, f"the model in {worker.model_dir} loads on {worker.device}")
+
+
+def _workers(settings: Settings) -> Iterator[Finding]:
+    for text in settings.worker.addresses:
+        address = WorkerAddress.parse(text)
+        cause = _why_not_reachable(address)
+        if cause is None:
+            yield Finding(Level.OK, f"a worker listens at {text}")
+        else:
+            remedy = "start that worker, or take it out of OFFHOOK_WORKER__ADDRESSES"
+            yield Finding(Level.PROBLEM, f"no worker at {text}: {cause}", remedy)
+    num_cores, num_busy = os.cpu_count() or 1, settings.worker.count * settings.worker.threads
+    if settings.worker.device == "cpu" and num_busy >= num_cores > 1:
+        remedy = "leave one core to telephony: lower OFFHOOK_WORKER__COUNT or OFFHOOK_WORKER__THREADS"
+        yield Finding(Level.NOTE, f"workers keep {num_busy} of {num_cores} cores busy", remedy)
+
+
+def _why_not_reachable(address: WorkerAddress) -> str | None:
+    try:
+        if address.path:
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(1.0)
+                probe.connect(address.path)
+        else:
+            socket.create_connection((address.host, address.port), timeout=1.0).close()
+    except OSError as error:
+        return error.strerror or "no answer within a second"
+    return None
+
+
+def _recordings(settings: Settings) -> Iterator[Finding]:
+    folder = settings.recording.folder
+    if folder is None:
+        yield Finding(Level.OK, "recordings are off")
+        return
+    above = next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path("/"))
+    try:
+        with tempfile.TemporaryFile(dir=above):
+            pass
+    except OSError as error:
+        remedy = "make it, give it to this user, or set OFFHOOK_RECORDING__FOLDER"
+        yield Finding(Level.PROBLEM, f"recordings cannot be written to {folder} ({error.strerror})", remedy)
+        return
+    free_bytes = shutil.disk_usage(above).free
+    if free_bytes < LEAST_FREE_BYTES:
+        yield Finding(Level.NOTE, f"{free_bytes >> 20} MiB are left for recordings in {folder}", "make room")
+    if not settings.recording.consent:
+        remedy = "tell callers and set OFFHOOK_RECORDING__CONSENT=true, or unset OFFHOOK_RECORDING__FOLDER"
+        yield Finding(Level.NOTE, "calls are recorded without a word on consent", remedy)
+    yield Finding(Level.OK, f"recordings go to {folder}")
+
+
+def _open_files(settings: Settings) -> Iterator[Finding]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = FILES_BESIDE_CALLS + FILES_PER_CALL * settings.sip.max_calls
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        yield Finding(Level.OK, f"{soft} open files are allowed, {needed} may be needed")
+    else:
+        remedy = f"`ulimit -n {needed}`, LimitNOFILE={needed} in a unit, or lower OFFHOOK_SIP__MAX_CALLS"
+        yield Finding(
+            Level.PROBLEM, f"{soft} open files are allowed ({hard} at most), {needed} needed", remedy
+        )
+
+
+def _transfer(settings: Settings) -> Iterator[Finding]:
+    if settings.call.transfer_target is None:
+        remedy = "set OFFHOOK_CALL__TRANSFER_TARGET=sip:desk@192.0.2.7 to have callers put through"
+        yield Finding(Level.NOTE, "who asks for a person hears that nobody is free", remedy)
+    else:
+        yield Finding(Level.OK, f"who asks for a person is sent to {settings.call.transfer_target}")
+
+
+CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+    _python,
+    _sip_library,
+    _redis,
+    _ports,
+    _rtp_range,
+    _peers,
+    _workers,
+    _recordings,
+    _open_files,
+    _transfer,
+    _model,
+)

@@ -1,0 +1,176 @@
+"""`offhook check`: every obstacle is found and comes with its remedy; nothing is found where nothing is."""
+
+import argparse
+import asyncio
+import contextlib
+import resource
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent import check
+from agent.check import Finding, Level, describe, look, run
+from agent.redis_server import private_redis
+from agent.settings import (
+    CallSettings,
+    HttpSettings,
+    RecordingSettings,
+    Settings,
+    WorkerSettings,
+    load_settings,
+)
+from telephony.settings import SipSettings
+
+NO_ARGUMENTS = argparse.Namespace(settings=False)
+
+
+@contextlib.contextmanager
+def taken_port(kind: socket.SocketKind) -> Iterator[int]:
+    """A port of this machine that somebody holds."""
+    with socket.socket(socket.AF_INET, kind) as holder:
+        holder.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            holder.listen()
+        yield holder.getsockname()[1]
+
+
+def quiet() -> Settings:
+    """Settings under which this machine can serve without a model, on any free ports."""
+    worker = WorkerSettings(engine="standin")
+    return Settings(sip=SipSettings(port=0), http=HttpSettings(port=0), worker=worker)
+
+
+def with_(**changes: object) -> Settings:
+    return quiet().model_copy(update=changes)
+
+
+def obstacles(settings: Settings) -> list[Finding]:
+    return [finding for finding in look(settings) if finding.level is Level.PROBLEM]
+
+
+def test_a_machine_that_is_set_up_can_serve(capsys: pytest.CaptureFixture[str]) -> None:
+    assert obstacles(quiet()) == []
+    assert run(NO_ARGUMENTS, quiet()) == 0
+    assert "`offhook serve` can start" in capsys.readouterr().out
+
+
+def test_whatever_is_not_ok_has_a_remedy() -> None:
+    for finding in look(quiet()):
+        assert bool(finding.remedy) is (finding.level is not Level.OK), finding
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+def test_a_taken_sip_port_is_a_problem(kind: socket.SocketKind, capsys: pytest.CaptureFixture[str]) -> None:
+    with taken_port(kind) as port:
+        settings = with_(sip=SipSettings(port=port))
+        (found,) = obstacles(settings)
+        assert str(port) in found.what and "OFFHOOK_SIP__PORT" in found.remedy
+        assert run(NO_ARGUMENTS, settings) == 1
+    assert "1 would stop" in capsys.readouterr().out
+
+
+def test_a_taken_http_port_is_a_problem() -> None:
+    with taken_port(socket.SOCK_STREAM) as port:
+        (found,) = obstacles(with_(http=HttpSettings(port=port)))
+        assert "OFFHOOK_HTTP__PORT" in found.remedy
+
+
+def test_a_missing_model_is_a_problem(tmp_path: Path) -> None:
+    (found,) = obstacles(with_(worker=WorkerSettings(model_dir=tmp_path / "none")))
+    assert "none" in found.what and "OFFHOOK_WORKER__MODEL_DIR" in found.remedy
+
+
+def test_a_model_that_does_not_load_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (found,) = obstacles(with_(worker=WorkerSettings(model_dir=tmp_path)))
+    assert "does not load: " in found.what and "OFFHOOK_WORKER__MODEL_DIR" in found.remedy
+
+
+def test_a_worker_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
+    addresses = (f"unix:{tmp_path}/w.sock",)
+    worker = WorkerSettings(engine="standin", addresses=addresses)
+    (found,) = obstacles(with_(worker=worker))
+    assert "w.sock" in found.what and "OFFHOOK_WORKER__ADDRESSES" in found.remedy
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{tmp_path}/w.sock")
+        listener.listen()
+        assert obstacles(with_(worker=worker)) == []
+
+
+def test_a_recordings_folder_that_cannot_be_written_is_a_problem() -> None:
+    folder = Path("/proc/offhook-recordings")
+    (found,) = obstacles(with_(recording=RecordingSettings(folder=folder)))
+    assert str(folder) in found.what and "OFFHOOK_RECORDING__FOLDER" in found.remedy
+
+
+def test_recording_without_consent_is_noted_and_makes_no_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "not" / "yet"
+    notes = [
+        f for f in look(with_(recording=RecordingSettings(folder=folder))) if "word on consent" in f.what
+    ]
+    assert [note.level for note in notes] == [Level.NOTE]
+    assert not folder.exists()
+
+
+def test_too_few_open_files_are_a_problem() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+        (found,) = obstacles(quiet())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "512" in found.what and "ulimit" in found.remedy
+
+
+def test_missing_parts_are_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "offhook_pjsua2", None)  # importing it now fails
+    monkeypatch.setattr(check, "find_redis_server", lambda: None)
+    found = obstacles(quiet())
+    assert ["SIP library" in found[0].what, "redis-server" in found[1].what] == [True, True]
+    assert all("make setup" in each.remedy for each in found)
+
+
+def test_a_silent_redis_is_noted_and_a_wrong_url_is_a_problem() -> None:
+    silent = [f for f in look(load_settings(_redis("unix:///nonexistent.sock"))) if "Redis" in f.what]
+    assert [f.level for f in silent] == [Level.NOTE]
+    wrong = [f for f in obstacles(load_settings(_redis("redis://x:notaport"))) if "redis" in f.what]
+    assert "OFFHOOK_REDIS_URL" in wrong[0].remedy
+
+
+@pytest.mark.redis
+async def test_a_redis_that_answers_is_ok() -> None:
+    async with private_redis() as server:
+        found = await asyncio.to_thread(lambda: list(look(load_settings(_redis(server.url)))))
+    assert Finding(Level.OK, "the configured Redis answers") in found
+
+
+def _redis(url: str) -> dict[str, str]:
+    return {"OFFHOOK_REDIS_URL": url, "OFFHOOK_WORKER__ENGINE": "standin", "OFFHOOK_HTTP__PORT": "0"}
+
+
+def test_the_whole_world_as_peer_is_noted() -> None:
+    sip = SipSettings(port=0, allowed_peers=("0.0.0.0/0",))
+    assert any("whole world" in f.what and "SIP" in f.remedy for f in look(with_(sip=sip)))
+
+
+def test_transfer_target_is_told() -> None:
+    settings = with_(call=CallSettings(transfer_target="sip:desk@192.0.2.7"))
+    assert any("sip:desk@192.0.2.7" in f.what and f.level is Level.OK for f in look(settings))
+
+
+def test_settings_are_listed_with_their_source_and_without_secrets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "offhook.toml"
+    file.write_text("[sip]\nport = 5070\n")
+    environ = {"OFFHOOK_CONFIG": str(file), "OFFHOOK_WORKER__SECRET": "s" * 16, "OFFHOOK_SIP__CODECS": "PCMA"}
+    lines = list(describe(load_settings(environ), environ))
+    assert f"OFFHOOK_SIP__PORT=5070  # {file}" in lines
+    assert "OFFHOOK_SIP__CODECS=PCMA  # variable" in lines
+    assert "OFFHOOK_WORKER__SECRET=**********  # variable" in lines
+    assert "OFFHOOK_HTTP__PORT=8080  # default" in lines
+    assert run(argparse.Namespace(settings=True), Settings()) == 0
+    assert "OFFHOOK_SIP__PORT=5060  # default" in capsys.readouterr().out
