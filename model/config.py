@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 from model.errors import ConfigError
 
@@ -104,7 +104,7 @@ class LmConfig:
     def __post_init__(self) -> None:
         if len(self.delays) != self.n_q + 1:
             raise ConfigError(
-                f"{len(self.delays)} delays for {self.n_q + 1} streams (1 text, n_q {self.n_q}): give each one"
+                f"{len(self.delays)} delays for {self.n_q + 1} streams: one for text and one for each of n_q"
             )
         if self.dim % self.num_heads or self.depformer_dim % self.depformer_num_heads:
             raise ConfigError("dim and depformer_dim must be multiples of their number of heads")
@@ -141,6 +141,19 @@ class ModelConfig:
     lm: LmConfig
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
+    def __post_init__(self) -> None:
+        quantizer, lm = self.codec.quantizer, self.lm
+        if lm.card != quantizer.bins:
+            raise ConfigError(
+                f"the language model speaks {lm.card} codes per codebook, the codec has {quantizer.bins}: "
+                "card and bins must be equal"
+            )
+        if max(lm.dep_q, lm.n_q - lm.dep_q) > quantizer.n_q:
+            raise ConfigError(
+                f"{lm.dep_q} agent and {lm.n_q - lm.dep_q} caller codes are asked of a codec with "
+                f"{quantizer.n_q} codebooks"
+            )
+
     def to_json(self) -> dict[str, Any]:
         """A plain tree for `json.dump`."""
         return asdict(self)
@@ -152,8 +165,10 @@ T = TypeVar("T")
 def from_json(cls: type[T], tree: Mapping[str, Any]) -> T:
     """Build a config dataclass from a plain tree.
 
-    Raises ConfigError on an unknown key, naming it and the known ones.
+    Raises ConfigError on an unknown key, naming it and the known ones, and on a value of the wrong kind.
     """
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"{cls.__name__} is a JSON object, not {tree!r}")
     known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(set(tree) - known)
     if unknown:
@@ -164,10 +179,13 @@ def from_json(cls: type[T], tree: Mapping[str, Any]) -> T:
     values: dict[str, Any] = {}
     for name, value in tree.items():
         hint = hints[name]
-        if is_dataclass(hint) and isinstance(value, Mapping):
+        if is_dataclass(hint):
             value = from_json(hint, value)  # type: ignore[arg-type]
         elif isinstance(value, list):
             value = tuple(value)
+        kind = get_origin(hint) or hint
+        if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool):
+            raise ConfigError(f"{cls.__name__}.{name} is {value!r}, where {hint} is expected")
         values[name] = value
     try:
         return cls(**values)

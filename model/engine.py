@@ -165,7 +165,7 @@ class Engine:
         """Let one row's hearing live through the caller's last whole frames."""
         state = self._codec.encoder_state(1)
         whole = len(caller_pcm) // FRAME_SAMPLES * FRAME_SAMPLES
-        sound = torch.from_numpy(np.ascontiguousarray(caller_pcm[-whole:], dtype=np.float32)).to(self._device)
+        sound = torch.from_numpy(np.array(caller_pcm[-whole:], dtype=np.float32)).to(self._device)
         for frame in sound.view(-1, 1, 1, FRAME_SAMPLES):
             self._codec.latent(frame, state)
         for mine, theirs in zip(self._hearing.walk(), state.walk(), strict=True):
@@ -208,7 +208,7 @@ class Engine:
             text_logits_hook=self._shape_text,
             forced_text=self._forced,
         )
-        self._forced[mask] = NO_TOKEN
+        self._forced.masked_fill_(mask, NO_TOKEN)
         speech = self._speak(drawn.frame)
         return StepOutput(
             pcm=speech.cpu().numpy(),

@@ -52,6 +52,7 @@ class Generator:
         )
         self.offsets = torch.zeros(batch, dtype=torch.int64, device=device)
 
+    @torch.inference_mode()
     def reset(self, rows: Tensor) -> None:
         """Start the rows where bool [B] is true afresh."""
         self.state.reset(rows)

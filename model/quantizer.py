@@ -86,8 +86,9 @@ class ResidualQuantizer(nn.Module):
         return torch.stack(codes, dim=1)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Int64 [B, K, T] -> float [B, C, T]."""
-        words = [book.decode(codes[:, level]) for level, book in enumerate(self.codebooks)]
+        """Int64 [B, K, T] -> float [B, C, T]; K may be fewer than the codebooks: the finest are left out."""
+        books = self.codebooks[: codes.shape[1]]
+        words = [book.decode(codes[:, level]) for level, book in enumerate(books)]
         y: Tensor = self.output_proj(torch.stack(words).sum(0).transpose(1, 2))
         return y
 

@@ -18,12 +18,14 @@ def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
     """Float [N, rows, columns] -> nearby matrices with singular values near 1."""
     a, b, c = _NEWTON_SCHULZ
     transposed = matrices.shape[1] > matrices.shape[2]
-    x = (matrices.mT if transposed else matrices).bfloat16()
+    x: Tensor = (matrices.mT if transposed else matrices).bfloat16()
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.mT if transposed else x).to(matrices.dtype)
+    if transposed:
+        x = x.mT
+    return x.to(matrices.dtype)
 
 
 class MuonAdamW:
