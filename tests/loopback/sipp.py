@@ -51,9 +51,12 @@ def offer(*codecs: str, direction: str = "sendrecv", version: int = 1) -> str:
 
 
 def send(method: str, cseq: int, body: str = "", *extra: str) -> str:
-    """Send a request; the first INVITE and CANCEL go to the URI called, all else to the far end's contact."""
+    """Send a request; the first INVITE and CANCEL go to the URI called, all else to the far end's contact.
+
+    A CANCEL shares its INVITE's branch, so it must be the third step after it (SIPp counts backwards).
+    """
     outside = method in ("OPTIONS", "CANCEL") or (method == "INVITE" and cseq == 1)
-    branch = "[branch-2]" if method == "CANCEL" else "[branch]"
+    branch = "[branch-3]" if method == "CANCEL" else "[branch]"
     lines = [
         f"{method} {INITIAL if outside else '[next_url]'} SIP/2.0",
         f"Via: SIP/2.0/[transport] [local_ip]:[local_port];branch={branch}",
