@@ -2,3 +2,24 @@
 
 Every stage reads and writes one working folder outside the repository and takes up where it was stopped.
 """
+
+from __future__ import annotations
+
+import argparse
+import time
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `offhook train`."""
+    from model.training import pipeline
+
+    pipeline.add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """`offhook train`: all stages; the exit code."""
+    from model.training import pipeline
+
+    started = time.monotonic()
+    pipeline.train(args, lambda text: print(f"[{time.monotonic() - started:7.0f} s] {text}", flush=True))
+    return 0

@@ -1,0 +1,219 @@
+"""Stage 4: the language model learns from whole calls when to speak, what to say, and to note what it hears.
+
+Source of the objective: Moshi (arXiv 2410.00037, section 4.2), plus a head that predicts the caller's words,
+which gives the hearing a dense target.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.config import ZERO_TOKEN, LmConfig
+from model.lm import Lm
+from model.training.codec_stage import schedule
+from model.training.dialogues import Call, Scriptwriter
+from model.training.muon import MuonAdamW
+from model.training.tokens_stage import TokenStem
+
+PAD_WEIGHT = 0.25  # of padding targets; most columns are padding
+DEPTH_SHARE = 0.25  # of the speaking columns whose codes are taught in one step
+QUIET_DEPTH_SHARE = 0.02
+DROP_SHARE = 0.04  # of the caller's frames that go missing in training
+
+
+@dataclass(frozen=True)
+class LmDials:
+    """What one may turn; the rest is in the code."""
+
+    minutes: float = 60.0
+    calls: int = 5
+    num_columns: int = 480
+    muon_lr: float = 0.012
+    adam_lr: float = 2.5e-3
+    text_weight: float = 1.0
+    transcript_weight: float = 1.0
+    audio_weight: float = 0.5
+
+
+def weighted_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Mean over what has weight: logits float [N, C], target int64 [N], weight float [N]."""
+    each = F.cross_entropy(logits.float(), target, reduction="none")
+    return (each * weight).sum() / weight.sum().clamp(min=1e-6)
+
+
+def collate(calls: Sequence[Call], rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Codes int64 [B, 1 + n_q, T] with frames lost; transcript, weight and forced, each [B, T]."""
+    codes = np.stack([np.concatenate([c.text[None], c.agent, c.caller]) for c in calls])
+    first = 1 + calls[0].agent.shape[0]
+    lost = rng.random((len(calls), 1, codes.shape[-1])) < DROP_SHARE
+    codes[:, first:] = np.where(lost, ZERO_TOKEN, codes[:, first:])
+    weight = np.stack([(np.arange(codes.shape[-1]) < c.end).astype(np.float32) for c in calls])
+    transcript = np.stack([c.transcript for c in calls])
+    forced = np.stack([c.forced for c in calls])
+    return (
+        torch.from_numpy(codes),
+        torch.from_numpy(transcript),
+        torch.from_numpy(weight),
+        torch.from_numpy(forced),
+    )
+
+
+class LmTraining:
+    """The whole stage: steps, schedule, checkpoints."""
+
+    def __init__(
+        self, config: LmConfig, dials: LmDials, folder: Path, writer: Scriptwriter, device: str = "cpu"
+    ) -> None:
+        torch.manual_seed(0)
+        self.config, self.dials, self.path, self.writer = config, dials, folder / "lm.pt", writer
+        self.device = torch.device(device)
+        self.lm = Lm(config)
+        self._init_weights()
+        self.lm.to(self.device)
+        self.optimizer = MuonAdamW(
+            self.lm.named_parameters(),
+            muon_lr=dials.muon_lr,
+            adam_lr=dials.adam_lr,
+            adam_only=("emb", "text_linear", "linears", "extra_heads"),
+        )
+        self.silence = torch.from_numpy(writer.silence).to(self.device)
+        self.spent_s, self.steps = 0.0, 0
+
+    def _init_weights(self) -> None:
+        for name, p in self.lm.named_parameters():
+            if "emb" in name:
+                nn.init.normal_(p, std=0.1)
+            elif p.dim() == 2 and ("out_proj" in name or "linear_out" in name):
+                nn.init.normal_(p, std=0.3 * p.shape[1] ** -0.5)
+            elif p.dim() == 2 and ("text_linear" in name or "linears" in name or "extra" in name):
+                nn.init.normal_(p, std=0.02)
+
+    def loss(
+        self, codes: Tensor, transcript: Tensor, weight: Tensor, forced: Tensor
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The training loss of a batch of calls, and the figures worth watching."""
+        pad, epad = self.config.existing_text_padding_id, 0
+        columns = self.lm.columns(codes)
+        text = codes[:, 0]
+        with torch.autocast(self.device.type, torch.bfloat16):
+            hidden = self.lm.temporal(columns[:, :, :-1])
+            text_logits = self.lm.text_linear(hidden).flatten(0, 1)
+            heard_logits = self.lm.extra_heads[0](hidden).flatten(0, 1)
+        quiet = (text == pad) | (text == epad)
+        text_weight = weight * torch.where(text == pad, PAD_WEIGHT, 1.0) * (~forced)
+        heard_weight = weight * torch.where(transcript == pad, PAD_WEIGHT, 1.0)
+        parts = {
+            "text": self.dials.text_weight
+            * weighted_cross_entropy(text_logits, text.flatten(), text_weight.flatten()),
+            "heard": self.dials.transcript_weight
+            * weighted_cross_entropy(heard_logits, transcript.flatten(), heard_weight.flatten()),
+            "audio": self.dials.audio_weight * self._audio_loss(hidden, columns, weight),
+        }
+        hit = text_logits.argmax(-1).view_as(text) == text
+        heard_hit = heard_logits.argmax(-1).view_as(text) == transcript
+        spoken = ~quiet & (weight > 0) & ~forced
+        start = spoken & torch.cat([quiet[:, :1], quiet[:, :-1]], dim=1)
+        words = (transcript != pad) & (weight > 0)
+        figures = {name: float(value.detach()) for name, value in parts.items()}
+        figures |= {
+            "text_acc": float(hit[spoken].float().mean()),
+            "word_start_acc": float(hit[start].float().mean()),
+            "heard_acc": float(heard_hit[words].float().mean()),
+        }
+        return torch.stack(list(parts.values())).sum(), figures
+
+    def _audio_loss(self, hidden: Tensor, columns: Tensor, weight: Tensor) -> Tensor:
+        """Cross-entropy of the agent's codes on a random share of the columns, mostly those with speech."""
+        dep_q = self.config.dep_q
+        target = columns[:, :, 1:].transpose(1, 2)  # [B, T, streams]
+        audio = target[..., 1 : 1 + dep_q]
+        speaking = (audio != self.silence).any(-1)
+        share = torch.where(speaking, DEPTH_SHARE, QUIET_DEPTH_SHARE) * (weight > 0)
+        chosen = torch.rand(share.shape, device=self.device) < share
+        known = (audio[chosen] < self.config.card).all(-1)
+        audio, text, state = audio[chosen][known], target[..., 0][chosen][known], hidden[chosen][known]
+        with torch.autocast(self.device.type, torch.bfloat16):
+            logits = self.lm.depth(state, text, audio)
+        return F.cross_entropy(logits.float().flatten(0, 1), audio.flatten())
+
+    def step(self, calls: Sequence[Call], draws: np.random.Generator) -> dict[str, float]:
+        """One update; its share of the time budget sets the learning rate."""
+        started = time.monotonic()
+        share = self.spent_s / (60 * self.dials.minutes)
+        total, figures = self.loss(*(part.to(self.device) for part in collate(calls, draws)))
+        self.optimizer.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        figures["grad"] = float(nn.utils.clip_grad_norm_(self.lm.parameters(), 2.0))
+        if np.isfinite(figures["grad"]):
+            self.optimizer.step(schedule(share, self.steps))
+        self.steps += 1
+        self.spent_s += time.monotonic() - started
+        return figures
+
+    def save(self) -> None:
+        """Write a checkpoint that training and export take up."""
+        state = {
+            "lm": self.lm.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "spent_s": self.spent_s,
+            "steps": self.steps,
+        }
+        partial = self.path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(self.path)
+
+    def resume(self) -> bool:
+        """Take up a checkpoint if there is one."""
+        if not self.path.exists():
+            return False
+        state = torch.load(self.path, weights_only=True, map_location=self.device)
+        self.lm.load_state_dict(state["lm"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.spent_s, self.steps = state["spent_s"], state["steps"]
+        return True
+
+    def run(
+        self,
+        stems: Callable[[], list[TokenStem]],
+        validation: Sequence[Call],
+        report: Callable[[str], None],
+    ) -> None:
+        """Train until the time budget is spent."""
+        rng, draws = random.Random(self.steps), np.random.default_rng(self.steps)
+        saved = time.monotonic()
+        recent: list[dict[str, float]] = []
+        while self.spent_s < 60 * self.dials.minutes:
+            bank = stems()
+            calls = [self.writer.draw(rng.choice(bank), rng) for _ in range(self.dials.calls)]
+            recent.append(self.step(calls, draws))
+            if self.steps % 20 == 0:
+                report(f"step {self.steps} {self.spent_s:.0f} s: {mean_figures(recent)}")
+                recent = []
+            if self.steps % 200 == 0 and validation:
+                report(f"validation at {self.steps}: {self.validate(validation)}")
+            if time.monotonic() - saved > 180:
+                self.save()
+                saved = time.monotonic()
+        self.save()
+
+    @torch.no_grad()
+    def validate(self, calls: Sequence[Call]) -> str:
+        """The same figures on calls of stems that are not trained on."""
+        draws = np.random.default_rng(0)
+        chunks = [calls[i : i + 8] for i in range(0, len(calls), 8)]
+        batches = [(part.to(self.device) for part in collate(chunk, draws)) for chunk in chunks]
+        return mean_figures([self.loss(*batch)[1] for batch in batches])
+
+
+def mean_figures(rows: Sequence[dict[str, float]]) -> str:
+    """Figures averaged over steps, as one line."""
+    return " ".join(f"{name} {np.nanmean([row[name] for row in rows]):.3f}" for name in rows[0])

@@ -1,0 +1,183 @@
+"""Stage 3: the frozen codec turns speech into tokens: callers over telephone lines, and the agent's library.
+
+A stem is encoded as one long call, from the codec's cold start on, so that its tokens are what the engine will
+hear. A library sentence is encoded after silence and always in the same phase: one sentence, one token sequence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.channel import telephone
+from model.codec import Codec
+from model.config import FRAME_RATE_HZ, FRAME_SAMPLES
+from model.order_line import Intent, Order, Request
+from model.training.agent_voice import AgentSentence, line_texts, speak
+from model.training.bank import Stem, load_shard
+
+LEAD_FRAMES = 14  # of the line alone before a stem's first turn: the codec's cold start is part of every call
+GAP_FRAMES = 13  # between turns
+BEFORE_FRAMES, AFTER_FRAMES = 2, 4  # kept around a turn: line that is coloured by the speech beside it
+SETTLE_FRAMES = 12  # silence before a library sentence
+BATCH = 6
+
+
+@dataclass(frozen=True)
+class TokenTurn:
+    """A caller's turn inside a stem's codes."""
+
+    request: Request
+    first: int  # frame of the first sample of speech
+    last: int  # frame of its last sample
+    words: list[tuple[str, int]]  # each word and the frame that holds its end
+
+
+@dataclass(frozen=True)
+class TokenStem:
+    """One caller on one line: codes int16 [K, T], the turns in them, the frames that hold only the line."""
+
+    codes: NDArray[np.int16]
+    turns: list[TokenTurn]
+    idle: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LibraryLine:
+    """A sentence of the agent: codes int16 [K, T] from its first sample on, each word's first frame."""
+
+    text: str
+    codes: NDArray[np.int16]
+    words: list[tuple[str, int]]
+
+
+def lay_out(
+    stem: Stem, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], list[TokenTurn], NDArray[np.int64]]:
+    """A stem as one call: clean sound, turns, idle frames. Turns start at random phases of a frame."""
+    parts: list[NDArray[np.float32]] = []
+    turns: list[TokenTurn] = []
+    at = LEAD_FRAMES * FRAME_SAMPLES + int(rng.integers(FRAME_SAMPLES))
+    idle: list[int] = []
+    quiet_from = LEAD_FRAMES - 6
+    sound = np.zeros(at, np.float32)
+    parts.append(sound)
+    for turn in stem.turns:
+        start_s = at / 24_000
+        first = int((start_s + turn.words[0].start_s) * FRAME_RATE_HZ)
+        last = int((start_s + turn.words[-1].end_s) * FRAME_RATE_HZ)
+        words = [(w.text, int((start_s + w.end_s) * FRAME_RATE_HZ)) for w in turn.words]
+        idle += range(quiet_from, first - BEFORE_FRAMES)
+        turns.append(TokenTurn(turn.request, first, last, words))
+        gap = GAP_FRAMES * FRAME_SAMPLES + int(rng.integers(FRAME_SAMPLES))
+        parts += [turn.pcm, np.zeros(gap, np.float32)]
+        at += len(turn.pcm) + gap
+        quiet_from = int((start_s + len(turn.pcm) / 24_000) * FRAME_RATE_HZ) + AFTER_FRAMES
+    pcm = np.concatenate(parts)
+    return pcm[: len(pcm) // FRAME_SAMPLES * FRAME_SAMPLES], turns, np.array(idle, np.int64)
+
+
+@torch.inference_mode()
+def encode_padded(codec: Codec, sounds: Sequence[NDArray[np.float32]]) -> list[NDArray[np.int16]]:
+    """Codes int16 [K, T] of sounds of different lengths in one batch (causal: padding changes nothing)."""
+    longest = max(len(sound) for sound in sounds)
+    batch = np.zeros((len(sounds), 1, longest), np.float32)
+    for row, sound in enumerate(sounds):
+        batch[row, 0, : len(sound)] = sound
+    device = next(codec.parameters()).device
+    codes = codec.encode(torch.from_numpy(batch).to(device)).to(torch.int16).cpu().numpy()
+    return [codes[row, :, : len(sound) // FRAME_SAMPLES] for row, sound in enumerate(sounds)]
+
+
+def encode_stems(codec: Codec, stems: Sequence[Stem], seed: int) -> list[TokenStem]:
+    """Each stem over a line drawn from the seed."""
+    rng = np.random.default_rng(seed)
+    out = []
+    ordered = sorted(stems, key=lambda stem: sum(len(turn.pcm) for turn in stem.turns))
+    for start in range(0, len(ordered), BATCH):
+        laid = [lay_out(stem, rng) for stem in ordered[start : start + BATCH]]
+        codes = encode_padded(codec, [telephone(pcm, rng) for pcm, _, _ in laid])
+        for tokens, (_, turns, idle) in zip(codes, laid, strict=True):
+            out.append(TokenStem(tokens, turns, idle[idle < tokens.shape[1]]))
+    return out
+
+
+def encode_library(codec: Codec, sentences: Sequence[AgentSentence] | None = None) -> list[LibraryLine]:
+    """The agent's lines as tokens; the first entry, with empty text, is one frame of settled silence."""
+    sentences = sentences or [speak(text) for text in line_texts()]
+    lead = SETTLE_FRAMES * FRAME_SAMPLES
+    quiet = encode_padded(codec, [np.zeros(4 * lead, np.float32)])[0]
+    lines = [LibraryLine("", quiet[:, -1:], [])]
+    for start in range(0, len(sentences), BATCH):
+        some = sentences[start : start + BATCH]
+        sounds = []
+        for sentence in some:
+            length = lead + len(sentence.pcm)
+            padding = -length % FRAME_SAMPLES + 2 * FRAME_SAMPLES
+            sounds.append(
+                np.concatenate([np.zeros(lead, np.float32), sentence.pcm, np.zeros(padding, np.float32)])
+            )
+        for sentence, codes in zip(some, encode_padded(codec, sounds), strict=True):
+            words = [(w.text, int(w.start_s * FRAME_RATE_HZ)) for w in sentence.words]
+            lines.append(LibraryLine(sentence.text, codes[:, SETTLE_FRAMES:], words))
+    return lines
+
+
+def save_stems(stems: Sequence[TokenStem], path: Path) -> None:
+    """One shard: codes end to end, and the rest as JSON."""
+    truth = [
+        {
+            "frames": stem.codes.shape[1],
+            "idle": stem.idle.tolist(),
+            "turns": [
+                {
+                    "intent": turn.request.intent.value,
+                    "text": turn.request.text,
+                    "order": [turn.request.order.drink, turn.request.order.size, turn.request.order.milk]
+                    if turn.request.order
+                    else None,
+                    "span": [turn.first, turn.last],
+                    "words": turn.words,
+                }
+                for turn in stem.turns
+            ],
+        }
+        for stem in stems
+    ]
+    partial = path.with_suffix(".partial.npz")
+    codes = np.concatenate([stem.codes for stem in stems], axis=1)
+    np.savez_compressed(partial, codes=codes, truth=np.array(json.dumps(truth)))
+    partial.replace(path)
+
+
+def load_stems(path: Path) -> list[TokenStem]:
+    """The stems of a shard."""
+    with np.load(path) as stored:
+        codes, truth = stored["codes"], json.loads(str(stored["truth"]))
+    out, at = [], 0
+    for entry in truth:
+        turns = []
+        for turn in entry["turns"]:
+            order = Order(*turn["order"]) if turn["order"] else None
+            words = [(str(word), int(frame)) for word, frame in turn["words"]]
+            request = Request(Intent(turn["intent"]), turn["text"], order)
+            turns.append(TokenTurn(request, turn["span"][0], turn["span"][1], words))
+        out.append(TokenStem(codes[:, at : at + entry["frames"]], turns, np.array(entry["idle"], np.int64)))
+        at += entry["frames"]
+    return out
+
+
+def build_tokens(codec: Codec, bank: Path, folder: Path, seed: int) -> Iterator[Path]:
+    """Encode every bank shard that has no tokens of this seed yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, shard in enumerate(sorted(bank.glob("bank-*.npz"))):
+        path = folder / shard.name.replace("bank-", f"tokens-{seed}-")
+        if not path.exists():
+            save_stems(encode_stems(codec, load_shard(shard), seed * 100_003 + index), path)
+        yield path

@@ -1,0 +1,168 @@
+"""Stage 5: the decoder alone learns the agent's voice; nothing else moves, so tokens keep their meaning."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model.codec import Codec
+from model.config import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from model.training.agent_voice import AgentSentence
+from model.training.codec_stage import FFT_SIZES, schedule
+from model.training.muon import MuonAdamW
+from model.training.tokens_stage import SETTLE_FRAMES, encode_padded
+
+CLIP_FRAMES = 30
+WARM_FRAMES = 6  # decoded before the part that is scored, as the engine's decoder is never cold in a sentence
+NUM_MELS = 80
+
+
+@dataclass(frozen=True)
+class VoiceDials:
+    """What one may turn; the rest is in the code."""
+
+    minutes: float = 20.0
+    clips: int = 4
+    muon_lr: float = 0.006
+    adam_lr: float = 1e-3
+
+
+def mel_filters(size: int, count: int) -> Tensor:
+    """Triangular filters, equally wide on the mel scale: float [count, size // 2 + 1]."""
+    top = 2595 * np.log10(1 + SAMPLE_RATE_HZ / 2 / 700)
+    edges_hz = 700 * (10 ** (np.linspace(0, top, count + 2) / 2595) - 1)
+    bins_hz = np.linspace(0, SAMPLE_RATE_HZ / 2, size // 2 + 1)
+    rise = (bins_hz - edges_hz[:-2, None]) / np.diff(edges_hz)[:-1, None]
+    fall = (edges_hz[2:, None] - bins_hz) / np.diff(edges_hz)[1:, None]
+    return torch.from_numpy(np.maximum(0, np.minimum(rise, fall)).astype(np.float32))
+
+
+class VoiceLoss:
+    """Distance of spectra (log and plain) at several windows, and of log-mel spectra."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._mel = mel_filters(1024, NUM_MELS).to(device)
+
+    def __call__(self, said: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss of waveforms float [B, T], and the mean log10-mel error to report."""
+        loss = said.new_zeros(())
+        for size in FFT_SIZES:
+            window = torch.hann_window(size, device=said.device)
+            a, b = (
+                torch.stft(x, size, size // 4, window=window, return_complex=True).abs().clamp(min=3e-4)
+                for x in (said, wanted)
+            )
+            loss = loss + (a.log() - b.log()).abs().mean() + 6 * (a - b).abs().mean() / size**0.5
+            if size == 1024:
+                mel_a, mel_b = ((self._mel @ x).clamp(min=1e-3).log10() for x in (a, b))
+                error = (mel_a - mel_b).abs().mean()
+        return loss / len(FFT_SIZES) + 4 * error, error.detach()
+
+
+class VoiceTraining:
+    """The whole stage: steps, schedule, checkpoints."""
+
+    def __init__(
+        self, codec: Codec, sentences: Sequence[AgentSentence], dials: VoiceDials, folder: Path
+    ) -> None:
+        self.codec, self.dials, self.path = codec, dials, folder / "voice.pt"
+        self.device = next(codec.parameters()).device
+        for p in codec.parameters():
+            p.requires_grad_(False)
+        self._taught: list[nn.Module] = [codec.upsample, codec.decoder_transformer, codec.decoder]
+        for module in [
+            *self._taught,
+            codec.quantizer.rvq_first.output_proj,
+            codec.quantizer.rvq_rest.output_proj,
+        ]:
+            for p in module.parameters():
+                p.requires_grad_(True)
+        self.optimizer = MuonAdamW(codec.named_parameters(), muon_lr=dials.muon_lr, adam_lr=dials.adam_lr)
+        self.loss = VoiceLoss(self.device)
+        self.spent_s, self.steps = 0.0, 0
+        self._sounds, self._codes = self._encode(sentences)
+
+    def _encode(
+        self, sentences: Sequence[AgentSentence]
+    ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.int16]]]:
+        lead = np.zeros(SETTLE_FRAMES * FRAME_SAMPLES, np.float32)
+        sounds = []
+        for sentence in sentences:
+            length = max(len(sentence.pcm), CLIP_FRAMES * FRAME_SAMPLES)
+            length += -length % FRAME_SAMPLES + 4 * FRAME_SAMPLES
+            tail = np.zeros(length - len(sentence.pcm), np.float32)
+            sounds.append(np.concatenate([lead, sentence.pcm, tail]))
+        codes: list[NDArray[np.int16]] = []
+        for start in range(0, len(sounds), 8):
+            codes += encode_padded(self.codec, sounds[start : start + 8])
+        return sounds, codes
+
+    def step(self, rng: random.Random) -> float:
+        """One update on random clips; the log10-mel error."""
+        started = time.monotonic()
+        picks = [rng.randrange(len(self._sounds)) for _ in range(self.dials.clips)]
+        at = [rng.randrange(0, self._codes[i].shape[1] - CLIP_FRAMES + 1) for i in picks]
+        codes = np.stack([self._codes[i][:, a : a + CLIP_FRAMES] for i, a in zip(picks, at, strict=True)])
+        sound = np.stack(
+            [
+                self._sounds[i][a * FRAME_SAMPLES : (a + CLIP_FRAMES) * FRAME_SAMPLES]
+                for i, a in zip(picks, at, strict=True)
+            ]
+        )
+        with torch.autocast(self.device.type, torch.bfloat16):
+            said = self.codec.decode(torch.from_numpy(codes).long().to(self.device))[:, 0].float()
+        warm = WARM_FRAMES * FRAME_SAMPLES
+        loss, error = self.loss(said[:, warm:], torch.from_numpy(sound).to(self.device)[:, warm:])
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = float(nn.utils.clip_grad_norm_(self.codec.parameters(), 5.0))
+        if np.isfinite(norm):
+            self.optimizer.step(schedule(self.spent_s / (60 * self.dials.minutes), self.steps))
+        self.steps += 1
+        self.spent_s += time.monotonic() - started
+        return float(error)
+
+    def save(self) -> None:
+        """Write a checkpoint that training and export take up."""
+        state = {
+            "codec": self.codec.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "spent_s": self.spent_s,
+            "steps": self.steps,
+        }
+        partial = self.path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(self.path)
+
+    def resume(self) -> bool:
+        """Take up a checkpoint if there is one."""
+        if not self.path.exists():
+            return False
+        state = torch.load(self.path, weights_only=True, map_location=self.device)
+        self.codec.load_state_dict(state["codec"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.spent_s, self.steps = state["spent_s"], state["steps"]
+        return True
+
+    def run(self, report: Callable[[str], None]) -> None:
+        """Train until the time budget is spent."""
+        rng = random.Random(self.steps)
+        saved = time.monotonic()
+        errors: list[float] = []
+        while self.spent_s < 60 * self.dials.minutes:
+            errors.append(self.step(rng))
+            if self.steps % 50 == 0:
+                report(f"step {self.steps} {self.spent_s:.0f} s: log10-mel error {np.mean(errors):.3f}")
+                errors = []
+            if time.monotonic() - saved > 180:
+                self.save()
+                saved = time.monotonic()
+        self.save()
