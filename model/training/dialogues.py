@@ -142,7 +142,7 @@ class Scriptwriter:
         return line
 
     def _hear(self, writer: _Writer, stem: TokenStem, turn: TokenTurn, onset: int) -> int:
-        """Place the caller's turn so that it is first heard at column `onset`; the column of its last sound."""
+        """Place the caller's turn to be first heard at column `onset`; the column of its last sound."""
         shift = onset - turn.first
         first, last = turn.first - BEFORE_FRAMES, min(turn.last + AFTER_FRAMES, stem.codes.shape[1])
         length = self.num_columns

@@ -1,7 +1,7 @@
 """Stage 3: the frozen codec turns speech into tokens: callers over telephone lines, and the agent's library.
 
-A stem is encoded as one long call, from the codec's cold start on, so that its tokens are what the engine will
-hear. A library sentence is encoded after silence and always in the same phase: one sentence, one token sequence.
+A stem is encoded as one long call, from the codec's cold start on, so its tokens are what the engine will
+hear. A library sentence is encoded after silence and in the same phase: one sentence, one token sequence.
 """
 
 from __future__ import annotations
