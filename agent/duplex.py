@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from agent.clock import Now
 from agent.floor import FloorTracker
-from agent.latency import BridgeTimes, TurnTimes, down_delay_s, up_delay_s
+from agent.latency import FAR_END_S, BridgeTimes, TurnTimes, down_delay_s, up_delay_s
 from agent.playout import Playout, SilenceGate
 from agent.recording import Recorder
 from agent.slot import SlotFault, SlotReply, WorkerLost
@@ -194,7 +194,7 @@ class Duplex:
     def finish(self) -> None:
         """The call is over: judge and write down what was still open."""
         for event in self.floor.finish():
-            self.turns.note(event)
+            self.turns.note(event, self._line_delay_s)
         for word in self.transcript.finish():
             self._tell(word)
 
@@ -208,7 +208,7 @@ class Duplex:
         elif not self.is_held:
             self.playout.push(self._comfort.next())
         for event in self.floor.push(pcm, heard.played):
-            self.turns.note(event)
+            self.turns.note(event, self._line_delay_s)
         if self._recorder is not None:
             self._recorder.push(heard)
 
@@ -243,6 +243,11 @@ class Duplex:
         up_s = up_delay_s(heard, self._endpoint.stats().jitter_buffer_s, reply.collected_s)
         if reply.number == self._last_number:  # else `heard` is a later frame's
             self.bridge.note(up_s, down_delay_s(heard, reply.delivered_s, sent_s, queued))
+
+    @property
+    def _line_delay_s(self) -> float:
+        """From the caller's mouth to our bridge and back to the caller's ear."""
+        return self._endpoint.stats().jitter_buffer_s + FAR_END_S
 
     def _signal(self, signal: Signal) -> None:
         if not self.signals.full():

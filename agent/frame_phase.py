@@ -1,4 +1,4 @@
-"""On which of the four bridge ticks a caller's frame ends, so that it reaches the worker just before its tick.
+"""On which of the four bridge ticks a frame ends, so that it reaches the worker just before its tick.
 
 All calls of a gateway share one 20 ms clock, so the answer holds for every call on the same worker; it is
 worked out anew for each call, because the two clocks drift.

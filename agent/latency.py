@@ -9,12 +9,16 @@ takes to fill are in neither.
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agent import metrics
 from agent.floor import FloorEvent, FloorEventKind
 from telephony.endpoint import SAMPLE_RATE_HZ, TICK_S, HeardFrame
 
+# What a caller's ear adds to times measured at our bridge, beside our own jitter buffer: the far end's least
+# jitter buffer (20 ms), packets of 20 ms, and both sides' resamplers. Against `offhook call` on loopback:
+# docs/log.md.
+FAR_END_S = 0.05
 MAX_KEPT = 10_000  # of each figure in one call; later ones are still observed as metrics
 
 
@@ -35,8 +39,10 @@ class TurnTimes:
     events: list[FloorEvent] = field(default_factory=list)
     counts: Counter[FloorEventKind] = field(default_factory=Counter)
 
-    def note(self, event: FloorEvent) -> None:
-        """Count one event and observe its time."""
+    def note(self, event: FloorEvent, line_delay_s: float = 0.0) -> None:
+        """Count one event and observe its time, as the caller hears it: `line_delay_s` later than we do."""
+        if event.kind in (FloorEventKind.RESPONSE, FloorEventKind.BARGE_IN_STOP):
+            event = replace(event, value_s=event.value_s + line_delay_s)
         self.counts[event.kind] += 1
         if len(self.events) < MAX_KEPT:
             self.events.append(event)

@@ -1,0 +1,318 @@
+"""A call's life with a fake call, fake slots, and everything given back at its end."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import structlog
+from numpy.typing import NDArray
+
+from agent import metrics
+from agent import session as module
+from agent.clock import ManualClock
+from agent.errors import EndReason, NoFreeSlot
+from agent.playout import Pcm
+from agent.recording import Recorder
+from agent.session import Parts, Session
+from agent.settings import CallSettings
+from agent.slot import SlotFault, WorkerLost
+from agent.store import SessionRecord
+from telephony.endpoint import FRAME_SAMPLES, EndpointEventKind
+from tests.fakes import HANG_UP, NOBODY, TRANSFER, Answer, FakeEndpoint, FakeSlot, FakeTokens, settle
+
+TARGET = "sip:desk@192.0.2.7"
+SPEECH = np.asarray(0.2 * np.sin(2 * np.pi * 300 * np.arange(FRAME_SAMPLES) / 24_000), np.float32)
+
+
+class Records:
+    """Keeps every state that was noted."""
+
+    def __init__(self) -> None:
+        self.saved: list[SessionRecord] = []
+
+    def save(self, record: SessionRecord) -> None:
+        self.saved.append(record)
+
+
+class Scene:
+    """A session in progress."""
+
+    def __init__(self, answer: Callable[[int, Pcm], Answer | None], **limits: object) -> None:
+        self.clock = ManualClock()
+        self.endpoint = FakeEndpoint(self.clock)
+        self.slot = FakeSlot(self.clock, answer)
+        self.records = Records()
+        self.spare: list[FakeSlot] = []  # what reclaim gives, in order
+        self.reclaimed: list[tuple[NDArray[np.int16], Pcm]] = []
+        self.limits = CallSettings.model_validate(limits)
+        self.recorder: Recorder | None = None
+
+    def session(self) -> Session:
+        record = SessionRecord("abc", "gw", "inbound", "confirmed", 1, caller=self.endpoint.remote)
+        parts = Parts(
+            FakeTokens(),
+            self.limits,
+            self.records,
+            self._reclaim,
+            self.clock,
+            self.recorder,
+            has_consent=True,
+        )
+        return Session(self.endpoint, self.slot, record, parts)
+
+    async def frames(self, count: int, caller: Pcm | None = None) -> None:
+        for _ in range(count):
+            self.endpoint.frame(caller)
+            await settle()
+
+    async def _reclaim(self, history: NDArray[np.int16], caller_pcm: Pcm) -> FakeSlot:
+        self.reclaimed.append((history, caller_pcm))
+        if not self.spare:
+            raise NoFreeSlot("none")
+        return self.spare.pop(0)
+
+
+@asynccontextmanager
+async def running(scene: Scene) -> AsyncIterator[asyncio.Task[EndReason]]:
+    """The session as a task; whatever the test does, all is given back afterwards."""
+    session = scene.session()
+    task = asyncio.create_task(session.run())
+    await settle()
+    try:
+        yield task
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    assert scene.slot.num_releases >= 1
+    assert metrics.REGISTRY.get_sample_value("offhook_calls_active", {"direction": "inbound"}) == 0
+
+
+async def end_of(task: asyncio.Task[EndReason]) -> EndReason:
+    return await asyncio.wait_for(asyncio.shield(task), 5)
+
+
+def counted(reason: EndReason) -> float:
+    labels = {"direction": "inbound", "result": reason.value}
+    return metrics.REGISTRY.get_sample_value("offhook_calls_total", labels) or 0.0
+
+
+def silent(number: int, pcm: Pcm) -> Answer:
+    return Answer()
+
+
+async def test_the_caller_hangs_up() -> None:
+    scene, before = Scene(silent), counted(EndReason.CALLER_HUNG_UP)
+    async with running(scene) as task:
+        await scene.frames(3)
+        scene.endpoint.happen(EndpointEventKind.ENDED, code=200)
+        assert await end_of(task) is EndReason.CALLER_HUNG_UP
+    assert counted(EndReason.CALLER_HUNG_UP) == before + 1
+    last = scene.records.saved[-1]
+    assert (last.state, last.end_reason) == ("disconnected", EndReason.CALLER_HUNG_UP)
+    assert last.ended_at_ms is not None and last.codec == "PCMU/8000"
+
+
+async def test_a_failing_trunk_is_the_trunks_fault() -> None:
+    scene = Scene(silent)
+    async with running(scene) as task:
+        scene.endpoint.happen(EndpointEventKind.ENDED, code=408)
+        assert await end_of(task) is EndReason.TRUNK_FAILED
+
+
+async def test_the_models_goodbye_is_heard_before_the_bye() -> None:
+    def goodbye(number: int, pcm: Pcm) -> Answer:
+        return Answer(SPEECH if number < 12 else None, text=HANG_UP if number == 4 else 3)
+
+    scene = Scene(goodbye)
+    async with running(scene) as task:
+        await scene.frames(13)
+        assert scene.endpoint.hung_up is None
+        await scene.frames(8)
+        assert await end_of(task) is EndReason.AGENT_HUNG_UP
+    assert scene.endpoint.hung_up == (200, "")
+    assert np.count_nonzero(np.abs(scene.endpoint.heard_by_caller) > 0.01) > 11 * FRAME_SAMPLES * 0.9
+
+
+async def test_a_transfer_without_a_target_makes_the_model_say_that_nobody_is_free() -> None:
+    scene = Scene(lambda number, pcm: Answer(text=TRANSFER if number == 2 else 3))
+    async with running(scene):
+        await scene.frames(5)
+        assert scene.slot.forced == [NOBODY]
+        assert scene.endpoint.referred_to == []
+
+
+async def test_a_transfer_refers_the_caller_and_ends_our_part() -> None:
+    scene = Scene(lambda number, pcm: Answer(text=TRANSFER if number == 2 else 3), transfer_target=TARGET)
+    async with running(scene) as task:
+        await scene.frames(16)
+        assert scene.endpoint.referred_to == [TARGET]
+        scene.endpoint.happen(EndpointEventKind.TRANSFER, code=100)
+        await settle()
+        assert not task.done()
+        scene.endpoint.happen(EndpointEventKind.TRANSFER, code=200)
+        assert await end_of(task) is EndReason.TRANSFERRED
+    assert scene.slot.forced == []
+
+
+async def test_a_refused_transfer_goes_back_to_the_model() -> None:
+    said = {2: TRANSFER}
+    scene = Scene(lambda number, pcm: Answer(SPEECH, text=said.get(number, 3)), transfer_target=TARGET)
+    scene.slot = FakeSlot(scene.clock, lambda n, pcm: Answer(SPEECH if n > 16 else None, text=said.get(n, 3)))
+    async with running(scene):
+        await scene.frames(16)
+        assert scene.endpoint.referred_to == [TARGET]
+        played = len(scene.endpoint.heard_by_caller)
+        await scene.frames(4)
+        assert not scene.endpoint.heard_by_caller[played:].any()  # the model keeps quiet meanwhile
+        scene.endpoint.happen(EndpointEventKind.TRANSFER, code=603)
+        await scene.frames(4)
+        assert scene.slot.forced == [NOBODY]
+        assert scene.endpoint.heard_by_caller[-FRAME_SAMPLES:].any()
+
+
+async def test_hold_and_digits() -> None:
+    scene = Scene(lambda number, pcm: Answer(SPEECH))
+    with structlog.testing.capture_logs() as logs:
+        async with running(scene):
+            scene.endpoint.happen(EndpointEventKind.HELD)
+            scene.endpoint.happen(EndpointEventKind.DTMF, digit="5")
+            await settle()
+            await scene.frames(4, SPEECH)
+            assert not scene.endpoint.heard_by_caller.any() and not np.any(scene.slot.heard)
+            scene.endpoint.happen(EndpointEventKind.RESUMED)
+            await settle()
+            await scene.frames(2, SPEECH)
+            assert np.any(scene.slot.heard[-1])
+    (digit,) = [entry for entry in logs if entry["event"] == "dtmf"]
+    assert digit["pii_digit"] == "5" and "digit" not in digit
+
+
+async def test_a_call_survives_its_worker_and_the_next_slot_knows_what_was_said() -> None:
+    scene = Scene(lambda number, pcm: Answer(text=12))
+    second = FakeSlot(scene.clock, silent, "w1")
+    scene.spare = [second]
+    async with running(scene) as task:
+        await scene.frames(10, SPEECH)
+        scene.slot.lose(WorkerLost("worker w0 died"))
+        await settle()
+        await scene.frames(3, SPEECH)
+        ((history, caller_pcm),) = scene.reclaimed
+        assert history.shape == (10, 3) and (history[:, 0] == 12).all()
+        assert len(caller_pcm) == 10 * FRAME_SAMPLES
+        assert len(second.heard) == 3 and not task.done()
+        assert scene.records.saved[-1].worker_id == "w1"
+        scene.endpoint.happen(EndpointEventKind.ENDED, code=200)
+        assert await end_of(task) is EndReason.CALLER_HUNG_UP
+    assert second.num_releases == 1
+
+
+async def test_no_other_slot_in_time_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RECOVERY_S", 0.03)
+    monkeypatch.setattr(module, "RECLAIM_PAUSE_S", 0.005)
+    scene = Scene(silent)
+    async with running(scene) as task:
+        await scene.frames(1)
+        scene.slot.lose(WorkerLost("worker w0 died"))
+        assert await end_of(task) is EndReason.WORKER_LOST
+    assert len(scene.reclaimed) > 1
+    assert scene.endpoint.hung_up == (200, "")
+
+
+async def test_an_engine_that_keeps_failing_is_the_models_fault() -> None:
+    scene = Scene(silent)
+    scene.spare = [FakeSlot(scene.clock, silent) for _ in range(2)]
+    slots = [scene.slot, *scene.spare]
+    async with running(scene) as task:
+        for slot in slots:
+            await scene.frames(1)
+            slot.lose(SlotFault("not finite"))
+            await settle()
+        assert await end_of(task) is EndReason.MODEL_FAILED
+    assert [slot.num_releases for slot in slots] == [1, 1, 1]
+
+
+async def test_limits_of_length_and_of_silence_on_the_wire(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WATCH_S", 0.001)
+    scene = Scene(silent, max_s=60, media_timeout_s=600)
+    async with running(scene) as task:
+        scene.clock.advance(61)
+        assert await end_of(task) is EndReason.TOO_LONG
+    scene = Scene(silent, media_timeout_s=20)
+    async with running(scene) as task:
+        scene.clock.advance(19)
+        scene.endpoint.figures = replace(scene.endpoint.figures, rx_packets=1)
+        await asyncio.sleep(0.02)
+        scene.clock.advance(19)
+        await asyncio.sleep(0.02)
+        assert not task.done()
+        scene.clock.advance(2)
+        assert await end_of(task) is EndReason.MEDIA_LOST
+
+
+async def test_our_own_fault_ends_this_call_only_and_frees_everything() -> None:
+    def broken(number: int, pcm: Pcm) -> Answer:
+        raise ZeroDivisionError
+
+    scene = Scene(broken)
+    with structlog.testing.capture_logs() as logs:
+        async with running(scene) as task:
+            scene.endpoint.frame()
+            assert await end_of(task) is EndReason.INTERNAL_ERROR
+    assert "session_failed" in [entry["event"] for entry in logs]
+    assert scene.endpoint.hung_up is not None
+    assert scene.records.saved[-1].end_reason is EndReason.INTERNAL_ERROR
+
+
+async def test_a_cancelled_session_frees_everything_too() -> None:
+    scene = Scene(silent)
+    async with running(scene) as task:
+        await scene.frames(2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert scene.endpoint.hung_up is not None
+    assert scene.records.saved[-1].end_reason is EndReason.SHUTTING_DOWN
+
+
+async def test_a_recording_and_its_sidecar_are_left_behind(tmp_path: Path) -> None:
+    said = {3: Answer(SPEECH, text=12), 4: Answer(SPEECH)}
+    scene = Scene(lambda number, pcm: said.get(number, Answer()))
+    scene.recorder = Recorder(tmp_path, "abc", "flac")
+    async with running(scene) as task:
+        await scene.frames(4, SPEECH)
+        scene.endpoint.happen(EndpointEventKind.DTMF, digit="#")
+        await settle()
+        await scene.frames(6)
+        scene.endpoint.happen(EndpointEventKind.ENDED, code=200)
+        assert await end_of(task) is EndReason.CALLER_HUNG_UP
+    audio, _ = soundfile.read(scene.recorder.path)
+    assert audio.shape == (10 * FRAME_SAMPLES, 2)
+    np.testing.assert_allclose(audio[:FRAME_SAMPLES, 0], SPEECH, atol=1e-4)
+    np.testing.assert_allclose(audio[:, 1], scene.endpoint.heard_by_caller[: len(audio)], atol=1e-4)
+    told = json.loads(scene.recorder.sidecar_path.read_text())
+    assert told["consent"] is True and told["end_reason"] == "caller_hung_up"
+    assert [word["text"] for word in told["words"]] == ["hello"]
+    assert told["dtmf"] == [{"at_s": 0.32, "digit": "#"}]
+    assert "15550100" not in scene.recorder.sidecar_path.read_text()
+
+
+async def test_lines_of_the_dialogue_are_told_without_their_words_in_the_clear() -> None:
+    said = {3: Answer(text=12), 5: Answer(text=10), 6: Answer(text=11), 20: Answer(caller_text=13)}
+    scene = Scene(lambda number, pcm: said.get(number, Answer()))
+    with structlog.testing.capture_logs() as logs:
+        async with running(scene) as task:
+            await scene.frames(26)
+            scene.endpoint.happen(EndpointEventKind.ENDED, code=200)
+            await end_of(task)
+    lines = [entry for entry in logs if entry["event"] == "said"]
+    assert [(line["speaker"], line["pii_text"]) for line in lines] == [
+        ("agent", "hello goodbye"),
+        ("caller", "latte"),
+    ]
