@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from model.attention import Window
 from model.config import ZERO_TOKEN, LmConfig
 from model.depth import DepthTransformer
 from model.streaming import State
@@ -49,7 +50,8 @@ class Lm(nn.Module):
         dim, depth_dim = config.dim, config.depformer_dim
         self.emb = nn.ModuleList([TokenEmbedding(config.card, dim) for _ in range(config.n_q)])
         self.text_emb = TokenEmbedding(config.text_card, dim)
-        self.transformer = Transformer([LmLayer(config) for _ in range(config.num_layers)])
+        window = Window(config.context, config.max_period, dim // config.num_heads)
+        self.transformer = Transformer([LmLayer(config) for _ in range(config.num_layers)], window)
         self.out_norm = RmsNorm(dim)
         self.text_linear = nn.Linear(dim, config.text_card, bias=False)
         self.depformer_in = nn.ModuleList(

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.attention import Attention
+from model.attention import Attention, Place, Window
 from model.config import CodecTransformerConfig, LmConfig
 from model.streaming import State
 
@@ -66,15 +66,15 @@ class CodecLayer(nn.Module):
 
     def __init__(self, dim: int, config: CodecTransformerConfig) -> None:
         super().__init__()
-        self.self_attn = Attention(dim, config.num_heads, config.context, config.max_period)
+        self.self_attn = Attention(dim, config.num_heads)
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.linear1 = nn.Linear(dim, config.dim_feedforward, bias=False)
         self.linear2 = nn.Linear(config.dim_feedforward, dim, bias=False)
         self.layer_scale_1 = LayerScale(dim, config.layer_scale)
         self.layer_scale_2 = LayerScale(dim, config.layer_scale)
 
-    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        x = x + self.layer_scale_1(self.self_attn(self.norm1(x), state))
+    def forward(self, x: Tensor, place: Place, state: State | None = None) -> Tensor:
+        x = x + self.layer_scale_1(self.self_attn(self.norm1(x), place, state))
         hidden = F.gelu(self.linear1(self.norm2(x)))
         y: Tensor = x + self.layer_scale_2(self.linear2(hidden))
         return y
@@ -85,12 +85,12 @@ class LmLayer(nn.Module):
 
     def __init__(self, config: LmConfig) -> None:
         super().__init__()
-        self.self_attn = Attention(config.dim, config.num_heads, config.context, config.max_period)
+        self.self_attn = Attention(config.dim, config.num_heads)
         self.norm1, self.norm2 = RmsNorm(config.dim), RmsNorm(config.dim)
         self.gating = Gating(config.dim, int(config.hidden_scale * config.dim))
 
-    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        x = x + self.self_attn(self.norm1(x), state)
+    def forward(self, x: Tensor, place: Place, state: State | None = None) -> Tensor:
+        x = x + self.self_attn(self.norm1(x), place, state)
         y: Tensor = x + self.gating(self.norm2(x))
         return y
 
@@ -98,19 +98,27 @@ class LmLayer(nn.Module):
 class Transformer(nn.Module):
     """A stack of layers: float [B, T, C] -> [B, T, C]."""
 
-    def __init__(self, layers: list[CodecLayer] | list[LmLayer]) -> None:
+    def __init__(self, layers: list[CodecLayer] | list[LmLayer], window: Window) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
+        self.window = window
 
     def init_state(self, state: State) -> None:
-        """Give the state every layer's ring."""
+        """Give the state every layer's ring, and each row's number of steps so far."""
+        state.add("offset", (), torch.int64)
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, CodecLayer | LmLayer)
-            layer.self_attn.init_state(state.child(str(index)))
+            layer.self_attn.init_state(state.child(str(index)), self.window.context)
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
+        length = x.shape[1]
+        if state is None:
+            place = self.window.whole(length, x.device)
+        else:
+            place = self.window.streamed(state["offset"], length)
+            state.put("offset", state["offset"] + length)
         for index, layer in enumerate(self.layers):
-            x = layer(x, state and state.child(str(index)))
+            x = layer(x, place, state and state.child(str(index)))
         return x
 
 
@@ -119,7 +127,8 @@ class ProjectedTransformer(nn.Module):
 
     def __init__(self, dim: int, config: CodecTransformerConfig) -> None:
         super().__init__()
-        self.transformer = Transformer([CodecLayer(dim, config) for _ in range(config.num_layers)])
+        window = Window(config.context, config.max_period, dim // config.num_heads)
+        self.transformer = Transformer([CodecLayer(dim, config) for _ in range(config.num_layers)], window)
 
     def init_state(self, state: State) -> None:
         """Give the state every layer's ring."""
