@@ -1,6 +1,8 @@
 """The metrics: names the contract lists, base units, closed labels, buckets that resolve the bars."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,12 +78,12 @@ def test_buckets_resolve_the_bars(metric: Histogram, bar_s: float, finest_s: flo
     assert edges[at + 1] - edges[at] <= finest_s + 1e-9
 
 
-def test_every_end_reason_can_be_a_result() -> None:
+def test_counters_begin_at_zero_with_every_label() -> None:
+    """Asked of a fresh process: in this one other tests have counted."""
+    page = "import prometheus_client as p, agent.metrics as m; print(p.generate_latest(m.REGISTRY).decode())"
+    shown = subprocess.run([sys.executable, "-c", page], capture_output=True, text=True, check=True).stdout
     for reason in EndReason:
-        metrics.CALLS.labels(direction="inbound", result=reason)
-    assert (
-        metrics.REGISTRY.get_sample_value(
-            "offhook_calls_total", {"direction": "inbound", "result": "worker_lost"}
-        )
-        is not None
-    )
+        assert f'offhook_calls_total{{direction="inbound",result="{reason}"}} 0.0' in shown
+    assert 'offhook_rtp_lost_total{direction="in"} 0.0' in shown
+    assert 'offhook_bridge_delay_seconds_count{direction="down"} 0.0' in shown
+    assert "process_open_fds" in shown and "call_id" not in shown
