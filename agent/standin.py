@@ -171,9 +171,10 @@ class StandIn:
 
     def _advance(self, slot: int, pcm: NDArray[np.float32], out: StandInOutput) -> None:
         party = self._party(slot)
-        forced, party.forced = party.forced, None
+        forced = party.forced
         if forced in self._failures:
             self._failures[forced]()
+        party.forced = None
         out.caller_text[slot] = party.hear(pcm)
         text, sound = party.speak()
         out.text[slot] = text if forced is None else forced

@@ -145,6 +145,11 @@ class WorkerServer:
         if self._failure is not None:
             raise self._failure
 
+    @property
+    def num_slots_used(self) -> int:
+        """Slots that are given away."""
+        return self._table.num_used
+
     def stop(self) -> None:
         """End now, whatever calls there are. Event loop only."""
         self._is_over.set()
@@ -251,6 +256,7 @@ class WorkerServer:
             if message is None:
                 return
             self._take(message, peer)
+            await asyncio.sleep(0)  # whoever sends much must not keep the loop from the others
 
     def _take(self, message: Message, peer: _Peer) -> None:
         match message:
