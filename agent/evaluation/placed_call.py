@@ -39,7 +39,7 @@ Speaker = Callable[[Pcm], Pcm | None]
 
 
 class Tape:
-    """What a call sounded like at the caller's end: what we said and what we heard, cut from the same ticks."""
+    """A call as it sounded at the caller's end: what we said and heard, cut from the same ticks."""
 
     def __init__(self) -> None:
         self._frames: list[HeardFrame] = []

@@ -1,0 +1,253 @@
+"""What became of one scripted call: each turn placed to the sample, scored, and its answer judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from scipy.signal import correlate
+
+from agent.energy_gate import Pcm, Segment
+from agent.errors import AgentError
+from agent.evaluation.judge import Judge, Verdict
+from agent.evaluation.placed_call import AHEAD_SAMPLES
+from agent.evaluation.scores import BargeIn, TurnScore, score_barge_in, score_turn
+from agent.evaluation.script import Manner, SaidTurn
+from agent.evaluation.segments import SAMPLE_RATE_HZ, CallerTurn, speech_segments, talks
+from model.order_line import (
+    CONFIRMED,
+    GIVE_UP,
+    GREETING,
+    NOBODY,
+    STILL_THERE,
+    TRANSFER,
+    Intent,
+    Order,
+    OrderLine,
+    Pending,
+    Request,
+)
+from model.voices import AGENT_VOICE, synthesize
+from telephony.endpoint import FRAME_SAMPLES
+
+ANSWER_PAUSE_S = 0.8  # silence inside one answer
+MARGIN_S = 0.1  # of sound around what the judge hears
+SEARCH_S = 0.5
+MIN_CORRELATION = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedTurn:
+    """A turn as it was said in a call; without a request the caller kept silent."""
+
+    request: Request | None
+    manner: Manner
+    turn: CallerTurn
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        request = self.request
+        return {
+            "intent": request.intent.value if request else None,
+            "text": request.text if request else "",
+            "order": asdict(request.order) if request and request.order else None,
+            "manner": self.manner.value,
+            "start_s": self.turn.start_s,
+            "end_s": self.turn.end_s,
+            "pauses": [[pause.start_s, pause.end_s] for pause in self.turn.pauses],
+        }
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> PlacedTurn:
+        """What `as_json` gave."""
+        order = Order(**row["order"]) if row["order"] else None
+        request = Request(Intent(row["intent"]), row["text"], order) if row["intent"] else None
+        pauses = tuple(Segment(*pause) for pause in row["pauses"])
+        return cls(request, Manner(row["manner"]), CallerTurn(row["start_s"], row["end_s"], pauses))
+
+
+@dataclass(frozen=True, slots=True)
+class TurnOutcome:
+    """One turn: when it was said, what should have come, what came. Times from the tape's first sample."""
+
+    intent: str  # "silence" for a turn without words
+    text: str
+    manner: str
+    start_s: float
+    end_s: float
+    pauses: list[list[float]]
+    expected: list[str]
+    heard: str
+    is_judged: bool  # False: the script itself cut the answer short
+    is_right: bool
+    gap_s: float | None
+    is_miss: bool
+    early_starts: list[float]
+    barge_in: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallOutcome:
+    """One call; JSON by `asdict`."""
+
+    number: int
+    voice: str
+    seconds: float
+    greeting_heard: str
+    is_greeting_right: bool
+    greeting_after_s: float | None
+    turns: list[TurnOutcome]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def judge_call(
+    number: int, voice: str, placed: Sequence[PlacedTurn], agent: Pcm, judge: Judge
+) -> CallOutcome:
+    """Score and judge one call from the agent's channel, float32 [T] at 24 kHz."""
+    heard = _Heard(agent, speech_segments(agent), judge)
+    untils = [one.turn.start_s for one in placed[1:]] + [len(agent) / SAMPLE_RATE_HZ]
+    first_s = placed[0].turn.start_s if placed else untils[-1]
+    greeting = next((talk for talk in heard.answers if talk.start_s < first_s), None)
+    before = greeted = heard.verdict(greeting)
+    expected: tuple[str, ...] = (GREETING.text,)
+    outcomes: list[TurnOutcome] = []
+    for index, (one, until_s) in enumerate(zip(placed, untils, strict=False)):
+        trial = _trial(one, heard.segments, expected)
+        expected = expected_lines(one.request, before)
+        is_cut = index + 1 < len(placed) and placed[index + 1].manner is Manner.CUT_IN
+        answer = Verdict("") if is_cut else heard.verdict(heard.answer_to(one.turn, until_s))
+        outcomes.append(_outcome(one, until_s, heard.segments, trial, expected, answer, is_cut=is_cut))
+        before = before if is_cut else answer
+    after_s = round(greeting.start_s, 3) if greeting else None
+    return CallOutcome(
+        number, voice, round(untils[-1], 3), greeted.words, greeted.says(GREETING.text), after_s, outcomes
+    )
+
+
+class _Heard:
+    """The agent's channel with its segments, and what each talk says (judged once)."""
+
+    def __init__(self, pcm: Pcm, segments: list[Segment], judge: Judge) -> None:
+        self._pcm, self.segments, self._judge = pcm, segments, judge
+        self.answers = talks(segments, ANSWER_PAUSE_S)
+        self._verdicts: dict[Segment, Verdict] = {}
+
+    def verdict(self, talk: Segment | None) -> Verdict:
+        if talk is None:
+            return Verdict("")
+        if talk not in self._verdicts:
+            start = max(0, round((talk.start_s - MARGIN_S) * SAMPLE_RATE_HZ))
+            end = round((talk.end_s + MARGIN_S) * SAMPLE_RATE_HZ)
+            self._verdicts[talk] = self._judge.hear(self._pcm[start:end])
+        return self._verdicts[talk]
+
+    def answer_to(self, turn: CallerTurn, until_s: float) -> Segment | None:
+        """The first talk that began after the turn did, outlasts it, and began before the next turn."""
+        return next(
+            (t for t in self.answers if turn.start_s < t.start_s < until_s and t.end_s > turn.end_s + 0.2),
+            None,
+        )
+
+
+def _outcome(
+    one: PlacedTurn,
+    until_s: float,
+    agent: Sequence[Segment],
+    trial: BargeIn | None,
+    expected: tuple[str, ...],
+    answer: Verdict,
+    *,
+    is_cut: bool,
+) -> TurnOutcome:
+    request, turn = one.request, one.turn
+    score = score_turn(turn, agent, until_s, trial) if request else TurnScore(None, False, ())
+    is_obeyed = trial is None or not trial.is_eligible or trial.is_success
+    return TurnOutcome(
+        intent=request.intent.value if request else "silence",
+        text=request.text if request else "",
+        manner=one.manner.value,
+        start_s=round(turn.start_s, 3),
+        end_s=round(turn.end_s, 3),
+        pauses=[[round(pause.start_s, 3), round(pause.end_s, 3)] for pause in turn.pauses],
+        expected=list(expected),
+        heard=answer.words,
+        is_judged=not is_cut,
+        is_right=not is_cut and is_obeyed and any(answer.says(text) for text in expected),
+        gap_s=None if score.gap_s is None else round(score.gap_s, 3),
+        is_miss=score.is_miss,
+        early_starts=[round(at_s, 3) for at_s in score.early_starts],
+        barge_in=asdict(trial) if trial else None,
+    )
+
+
+def _trial(one: PlacedTurn, agent: Sequence[Segment], expected: tuple[str, ...]) -> BargeIn | None:
+    """A barge-in into the line that was `expected` before this turn."""
+    if one.manner is not Manner.CUT_IN:
+        return None
+    onset_s = one.turn.start_s
+    talk = next((talk for talk in talks(agent) if talk.start_s < onset_s < talk.end_s), None)
+    return score_barge_in(onset_s, agent, talk.start_s + line_seconds(expected[0]) if talk else None)
+
+
+@cache
+def line_seconds(text: str) -> float:
+    """How long the agent's voice takes for a line, about."""
+    words = synthesize(text, AGENT_VOICE).words
+    return words[-1].end_s - words[0].start_s
+
+
+def expected_lines(request: Request | None, before: Verdict) -> tuple[str, ...]:
+    """The right answers, given what the agent was heard to say before: a slip is held against it once."""
+    if request is None:
+        return (STILL_THERE.text, GIVE_UP.text)
+    if request.intent is Intent.REPEAT:
+        return (before.words,) if before.words else (GREETING.text,)
+    if request.intent is Intent.PERSON:
+        return (TRANSFER.text, NOBODY.text, f"{TRANSFER.text} {NOBODY.text}")
+    rules = OrderLine()
+    if isinstance(before.order, Order):
+        rules.pending = Pending.CONFIRM
+    elif before.says(CONFIRMED.text):
+        rules.pending = Pending.MORE
+    return (rules.answer(request).text,)
+
+
+def place_turns(said: Sequence[SaidTurn], caller: Pcm) -> list[PlacedTurn]:
+    """Where each turn lies in the caller's channel, found by correlation near where it was sent.
+
+    A last turn that the end of the call cut off is left out. Raises AgentError if a turn has holes: then this
+    machine was too busy to call from.
+    """
+    placed = []
+    for one in said:
+        place = _place(one.spoken.pcm, one.frame, caller)
+        if place is None:
+            break
+        at_s, spoken = place / SAMPLE_RATE_HZ, one.spoken
+        pauses = tuple(Segment(p.start_s + at_s, p.end_s + at_s) for p in spoken.pauses)
+        turn = CallerTurn(at_s + spoken.start_s, at_s + spoken.end_s, pauses)
+        placed.append(PlacedTurn(spoken.step.request, spoken.step.manner, turn))
+    return placed
+
+
+def _place(pcm: Pcm, frame: int, caller: Pcm) -> int | None:
+    """First sample of `pcm` in the channel; None if the channel ends before it does."""
+    sent = frame * FRAME_SAMPLES + AHEAD_SAMPLES
+    if not len(pcm):
+        return sent
+    start = max(0, sent - round(SEARCH_S * SAMPLE_RATE_HZ))
+    window = caller[start : sent + len(pcm) + round(SEARCH_S * SAMPLE_RATE_HZ)]
+    if sent + len(pcm) > len(caller):
+        return None
+    match = correlate(window, pcm, "valid", "fft")
+    at = int(np.argmax(match))
+    power = float(np.linalg.norm(pcm) * np.linalg.norm(window[at : at + len(pcm)]))
+    if match[at] < MIN_CORRELATION * power:
+        raise AgentError("a caller's turn was not sent whole: this machine was too busy to call from")
+    return start + at

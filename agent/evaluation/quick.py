@@ -1,0 +1,207 @@
+"""`offhook eval --quick`: scripted callers over real SIP, scored and judged from what they heard.
+
+Calls are recorded first and judged afterwards, so that judging takes no time from the model. A run can be
+broken off and taken up again: what its folder holds is not called again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import soundfile
+from rich.console import Console
+from rich.progress import Progress, track
+
+from agent.bench_gateway import GatewayProcess
+from agent.errors import AgentError, AudioFileError
+from agent.evaluation.judge import Judge
+from agent.evaluation.outcome import PlacedTurn, judge_call, place_turns
+from agent.evaluation.placed_call import PlacedCall, calling_end, place_call, write_channels
+from agent.evaluation.script import Script, ScriptedCaller, make_script
+from agent.evaluation.summary import Json, Summary, bars, summarise, table
+from agent.settings import Settings
+from telephony.errors import CallRefused
+from telephony.settings import CODECS
+from telephony.sip_uri import checked_uri
+
+if TYPE_CHECKING:
+    from telephony.sip import SipGateway
+
+DEFAULT_CALLS = 20
+CONCURRENT = 2
+LIMIT_S = 180.0
+ATTEMPTS = 5
+BUSY = 503
+MISSES = "offhook_worker_deadline_misses_total"
+
+console = Console()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line of `offhook eval`."""
+    parser.add_argument("--quick", action="store_true", help="twenty scripted calls, about ten minutes")
+    parser.add_argument("--uri", metavar="SIP_URI", help="call a running line instead of starting one")
+    parser.add_argument("--calls", type=int, default=DEFAULT_CALLS, metavar="N")
+    parser.add_argument("--concurrent", type=int, default=CONCURRENT, metavar="N")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--codec", choices=CODECS, default="PCMU")
+    parser.add_argument("--folder", type=Path, default=Path("eval-quick"), help="recordings and results")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Call, judge, print the table; 0 if every bar is met."""
+    if not args.quick:
+        raise AgentError("there is one evaluation so far: offhook eval --quick")
+    if args.calls < 1 or args.concurrent < 1:
+        raise AgentError("--calls and --concurrent count from 1")
+    plan = Plan(args.folder, args.seed, args.calls, args.concurrent, args.codec)
+    plan.prepare()
+    misses = _call_all(plan, args.uri)
+    summary = judge_all(plan)
+    lines = bars(summary, misses)
+    note = "VOID: the worker missed deadlines, so this machine was too busy to measure. " if misses else ""
+    title = f"{note}{summary.calls} calls, {summary.turns} turns, {args.codec}, {plan.folder}"
+    console.print(table(lines, title))
+    return 0 if all(line.is_met is not False for line in lines) else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one folder holds: its calls are numbered from 0, drawn from the seed."""
+
+    folder: Path
+    seed: int
+    calls: int
+    concurrent: int
+    codec: str
+
+    def prepare(self) -> None:
+        """Make the folder, or check that it is of the same run."""
+        mark = self.folder / "run.json"
+        wanted = {"seed": self.seed, "codec": self.codec}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not mark.exists():
+                mark.write_text(json.dumps({**wanted, "misses": 0}) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise AudioFileError(f"cannot write to {self.folder}: {error}; choose another --folder") from None
+        found = json.loads(mark.read_text(encoding="utf-8"))
+        if {key: found.get(key) for key in wanted} != wanted:
+            raise AgentError(f"{self.folder} holds another run ({found}); choose another --folder")
+
+    def add_misses(self, misses: int | None) -> int | None:
+        """Deadline misses of the whole run, over all the sittings it took; None once one did not know."""
+        mark = self.folder / "run.json"
+        found = json.loads(mark.read_text(encoding="utf-8"))
+        before = found["misses"]
+        found["misses"] = None if misses is None or before is None else before + misses
+        mark.write_text(json.dumps(found) + "\n", encoding="utf-8")
+        total: int | None = found["misses"]
+        return total
+
+    def sound(self, number: int) -> Path:
+        """A call's two channels."""
+        return self.folder / f"call-{number:02d}.flac"
+
+    def truth(self, number: int) -> Path:
+        """What its caller said and when; written last, so that it means: done."""
+        return self.folder / f"call-{number:02d}.truth.json"
+
+    def result(self, number: int) -> Path:
+        """Its outcome, judged."""
+        return self.folder / f"call-{number:02d}.json"
+
+    def missing(self) -> list[int]:
+        """Calls that are still to be placed."""
+        return [number for number in range(self.calls) if not self.truth(number).exists()]
+
+
+def _call_all(plan: Plan, uri: str | None) -> int | None:
+    """Place every missing call; the run's deadline misses so far, None if unknown."""
+    missing = plan.missing()
+    if not missing:
+        return plan.add_misses(0)
+    scripts = {number: make_script(number, plan.seed) for number in missing}  # before, not during the calls
+    if uri is not None:
+        asyncio.run(_place_all(plan, checked_uri(uri), scripts))
+        return plan.add_misses(None)
+    with own_line(plan.concurrent) as line:
+        before = line.metric(MISSES)
+        asyncio.run(_place_all(plan, f"sip:order@127.0.0.1:{line.sip_port}", scripts))
+        return plan.add_misses(round(line.metric(MISSES) - before))
+
+
+@contextmanager
+def own_line(slots: int, **more: str) -> Iterator[GatewayProcess]:
+    """`offhook serve` with the operator's model and at least so many slots, on ports of its own."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith("OFFHOOK_WORKER__")}
+    with GatewayProcess({**kept, "OFFHOOK_WORKER__SLOTS": str(slots), **more}) as line:
+        yield line
+
+
+async def _place_all(plan: Plan, uri: str, scripts: dict[int, Script]) -> None:
+    waiting = list(scripts.values())
+    with Progress(console=console) as progress:
+        bar = progress.add_task("calling", total=len(waiting))
+
+        async def one_after_another() -> None:
+            while waiting:
+                await _place_one(plan, uri, waiting.pop(0), phone)
+                progress.advance(bar)
+
+        async with calling_end((plan.codec,)) as phone, asyncio.TaskGroup() as group:
+            for _ in range(plan.concurrent):
+                group.create_task(one_after_another())
+
+
+async def _place_one(plan: Plan, uri: str, script: Script, phone: SipGateway) -> None:
+    """One call, its sound and truth on disk. A call whose turns had holes is left for the next sitting."""
+    caller, call = await _call(phone, uri, script)
+    left, right = call.tape.channels()
+    try:
+        placed = await asyncio.to_thread(place_turns, caller.said, left)
+    except AgentError as error:
+        console.print(f"call {script.number} is void: {error}")
+        return
+    await asyncio.to_thread(write_channels, plan.sound(script.number), left, right)
+    truth = {"voice": script.voice.name, "turns": [one.as_json() for one in placed]}
+    plan.truth(script.number).write_text(json.dumps(truth) + "\n", encoding="utf-8")
+
+
+async def _call(phone: SipGateway, uri: str, script: Script) -> tuple[ScriptedCaller, PlacedCall]:
+    for attempt in range(ATTEMPTS):
+        caller = ScriptedCaller(script.steps)
+        try:
+            return caller, await place_call(phone, uri, caller, LIMIT_S)
+        except CallRefused as error:  # the slot of the call before may still be on its way back
+            if error.status != BUSY or attempt == ATTEMPTS - 1:
+                raise
+            await asyncio.sleep(error.retry_after_s or 1)
+    raise AssertionError(ATTEMPTS)
+
+
+def judge_all(plan: Plan) -> Summary:
+    """Judge the calls that have no result yet, and sum up all of the plan's that were placed."""
+    results: list[Json] = []
+    judge: Judge | None = None
+    placed = [number for number in range(plan.calls) if plan.truth(number).exists()]
+    for number in track(placed, "judging", console=console):
+        path = plan.result(number)
+        if not path.exists():
+            judge = judge or Judge()
+            truth = json.loads(plan.truth(number).read_text(encoding="utf-8"))
+            sound, _rate_hz = soundfile.read(plan.sound(number), dtype="float32")
+            turns = [PlacedTurn.from_json(row) for row in truth["turns"]]
+            outcome = judge_call(number, truth["voice"], turns, np.ascontiguousarray(sound[:, 1]), judge)
+            path.write_text(json.dumps(outcome.as_json(), indent=1) + "\n", encoding="utf-8")
+        results.append(json.loads(path.read_text(encoding="utf-8")))
+    return summarise(results)
