@@ -17,51 +17,9 @@ from moshi.models.loaders import get_mimi
 
 from model.checkpoint import load_tensors
 from model.codec import Codec
-from model.config import CodecConfig, CodecTransformerConfig, LmConfig, QuantizerConfig, SeanetConfig
+from model.config import LmConfig
 from model.lm import Lm
-
-LM_CONFIG = LmConfig(
-    dim=64,
-    num_heads=4,
-    num_layers=2,
-    hidden_scale=4.125,
-    context=12,
-    n_q=16,
-    dep_q=8,
-    card=32,
-    text_card=48,
-    depformer_dim=32,
-    depformer_dim_feedforward=132,
-    depformer_num_heads=2,
-    depformer_num_layers=2,
-)
-
-CODEC_TRANSFORMER = CodecTransformerConfig(
-    num_heads=4, num_layers=2, dim_feedforward=64, context=14, layer_scale=1.0
-)
-CODEC_CONFIG = CodecConfig(
-    seanet=SeanetConfig(dimension=32, n_filters=4, ratios=(8, 6, 5, 4)),
-    encoder_transformer=CODEC_TRANSFORMER,
-    decoder_transformer=CODEC_TRANSFORMER,
-    quantizer=QuantizerConfig(dimension=16, n_q=8, bins=24),
-)
-
-
-def randomize(module: torch.nn.Module, seed: int) -> None:
-    """Give every weight, gain, bias and codeword a value that a wrong formula would show."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, tensor in sorted(module.state_dict().items()):
-        if name.endswith("_initialized"):
-            tensor.fill_(1)
-        elif name.endswith("cluster_usage"):
-            tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
-        elif name.endswith(("alpha", "scale", "norm1.weight", "norm2.weight")):
-            tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
-        elif name.endswith("embedding_sum"):
-            tensor.copy_(torch.randn(tensor.shape, generator=generator))
-        else:
-            fan_in = max(1, tensor[0].numel()) if tensor.dim() > 1 else 4
-            tensor.copy_(torch.randn(tensor.shape, generator=generator) * fan_in**-0.5)
+from tests.model.tiny import CODEC_CONFIG, LM_CONFIG, randomize
 
 
 def lm_pair(config: LmConfig = LM_CONFIG, seed: int = 0) -> tuple[Lm, Any]:

@@ -1,0 +1,77 @@
+"""Configurations: the published sizes, JSON there and back, and clear refusals."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from model.config import CodecConfig, LmConfig, ModelConfig, QuantizerConfig, SeanetConfig, from_json
+from model.errors import ConfigError
+from tests.model.tiny import CODEC_CONFIG, LM_CONFIG, model_config
+
+
+def test_defaults_are_the_published_model() -> None:
+    lm, codec = LmConfig(), CodecConfig()
+    assert (lm.dim, lm.num_layers, lm.n_q, lm.dep_q, lm.card, lm.text_card) == (4096, 32, 16, 8, 2048, 32_000)
+    assert lm.num_streams == 17
+    assert lm.max_delay == 1
+    assert codec.hop_samples == 960
+
+
+def test_json_there_and_back() -> None:
+    config = model_config(60)
+    assert from_json(ModelConfig, json.loads(json.dumps(config.to_json()))) == config
+
+
+def _broken(path: str, value: Any) -> dict[str, Any]:
+    tree = json.loads(json.dumps(model_config(60).to_json()))
+    *where, last = path.split(".")
+    branch = tree
+    for name in where:
+        branch = branch[name]
+    branch[last] = value
+    return dict(tree)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("lm.dimension", 4, "LmConfig does not know dimension; it knows card, .*dim"),
+        ("colour", "red", "ModelConfig does not know colour"),
+        ("lm.dim", "64", "LmConfig.dim is '64'"),
+        ("lm.dim", True, "LmConfig.dim is True"),
+        ("codec", 5, "CodecConfig is a JSON object, not 5"),
+        ("lm.delays", [0, 1], "2 delays for 17 streams"),
+        ("lm.num_heads", 5, "multiples of their number of heads"),
+        ("lm.dep_q", 17, "dep_q 17 is more than the n_q 16"),
+        ("lm.card", 64, "speaks 64 codes per codebook, the codec has 32"),
+        ("codec.quantizer.n_q", 4, "8 agent and 8 caller codes are asked of a codec with 4"),
+        ("codec.seanet.ratios", [4, 4], "frame of 32 samples; .* product must be 960"),
+    ],
+)
+def test_what_is_wrong_is_named(path: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        from_json(ModelConfig, _broken(path, value))
+
+
+def test_a_missing_part_is_named() -> None:
+    tree = model_config(60).to_json()
+    del tree["lm"]
+    with pytest.raises(ConfigError, match=r"ModelConfig.*'lm'"):
+        from_json(ModelConfig, tree)
+
+
+def test_whole_numbers_serve_as_floats() -> None:
+    tree = _broken("lm.max_period", 10_000)
+    assert from_json(ModelConfig, tree).lm.max_period == 10_000
+
+
+def test_caller_and_agent_may_use_fewer_codes_than_the_codec_has() -> None:
+    codec = replace(CODEC_CONFIG, quantizer=QuantizerConfig(dimension=16, n_q=32, bins=LM_CONFIG.card))
+    assert ModelConfig("wide", codec, LM_CONFIG).lm.dep_q == 8
+
+
+def test_ratios_must_give_the_frame() -> None:
+    with pytest.raises(ConfigError, match="1920"):
+        CodecConfig(seanet=SeanetConfig(ratios=(8, 5, 4)))
