@@ -120,7 +120,7 @@ class SipEndpoint:
             self._link.audio.set_bound(samples)
 
     def send(self, pcm: NDArray[np.float32]) -> None:
-        """Queue float32 [T] for the caller; past the bound the oldest is lost. After ENDED nothing happens."""
+        """Queue float32 [T] for the caller; past the bound the oldest is lost. Harmless after ENDED."""
         if self._link.audio:
             self._link.audio.write(pcm)
 

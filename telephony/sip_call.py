@@ -121,7 +121,6 @@ class SipCall(pj.Call):  # type: ignore[misc]  # the extension has no types
         elif event is CallEvent.ANSWERED:
             self._announce()
         elif event is CallEvent.ENDED:
-            self.note_figures()
             self.link.retry_after_s = _retry_after_s(prm)
             self.is_over = True
             self._post(
@@ -140,6 +139,10 @@ class SipCall(pj.Call):  # type: ignore[misc]  # the extension has no types
             self._connect(index, self.link.audio)
         elif self._has_media:
             self._hold(index, self.link.audio)
+
+    def onStreamDestroyed(self, prm: Any) -> None:
+        """A stream ends, with the call or by a re-INVITE: its last figures."""
+        self.note_figures()
 
     def onDtmfDigit(self, prm: Any) -> None:
         """A digit began (RFC 4733)."""

@@ -1,8 +1,8 @@
 """The one thread that owns every pjsua2 object; the rest of the program hands it functions.
 
 PJSIP starts no SIP threads of its own (`threadCnt = 0`), so every SIP callback runs here too. Its media
-threads never enter Python. Nothing that holds a pjsua2 object may take part in a reference cycle: the collector
-would destroy it on a foreign thread.
+threads never enter Python. Nothing that holds a pjsua2 object may take part in a reference cycle: the
+collector would destroy it on a foreign thread.
 """
 
 import contextlib
@@ -65,6 +65,7 @@ class SipThread:
         self._started: Future[None] = Future()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sip", daemon=True)
+        self._endpoint: Any = None  # no frame may hold it in a local: exceptions keep frames alive
         self.udp_port = self.tcp_port = 0
 
     def start(self) -> None:
@@ -91,24 +92,24 @@ class SipThread:
             self._thread.join()
 
     def _run(self) -> None:
-        endpoint = pj.Endpoint()
         try:
-            self._open(endpoint)
+            self._endpoint = pj.Endpoint()
+            self._open()
         except BaseException as error:
-            self._close(endpoint)
+            self._close()
             self._started.set_exception(error)
             return
         self._started.set_result(None)
-        self._serve(endpoint, lambda: self._stopping.is_set())
+        self._serve(self._stopping.is_set)
         self._work.hang_up_all()
         give_up_s = time.monotonic() + 2.0
-        self._serve(endpoint, lambda: self._work.is_idle() or time.monotonic() > give_up_s)
-        self._close(endpoint)
+        self._serve(lambda: self._work.is_idle() or time.monotonic() > give_up_s)
+        self._close()
 
-    def _serve(self, endpoint: Any, is_over: Callable[[], bool]) -> None:
+    def _serve(self, is_over: Callable[[], bool]) -> None:
         next_second_s = time.monotonic() + 1.0
         while not is_over():
-            endpoint.libHandleEvents(POLL_MS)
+            self._endpoint.libHandleEvents(POLL_MS)
             self._run_submitted()
             self._work.after_events()
             if time.monotonic() >= next_second_s:
@@ -123,7 +124,7 @@ class SipThread:
             try:
                 future.set_result(function())
             except BaseException as error:
-                future.set_exception(as_telephony_error(error))
+                future.set_exception(_portable(error))
 
     @staticmethod
     def _guarded(function: Callable[[], None]) -> None:
@@ -132,18 +133,18 @@ class SipThread:
         except Exception as error:  # the thread must live: every call hangs on it
             log.error("sip_thread_failed", error=type(error).__name__)
 
-    def _open(self, endpoint: Any) -> None:
-        endpoint.libCreate()
+    def _open(self) -> None:
+        self._endpoint.libCreate()
         try:
-            endpoint.libInit(self._endpoint_config())
+            self._endpoint.libInit(self._endpoint_config())
             pj.openGate(pj.StringVector(list(self._settings.allowed_peers or LOOPBACK)))
-            self._listen(endpoint)
-            endpoint.libStart()
-            endpoint.audDevManager().setNullDev()
-            self._choose_codecs(endpoint)
+            self._listen()
+            self._endpoint.libStart()
+            self._endpoint.audDevManager().setNullDev()
+            self._choose_codecs()
             self._work.open()
         except pj.Error as error:
-            raise as_telephony_error(error) from None
+            raise _portable(error) from None
 
     def _endpoint_config(self) -> Any:
         config, jitter = pj.EpConfig(), self._settings.jitter
@@ -166,41 +167,44 @@ class SipThread:
         media.jbMaxPre, media.jbMax = jitter.max_ms * 4 // 5, jitter.max_ms  # PJSIP wants the gap
         return config
 
-    def _listen(self, endpoint: Any) -> None:
+    def _listen(self) -> None:
         for transport in self._settings.transports:
             kind = {"udp": pj.PJSIP_TRANSPORT_UDP, "tcp": pj.PJSIP_TRANSPORT_TCP}[transport]
             config = pj.TransportConfig()
             config.boundAddress, config.port = self._settings.bind_address, self._settings.port
             try:
-                number = endpoint.transportCreate(kind, config)
+                number = self._endpoint.transportCreate(kind, config)
             except pj.Error as error:
                 if error.status in EADDRINUSE_STATUSES:
                     raise AddressTaken(self._settings.bind_address, self._settings.port, transport) from None
                 raise
-            port = int(endpoint.transportGetInfo(number).localName.rpartition(":")[2])
+            port = int(self._endpoint.transportGetInfo(number).localName.rpartition(":")[2])
             if transport == "udp":
                 self.udp_port = port
             else:
                 self.tcp_port = port
 
-    def _choose_codecs(self, endpoint: Any) -> None:
+    def _choose_codecs(self) -> None:
         order = {name: 255 - place for place, name in enumerate(self._settings.codecs)}
-        known = endpoint.codecEnum2()  # held: its elements point into it
+        known = self._endpoint.codecEnum2()  # held: its elements point into it
         for codec in known:
-            endpoint.codecSetPriority(codec.codecId, order.get(codec.codecId.split("/")[0], 0))
+            self._endpoint.codecSetPriority(codec.codecId, order.get(codec.codecId.split("/")[0], 0))
 
-    def _close(self, endpoint: Any) -> None:
+    def _close(self) -> None:
         self._stopping.set()
         while not self._submitted.empty():
             self._submitted.get()[1].set_exception(TelephonyError("the SIP endpoint has been stopped"))
         self._work.close()
         gc.collect()  # a call object that outlives the library would abort the program
-        with contextlib.suppress(pj.Error):
-            endpoint.libDestroy()
+        if self._endpoint is not None:
+            with contextlib.suppress(pj.Error):
+                self._endpoint.libDestroy()
+            self._endpoint = None
 
 
-def as_telephony_error(error: BaseException) -> BaseException:
-    """The library's own error as ours, with its text; any other as it is."""
+def _portable(error: BaseException) -> BaseException:
+    """The error as it may leave the thread: the library's as ours, and no frames that hold a call."""
     if isinstance(error, pj.Error):
         return TelephonyError(f"{error.title}: {error.reason} (PJSIP status {error.status})")
+    error.__context__ = error.__traceback__ = None
     return error

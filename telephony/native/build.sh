@@ -11,6 +11,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 python=$1 variant=$2 target=${3:-}
+case $python in /*) ;; *) python=$PWD/$python ;; esac
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/offhook
 sources=(build.sh setup.py.in config_site.h offhook_pjsua2.i ring_port.hpp ring_port.cpp sip_gate.hpp sip_gate.cpp)
 work=
