@@ -153,6 +153,7 @@ class Berth:
         self.link, self._told = link, None
         link.on_stats = self._note_stats
         metrics.WORKER_SLOTS.labels(self.label).set(link.hello.num_slots)
+        metrics.WORKER_RESTARTS.labels(self.label)  # shown at zero, so that the first one counts
         metrics.WORKER_SLOTS_USED.labels(self.label).set(0)
         self._on_change()
 

@@ -93,7 +93,10 @@ class PrivateRedis:
         command = self._command()
         with self._output.open("wb") as output:
             # The death signal follows the thread that forks: the event loop's, which lasts as long as we do.
-            self._child = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output)
+            # A session of its own: Ctrl-C in our terminal is for us, who still have records to write.
+            self._child = await asyncio.create_subprocess_exec(
+                *command, stdout=output, stderr=output, start_new_session=True
+            )
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while not await self._answers():
             if self._child.returncode is not None or time.monotonic() > deadline_s:

@@ -99,6 +99,7 @@ async def prometheus(target: str, folder: Path) -> AsyncIterator[str]:
 async def ask(http: ClientSession, url: str, query: str) -> list[float]:
     """The values of an instant query, those that are numbers."""
     async with http.get(f"{url}/api/v1/query", params={"query": query}) as answer:
+        answer.raise_for_status()  # 503 while it starts
         body: dict[str, Any] = json.loads(await answer.text())
     assert body["status"] == "success", (query, body)
     values = [float(series["value"][1]) for series in body["data"]["result"]]

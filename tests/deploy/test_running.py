@@ -1,0 +1,122 @@
+"""The dashboard over a running gateway: real calls, a real Prometheus, every query answered."""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from aiohttp import ClientError, ClientSession
+
+from tests.deploy.test_manifests import dashboard_queries
+from tests.deploy.test_prometheus import WINDOW, ask, free_port, prometheus, scraped
+
+pytestmark = [pytest.mark.loopback, pytest.mark.redis, pytest.mark.timeout(120)]
+
+RATE_HZ = 8000
+
+
+@contextlib.asynccontextmanager
+async def gateway(sip_port: int, http_port: int, output: Path) -> AsyncIterator[None]:
+    """Run `offhook serve` with the stand-in engine until it is ready; end it gently."""
+    ours = {
+        "OFFHOOK_SIP__PORT": str(sip_port),
+        "OFFHOOK_SIP__RTP_PORT_MIN": "32000",
+        "OFFHOOK_SIP__RTP_PORT_MAX": "32499",
+        "OFFHOOK_HTTP__PORT": str(http_port),
+        "OFFHOOK_WORKER__ENGINE": "standin",
+        "OFFHOOK_DRAIN_TIMEOUT_S": "0",
+    }
+    server = await offhook("serve", env=ours, output=output)
+    try:
+        await ready(f"http://127.0.0.1:{http_port}/readyz", server, output)
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            server.terminate()
+        try:
+            await asyncio.wait_for(server.wait(), 20)
+        except TimeoutError:
+            server.kill()
+            raise
+    assert server.returncode == 0, told(output)
+
+
+async def offhook(*words: str, env: dict[str, str] | None = None, output: Path) -> asyncio.subprocess.Process:
+    """Start a sub-command; what it says is added to `output`."""
+    log = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        command = (sys.executable, "-m", "agent", *words)
+        environ = {**os.environ, **(env or {})}
+        return await asyncio.create_subprocess_exec(*command, env=environ, stdout=log, stderr=log)
+    finally:
+        os.close(log)
+
+
+def told(path: Path) -> str:
+    return path.read_text(errors="replace")
+
+
+async def ready(url: str, server: asyncio.subprocess.Process, output: Path) -> None:
+    deadline_s = time.monotonic() + 40
+    async with ClientSession() as http:
+        while True:
+            with contextlib.suppress(ClientError):
+                async with http.get(url) as answer:
+                    if answer.status == 200:
+                        return
+            assert server.returncode is None and time.monotonic() < deadline_s, told(output)
+            await asyncio.sleep(0.1)
+
+
+def write_caller(path: Path) -> None:
+    """A caller who asks, hears the answer begin, and speaks over it."""
+    at = np.arange(int(0.8 * RATE_HZ)) / RATE_HZ
+    voiced = 0.3 * np.sin(2 * np.pi * 300 * at)
+    silence = [np.zeros(int(seconds * RATE_HZ)) for seconds in (0.9, 2.5)]
+    soundfile.write(path, np.concatenate([voiced, silence[0], voiced, silence[1]]), RATE_HZ)
+
+
+async def test_every_dashboard_query_has_data_after_three_calls(tmp_path: Path) -> None:
+    sip_port, http_port = free_port(), free_port()
+    write_caller(tmp_path / "caller.wav")
+    async with (
+        gateway(sip_port, http_port, tmp_path / "serve.log"),
+        prometheus(f"127.0.0.1:{http_port}", tmp_path) as url,
+        ClientSession() as http,
+    ):
+        await scraped(http, url, 2)
+        uri = f"sip:order@127.0.0.1:{sip_port}"
+        play = ["call", uri, "--play", str(tmp_path / "caller.wav"), "--wait-for-greeting"]
+        log = tmp_path / "calls.log"
+        talking = [await offhook(*play, "--duration", "9", output=log) for _ in range(2)]
+        await live_calls(f"http://127.0.0.1:{http_port}/v1/calls", 2)
+        refused = await offhook("call", uri, "--duration", "1", output=log)
+        assert [await one.wait() for one in (*talking, refused)] == [0, 0, 1], told(log)
+        scrapes = (await ask(http, url, 'count_over_time(up{job="offhook"}[5m])'))[0]
+        await scraped(http, url, int(scrapes) + 3)
+        answers = {
+            query: await ask(http, url, query.replace("$window", WINDOW)) for query in dashboard_queries()
+        }
+    silent = [query for query, values in answers.items() if not values]
+    assert not silent, (silent, told(tmp_path / "serve.log"))
+    assert answers["sum(offhook_worker_slots)"] == [2]
+    assert answers["sum(offhook_calls_active)"] == [0]
+
+
+async def live_calls(url: str, number: int) -> None:
+    """Wait until so many calls are live."""
+    deadline_s = time.monotonic() + 30
+    async with ClientSession() as http:
+        while True:
+            async with http.get(url) as answer:
+                if len(json.loads(await answer.text())["calls"]) == number:
+                    return
+            assert time.monotonic() < deadline_s, f"there are never {number} calls at once"
+            await asyncio.sleep(0.05)
