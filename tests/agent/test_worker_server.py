@@ -207,7 +207,7 @@ async def test_a_gateway_that_sends_nonsense_loses_its_slots(tmp_path: Path, non
 
 
 async def test_a_silent_gateway_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_server, "PEER_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(worker_server, "PEER_TIMEOUT_S", 0.3)
     async with served(tmp_path, 1) as (server, address), raw_gateway(address) as (reader, send):
         send(wire.Claim("a", 1, 0, wire.NO_HISTORY, wire.NO_SPEECH))
         await until(reader, wire.Claimed)
