@@ -169,7 +169,10 @@ class Gateway:
                 self._refused(EndReason.CALLER_CANCELLED)
                 return
             metrics.CALL_SETUP_SECONDS.observe(clock.now() - began_s)
-            await self._talk(call_id, invite, endpoint, grant.slot)
+            try:
+                await self._talk(call_id, invite, endpoint, grant.slot)
+            finally:
+                endpoint.hang_up()  # the session has, unless we failed before there was one
         finally:
             await grant.slot.release()
             self._store.release_slot(self._leases.pop(call_id))

@@ -1,0 +1,273 @@
+"""Admission with fakes of our own parts; whole calls are in tests/loopback/test_session_life.py."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from agent import gateway as module
+from agent import metrics
+from agent.clock import ManualClock
+from agent.errors import AgentError, ConfigError, EndReason, NoFreeSlot
+from agent.gateway import Gateway, load_tokens
+from agent.settings import Settings, WorkerSettings
+from agent.slot import WorkerLost
+from agent.standin_tokens import StandInTokens
+from agent.store import SessionRecord, SlotLease
+from model.errors import CheckpointError
+from telephony.endpoint import EndpointEventKind
+from telephony.errors import AddressTaken, CallEnded
+from tests.fakes import Answer, FakeEndpoint, FakeSlot, settle
+
+
+class Invite:
+    """An INVITE; `endpoint` None: the caller cancels before our 200."""
+
+    caller, called, call_id = "sip:+15550100@192.0.2.7", "sip:order@127.0.0.1", "sip-1"
+
+    def __init__(self, endpoint: FakeEndpoint | None) -> None:
+        self.endpoint = endpoint
+        self.has_rung = False
+        self.rejected: tuple[int, Mapping[str, str] | None] | None = None
+
+    def ring(self) -> None:
+        self.has_rung = True
+
+    async def answer(self) -> FakeEndpoint:
+        if self.endpoint is None:
+            raise CallEnded("cancelled")
+        return self.endpoint
+
+    def reject(self, code: int, reason: str = "", headers: Mapping[str, str] | None = None) -> None:
+        self.rejected = (code, headers)
+
+
+class Sip:
+    """A SIP side whose INVITEs come from a queue."""
+
+    tick, tick_at_s = 7, 1000.0
+
+    def __init__(self) -> None:
+        self.invites: asyncio.Queue[Invite] = asyncio.Queue()
+        self.is_full = False
+
+    async def incoming(self) -> Any:
+        while True:
+            yield await self.invites.get()
+
+    def set_full(self, is_full: bool) -> None:
+        self.is_full = is_full
+
+
+class TickedSlot(FakeSlot):
+    """A slot whose worker ticks at multiples of 80 ms."""
+
+    def next_tick_s(self, after_s: float) -> float:
+        return after_s + 0.03
+
+
+class Pool:
+    """Workers by name, each with the slots it has left, or the error it answers a claim with."""
+
+    crash_looping: Sequence[str] = ()
+
+    def __init__(self, workers: dict[str, list[TickedSlot] | AgentError]) -> None:
+        self.workers = workers
+        self.claims: list[tuple[str, int, bool]] = []
+
+    @property
+    def links(self) -> list[str]:
+        return list(self.workers)
+
+    @property
+    def num_slots_free(self) -> int:
+        return sum(1 if isinstance(slots, AgentError) else len(slots) for slots in self.workers.values())
+
+    def candidates(self) -> list[tuple[str, int]]:
+        return [(name, 1) for name, slots in self.workers.items() if slots]
+
+    async def claim(self, call_id: str, *, fencing: int, worker_id: str, **claim: Any) -> TickedSlot:
+        self.claims.append((worker_id, fencing, claim["history"] is not None))
+        slots = self.workers[worker_id]
+        if isinstance(slots, AgentError):
+            raise slots
+        return slots.pop()
+
+
+class Leases:
+    """A store that leases the first candidate."""
+
+    is_up = True
+
+    def __init__(self) -> None:
+        self.held: list[SlotLease] = []
+        self.saved: list[SessionRecord] = []
+        self._fencing = 0
+
+    async def lease_slot(self, call_id: str, candidates: Sequence[tuple[str, int]]) -> SlotLease:
+        self._fencing += 1
+        lease = SlotLease(candidates[0][0], call_id, self._fencing, is_confirmed=True)
+        self.held.append(lease)
+        return lease
+
+    def release_slot(self, lease: SlotLease) -> None:
+        self.held = [one for one in self.held if one != lease]
+
+    def save(self, record: SessionRecord) -> None:
+        self.saved.append(record)
+
+
+class Scene:
+    """A gateway that serves."""
+
+    def __init__(self, workers: dict[str, list[TickedSlot] | AgentError]) -> None:
+        self.sip, self.pool, self.store = Sip(), Pool(workers), Leases()
+        self.stop, self.stop_now = asyncio.Event(), asyncio.Event()
+        parts = cast(tuple[Any, Any, Any], (self.sip, self.pool, self.store))
+        self.gateway = Gateway(Settings(), *parts, StandInTokens())
+        self._before = {reason: self._count(reason) for reason in EndReason}
+
+    async def __aenter__(self) -> "Scene":
+        self._task = asyncio.create_task(self.gateway.serve(self.stop, self.stop_now))
+        await settle()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.stop_now.set()
+        self.stop.set()
+        await asyncio.wait_for(self._task, 5)
+        assert self.store.held == []
+        assert self.gateway.calls() == []
+
+    async def call(self, endpoint: FakeEndpoint | None) -> Invite:
+        invite = Invite(endpoint)
+        self.sip.invites.put_nowait(invite)
+        await settle()
+        return invite
+
+    def ended(self, reason: EndReason) -> float:
+        return self._count(reason) - self._before[reason]
+
+    @staticmethod
+    def _count(reason: EndReason) -> float:
+        labels = {"direction": "inbound", "result": reason.value}
+        return metrics.REGISTRY.get_sample_value("offhook_calls_total", labels) or 0.0
+
+
+def a_slot(worker_id: str = "w0") -> TickedSlot:
+    return TickedSlot(ManualClock(), lambda number, pcm: Answer(), worker_id)
+
+
+async def test_a_call_gets_a_slot_and_gives_it_back() -> None:
+    slot, endpoint = a_slot(), FakeEndpoint()
+    async with Scene({"w0": [slot]}) as scene:
+        invite = await scene.call(endpoint)
+        assert invite.has_rung and invite.rejected is None
+        (record,) = scene.gateway.calls()
+        assert (record.worker_id, record.direction, record.caller) == ("w0", "inbound", Invite.caller)
+        assert scene.pool.claims == [("w0", 1, False)]
+        assert scene.gateway.readiness().degraded == ["every slot is taken"]
+        endpoint.happen(EndpointEventKind.ENDED, code=200)
+        await settle()
+        assert scene.gateway.calls() == [] and scene.store.held == []
+    assert slot.num_releases >= 1
+    assert scene.ended(EndReason.CALLER_HUNG_UP) == 1
+
+
+async def test_without_a_slot_the_caller_hears_503_and_no_ringing() -> None:
+    async with Scene({}) as scene:
+        assert scene.gateway.readiness().reasons == ["no worker is ready"]
+        invite = await scene.call(FakeEndpoint())
+        assert invite.rejected == (503, {"Retry-After": "5"}) and not invite.has_rung
+        assert scene.sip.is_full
+    assert scene.ended(EndReason.NO_FREE_SLOT) == 1
+
+
+async def test_a_worker_that_refuses_is_passed_over() -> None:
+    slot = a_slot("w1")
+    async with Scene({"w0": NoFreeSlot("another gateway was faster"), "w1": [slot]}) as scene:
+        invite = await scene.call(FakeEndpoint())
+        assert invite.rejected is None
+        assert [claim[0] for claim in scene.pool.claims] == ["w0", "w1"]
+        assert [lease.worker_id for lease in scene.store.held] == ["w1"]
+
+
+async def test_a_caller_who_cancels_leaves_nothing_behind() -> None:
+    slot = a_slot()
+    async with Scene({"w0": [slot]}) as scene:
+        await scene.call(None)
+        assert slot.num_releases == 1 and scene.store.held == []
+    assert scene.ended(EndReason.CALLER_CANCELLED) == 1
+
+
+async def test_a_slot_is_claimed_anew_with_the_history_when_a_worker_dies() -> None:
+    slot, second, endpoint = a_slot(), a_slot("w1"), FakeEndpoint()
+    async with Scene({"w0": [slot]}) as scene:
+        await scene.call(endpoint)
+        for _ in range(3):
+            endpoint.frame()
+            await settle()
+        scene.pool.workers = {"w1": [second]}
+        slot.lose(WorkerLost("w0 died"))
+        await settle()
+        assert scene.pool.claims == [("w0", 1, False), ("w1", 2, True)]
+        assert [lease.worker_id for lease in scene.store.held] == ["w1"]
+        assert scene.gateway.calls()[0].worker_id == "w1"
+
+
+async def test_the_operator_hangs_up_by_id() -> None:
+    endpoint = FakeEndpoint()
+    async with Scene({"w0": [a_slot()]}) as scene:
+        await scene.call(endpoint)
+        assert not scene.gateway.hang_up("nobody")
+        assert scene.gateway.hang_up(scene.gateway.calls()[0].call_id)
+        await settle()
+        assert endpoint.hung_up == (200, "")
+    assert scene.ended(EndReason.OPERATOR_HUNG_UP) == 1
+
+
+async def test_a_stop_refuses_new_calls_and_ends_live_ones() -> None:
+    endpoint = FakeEndpoint()
+    async with Scene({"w0": [a_slot(), a_slot()]}) as scene:
+        await scene.call(endpoint)
+        scene.stop.set()
+        await settle()
+        assert scene.gateway.readiness().reasons == ["stopping"] and scene.sip.is_full
+        late = await scene.call(FakeEndpoint())
+        assert late.rejected is not None and late.rejected[0] == 503
+        assert endpoint.hung_up is None  # draining
+        scene.stop_now.set()
+        await settle()
+        assert endpoint.hung_up is not None
+    assert scene.ended(EndReason.SHUTTING_DOWN) == 1
+
+
+def test_what_the_operator_can_mend_comes_out_of_nested_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(settings: Settings) -> int:
+        taken = AddressTaken("127.0.0.1", 5060, "udp")
+        raise BaseExceptionGroup("outer", [ExceptionGroup("inner", [ValueError(), taken])])
+
+    monkeypatch.setattr(module, "_serve", fail)
+    with pytest.raises(AddressTaken):
+        module.run(Settings())
+    assert module._operators_fault(ExceptionGroup("bug", [ValueError()])) is None
+    assert isinstance(module._operators_fault(ConfigError("no")), ConfigError)
+
+
+async def test_the_first_signal_stops_gently_and_the_next_at_once() -> None:
+    async with module._signals() as (stop, stop_now):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(stop.wait(), 1)
+        assert not stop_now.is_set()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(stop_now.wait(), 1)
+
+
+def test_tokens_belong_to_the_engine(tmp_path: Path) -> None:
+    assert isinstance(load_tokens(WorkerSettings(engine="standin")), StandInTokens)
+    with pytest.raises(CheckpointError, match=str(tmp_path)):
+        load_tokens(WorkerSettings(model_dir=tmp_path))
