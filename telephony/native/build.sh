@@ -59,12 +59,17 @@ find_tarball() {
     fi
 }
 
-# Debian strips bdimad_dev.c. The source lock counts every foreign packet: PJSIP would forget the count with each good one.
+# Debian strips bdimad_dev.c. The source lock counts every foreign packet: PJSIP would forget the count with each good
+# one. And every piece of garbage on the SIP port is told to us, not only what the parser can name a fault of.
 patch_source() {
     sed -i 's/ bdimad_dev\.o//' pjmedia/build/Makefile
     local lock=pjmedia/src/pjmedia/stream_imp_common.c
     sed -i "/We're still receiving from rem_rtp_addr/{n;/rtp_src_cnt = 0;/d}" "$lock"
     [ "$(grep -c 'rtp_src_cnt = 0;' "$lock")" = 1 ] || fail "$lock is not the code that our patch knows; PJSIP 2.17 fits."
+    local transport=pjsip/src/pjsip/sip_transport.c
+    sed -i 's/if (tmp\.slen && mgr->tp_drop_data_cb)/if (mgr->tp_drop_data_cb)/' "$transport"
+    ! grep -q 'tmp\.slen && mgr->tp_drop_data_cb' "$transport" && grep -q 'syntax error' "$transport" ||
+        fail "$transport is not the code that our patch knows; PJSIP 2.17 fits."
     grep -A 2 '^struct pjmedia_stream$' pjmedia/src/pjmedia/stream.c | grep -q 'pjmedia_stream_common *base;' ||
         fail "struct pjmedia_stream does not begin as ring_port.cpp expects; PJSIP 2.17 fits."
     cp "$here/config_site.h" pjlib/include/pj/config_site.h

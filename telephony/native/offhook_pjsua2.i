@@ -67,6 +67,7 @@ class RingPort : public pj::AudioMedia {
 long foreignRtpPackets(int call_id);
 void openGate(const std::vector<std::string> &cidrs);
 void setFull(bool is_full, int retry_after_s);
+void setLogLevel(int level);
 long gateForeign();
 long gateMalformed();
 

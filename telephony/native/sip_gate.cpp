@@ -103,6 +103,8 @@ void setFull(bool is_full, int retry_after_s) {
     is_full_now = is_full;
 }
 
+void setLogLevel(int level) { pj_log_set_level(level); }
+
 long gateForeign() { return foreign.load(); }
 
 long gateMalformed() { return malformed.load(); }

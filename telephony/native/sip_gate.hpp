@@ -14,6 +14,9 @@ void openGate(const std::vector<std::string> &cidrs);
 // While full, an OPTIONS outside a dialog is answered 503 with Retry-After instead of 200.
 void setFull(bool is_full, int retry_after_s);
 
+// PJSIP prints to standard output until it has been configured; 0 keeps it quiet. Before libCreate.
+void setLogLevel(int level);
+
 long gateForeign();   // messages dropped because their source is not allowed
 long gateMalformed(); // datagrams and stream pieces that are no SIP
 
