@@ -141,7 +141,7 @@ class WorkerLink:
     @property
     def num_slots_held(self) -> int:
         """Slots that we hold or are claiming through this connection."""
-        return len(self._slots) + len(self._claims)
+        return len(self._slots) + sum(not answer.done() for answer in self._claims.values())
 
     @property
     def num_slots_free(self) -> int:
@@ -314,7 +314,7 @@ class WorkerLink:
                 trip_s = received_s - message.probe_sent_s
                 self._probes.append((trip_s, message.worker_s - (received_s + message.probe_sent_s) / 2))
             case Stats():
-                self.stats, self._held_at_stats = message, len(self._slots)
+                self.stats, self._held_at_stats = message, self.num_slots_held
                 if self.on_stats is not None:
                     self.on_stats(message)
             case Drain():
