@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import json
 import multiprocessing
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -31,10 +32,12 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from agent import logs
 from agent.bench_gateway import GatewayProcess
 from agent.bench_rtp import PACKET_SAMPLES, RATE_HZ, RtpEnd, decode
 from agent.bench_sip import SipPeer, sdp
 from agent.wire import FRAME_SAMPLES, PERIOD_S, SAMPLE_RATE_HZ
+from agent.worker import SWITCH_INTERVAL_S
 from agent.worker_address import WorkerAddress
 from agent.worker_server import WorkerIdentity, WorkerServer
 
@@ -127,6 +130,8 @@ class WatchingEngine:
 
 def _work(address: str, pipe: Connection) -> None:
     """The worker's process: serve until told to end, hand over the notes whenever asked."""
+    logs.configure("console", "warning")
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     asyncio.run(_serve(WorkerAddress.parse(address), pipe))
 
 
@@ -244,6 +249,7 @@ def measure(
     gateway: GatewayProcess, worker: WatchedWorker, seconds: float, hold_s: float, round_: int
 ) -> Delays:
     """One round of calls."""
+    gateway.wait_until_idle()
     worker.report()
     calls = place_calls(gateway, seconds, hold_s, round_)
     notes = worker.report()
@@ -262,7 +268,11 @@ def watched_gateway() -> Iterator[tuple[GatewayProcess, WatchedWorker]]:
         address = f"unix:{Path(folder) / 'worker.sock'}"
         worker = WatchedWorker(address)
         try:
-            settings = {"OFFHOOK_WORKER__COUNT": "0", "OFFHOOK_WORKER__ADDRESSES": address}
+            settings = {
+                "OFFHOOK_WORKER__COUNT": "0",
+                "OFFHOOK_WORKER__ADDRESSES": address,
+                "OFFHOOK_WORKER__ENGINE": "standin",  # so that no tokenizer is looked for
+            }
             with GatewayProcess(settings) as gateway:
                 yield gateway, worker
         finally:

@@ -106,6 +106,14 @@ class GatewayProcess:
             float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0].split(" ")[0] == name
         )
 
+    def wait_until_idle(self, timeout_s: float = 15.0) -> None:
+        """Return when no call and no slot is held. Raises WorkerUnavailable if that never comes."""
+        deadline = time.monotonic() + timeout_s
+        while self.metric("offhook_calls_active") or self.metric("offhook_worker_slots_used"):
+            if time.monotonic() > deadline:
+                raise WorkerUnavailable(f"calls or slots are still held after {timeout_s} s:\n{self.log}")
+            time.sleep(0.1)
+
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + self._start_timeout_s
         while self.is_running and time.monotonic() < deadline:
