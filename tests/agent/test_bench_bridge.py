@@ -8,6 +8,7 @@ from agent.bench_bridge import (
     Figures,
     Notes,
     PeerCall,
+    Round,
     WatchingEngine,
     down_delays_s,
     up_delays_s,
@@ -79,9 +80,15 @@ def test_the_engine_notes_clicks_and_says_a_burst_at_a_frames_start() -> None:
     assert len(notes.said) == 1
 
 
+def test_a_rise_is_counted_call_by_call_and_survives_one_odd_call() -> None:
+    before = Round([[20.0, 22.0], [30.0], [35.0]], [[10.0], [12.0], [14.0]])
+    after = Round([[61.0], [71.0, 69.0], [95.0]], [[50.0], [52.0], [54.0]])
+    assert after.rise_over(before) == {"up": 40.0, "down": 40.0}
+
+
 @pytest.mark.parametrize(
     ("p50", "p95", "rise", "is_within"),
-    [(40, 60, 38, True), (41, 60, 40, False), (40, 61, 40, False), (30, 50, 36, False), (30, 50, 44, False)],
+    [(40, 60, 33, True), (41, 60, 40, False), (40, 61, 40, False), (30, 50, 31, False), (30, 50, 49, False)],
 )
 def test_the_bars_are_those_of_the_project(p50: float, p95: float, rise: float, is_within: bool) -> None:
     spread = {"p50": p50, "p95": p95, "max": 99.0}
