@@ -14,6 +14,7 @@ on the allow-list are served. There is no login: put a proxy that has one in fro
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -139,7 +140,7 @@ class ControlServer:
         except OSError as error:
             await self._runner.cleanup()
             raise ConfigError(
-                f"HTTP cannot listen on {address} port {port} ({error.strerror}); "
+                f"HTTP cannot listen on {address} port {port} ({os.strerror(error.errno or 0)}); "
                 "stop what listens there or set OFFHOOK_HTTP__PORT or OFFHOOK_HTTP__BIND_ADDRESS"
             ) from None
         self.port = self._runner.addresses[0][1]

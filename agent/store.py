@@ -38,6 +38,7 @@ RENEW_S = 5.0  # two renewals may fail before a lease is lost
 ENDED_S = 3600
 RETRY_S = 0.5
 TIMEOUT_S = 0.25  # the longest a new call waits for Redis; after one such wait Redis counts as lost
+SOCKET_TIMEOUT_S = 2.0  # in the background nothing waits, and a busy machine may be slow
 MAX_WAITING = 4096
 
 SESSION_KEY = "offhook:session:{}"
@@ -121,6 +122,7 @@ class Store:
         self._waiting: dict[str, SessionRecord] = {}
         self._releases: dict[str, SlotLease] = {}
         self._wake = asyncio.Event()
+        self._in_order = asyncio.Lock()  # a release must not overtake the next lease of the same call
         self._tasks = asyncio.TaskGroup()
         self._is_closing = False
         self._last_fencing = 0
@@ -203,7 +205,7 @@ class Store:
 
     async def _attempt(self, call_id: str, candidates: Sequence[tuple[str, int]]) -> SlotLease | None:
         """Ask Redis in a task of its own, so that neither a slow Redis nor our caller's end can do harm."""
-        asked = self._tasks.create_task(self._lease_in_redis(call_id, candidates))
+        asked = self._tasks.create_task(self._lease_in_turn(call_id, candidates))
         try:
             done, _ = await asyncio.wait({asked}, timeout=TIMEOUT_S)
         except asyncio.CancelledError:
@@ -221,6 +223,12 @@ class Store:
     async def _unconfirmed(self, call_id: str, candidates: Sequence[tuple[str, int]]) -> SlotLease | None:
         self._last_fencing = max(self._last_fencing + 1, time.time_ns() // 1000)
         return SlotLease(candidates[0][0], call_id, self._last_fencing, is_confirmed=False)
+
+    async def _lease_in_turn(self, call_id: str, candidates: Sequence[tuple[str, int]]) -> SlotLease | None:
+        async with self._in_order:
+            if self.is_up:
+                return await self._lease_in_redis(call_id, candidates)
+        return await self._unconfirmed(call_id, candidates)  # lost while it waited its turn
 
     async def _lease_in_redis(self, call_id: str, candidates: Sequence[tuple[str, int]]) -> SlotLease | None:
         keys = [FENCING_KEY, *(SLOTS_KEY.format(worker_id) for worker_id, _ in candidates)]
@@ -248,7 +256,8 @@ class Store:
                     await self._wake.wait()
             self._wake.clear()
             try:
-                await self._write_all()
+                async with self._in_order:
+                    await self._write_all()
             except (RedisError, OSError) as error:
                 self._lost(error)
                 if not self._is_closing:
@@ -307,8 +316,8 @@ def _connect(url: str) -> Redis:
         return Redis.from_url(
             url,
             decode_responses=True,
-            socket_timeout=2 * TIMEOUT_S,
-            socket_connect_timeout=2 * TIMEOUT_S,
+            socket_timeout=SOCKET_TIMEOUT_S,
+            socket_connect_timeout=SOCKET_TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
             protocol=2,  # 3 begins with HELLO, whose refusal does not say that a password is missing
         )
