@@ -230,7 +230,7 @@ def down_delays_s(call: PeerCall, notes: Notes) -> list[float]:
 
 
 def place_calls(gateway: GatewayProcess, seconds: float, hold_s: float, place: float) -> list[PeerCall]:
-    """NUM_SLOTS calls at once, packets spread evenly over 20 ms, the first's at `place` (0..1) in them."""
+    """NUM_SLOTS calls at once, packets spread over 20 ms, the first call's at `place` (0..1) in them."""
     calls: list[PeerCall] = []
     with contextlib.ExitStack() as stack:
         for index in range(NUM_SLOTS):
