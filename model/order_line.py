@@ -265,7 +265,7 @@ PHRASINGS: dict[Intent, Phrasings] = {
         ("goodbye", "bye", "bye bye", "thanks bye", "thank you goodbye", "that's all bye", "okay bye",
          "see you", "thank you bye", "have a nice day", "okay thank you goodbye", "that's it goodbye",
          "thanks goodbye", "alright bye", "see you later"),
-        ("okay goodbye", "alright thanks bye", "bye now"),
+        ("goodbye then", "alright thanks bye", "bye now"),
     ),
     Intent.OTHER: Phrasings(
         ("the weather is lovely in the mountains", "my sister bought a new bicycle",

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from model.order_line import Intent, Order, Request, draw_request
 from model.voices import (
     PHONE_IDS,
+    SILENCE,
     TRAIN_VOICES,
     SpeechSynthesisError,
     TimedPhone,
@@ -64,33 +65,32 @@ class Stem:
 
 def insert_pause(speech: Utterance, after_words: int, pause_s: float) -> Utterance:
     """The same speech with silence after its n-th word, as of a caller who thinks."""
-    at_s = speech.words[after_words - 1].end_s
-    at = round(at_s * SAMPLE_RATE_HZ)
+    at = round(speech.words[after_words - 1].end_s * SAMPLE_RATE_HZ)
     gap = round(pause_s * SAMPLE_RATE_HZ)
     fade = min(120, at, len(speech.pcm) - at)
     pcm = np.concatenate([speech.pcm[:at], np.zeros(gap, np.float32), speech.pcm[at:]])
     pcm[at - fade : at] *= np.linspace(1, 0, fade, dtype=np.float32)
     pcm[at + gap : at + gap + fade] *= np.linspace(0, 1, fade, dtype=np.float32)
-    gap_s = gap / SAMPLE_RATE_HZ
-
-    def late(time_s: float, edge_s: float) -> float:
-        return time_s + gap_s if time_s > edge_s else time_s
-
-    words = [
-        TimedWord(
-            w.text, late(w.start_s, at_s - 1e-6) if i >= after_words else w.start_s, late(w.end_s, at_s)
-        )
-        for i, w in enumerate(speech.words)
+    at_s, gap_s = at / SAMPLE_RATE_HZ, gap / SAMPLE_RATE_HZ
+    words = [TimedWord(w.text, w.start_s, min(w.end_s, at_s)) for w in speech.words[:after_words]]
+    words += [
+        TimedWord(w.text, max(w.start_s, at_s) + gap_s, w.end_s + gap_s) for w in speech.words[after_words:]
     ]
-    phones: list[TimedPhone] = []
-    for p in speech.phones:
-        middle = (p.start_s + p.end_s) / 2
-        shift = gap_s if middle > at_s else 0.0
-        if shift and (not phones or phones[-1].end_s <= at_s + 1e-6 < p.start_s + shift):
-            start = phones[-1].end_s if phones else at_s
-            phones.append(TimedPhone("sil", start, max(start, p.start_s + shift)))
-        phones.append(TimedPhone(p.phone, p.start_s + shift, p.end_s + shift))
-    return Utterance(pcm, words, phones)
+    return Utterance(pcm, words, _pause_phones(speech.phones, at_s, gap_s))
+
+
+def _pause_phones(phones: list[TimedPhone], at_s: float, gap_s: float) -> list[TimedPhone]:
+    """Phones with silence put in at a time; one that lies across it keeps its longer part."""
+    before: list[TimedPhone] = []
+    after: list[TimedPhone] = []
+    for p in phones:
+        if (p.start_s + p.end_s) / 2 <= at_s:
+            before.append(TimedPhone(p.phone, p.start_s, min(p.end_s, at_s)))
+        else:
+            after.append(TimedPhone(p.phone, max(p.start_s, at_s) + gap_s, p.end_s + gap_s))
+    start_s = before[-1].end_s if before else at_s
+    end_s = after[0].start_s if after else at_s + gap_s
+    return [*before, TimedPhone(SILENCE, start_s, end_s), *after]
 
 
 def make_stem(seed: int) -> Stem:
@@ -135,7 +135,9 @@ def save_shard(stems: list[Stem], path: Path) -> None:
         for stem in stems
     ]
     partial = path.with_suffix(".partial.npz")
-    np.savez(partial, pcm=(pcm * 32767).astype(np.int16), truth=np.array(json.dumps(truth)))
+    np.savez(
+        partial, pcm=np.rint(np.clip(pcm, -1, 1) * 32767).astype(np.int16), truth=np.array(json.dumps(truth))
+    )
     partial.replace(path)
 
 
@@ -175,7 +177,7 @@ def build_bank(folder: Path, num_shards: int, first_seed: int) -> Iterator[Path]
 
 def phone_labels(phones: list[TimedPhone], times_s: NDArray[np.float64]) -> NDArray[np.int64]:
     """Phone id at each time, silence outside: int64 [len(times_s)]."""
-    labels = np.full(len(times_s), PHONE_IDS["sil"], np.int64)
+    labels = np.full(len(times_s), PHONE_IDS[SILENCE], np.int64)
     for phone in phones:
         labels[(times_s >= phone.start_s) & (times_s < phone.end_s)] = PHONE_IDS[phone.phone]
     return labels

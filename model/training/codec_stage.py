@@ -33,6 +33,8 @@ CLIP_SAMPLES = CLIP_FRAMES * FRAME_SAMPLES
 PHONE_DELAY_S = 0.04  # a phone is asked for this long after its middle, when its end has been heard
 HALF_FRAME_S = FRAME_SAMPLES / 2 / SAMPLE_RATE_HZ
 FFT_SIZES = (256, 512, 1024, 2048)
+INPUT_GAIN = 3.0  # telephone speech is quiet; training scales it, the shipped first layer has it built in
+SEED_LATENTS = 4  # latents per codeword that k-means starts from, at the least
 DEAD_USAGE = 0.3  # codewords used less than this (running mean per step) are re-seeded
 
 
@@ -214,7 +216,7 @@ class CodecTraining:
         """The loss of clips float [B, T], phones int64 [B, 2F]; the last `num_agent` are the agent's."""
         trainee, codec = self.trainee, self.trainee.codec
         with torch.autocast("cpu", torch.bfloat16):
-            fine = codec.features(3 * pcm[:, None])
+            fine = codec.features(INPUT_GAIN * pcm[:, None])
             latent = codec._down(fine)
         latent = latent.float()
         fine_logits = trainee.phones_fine(fine.float().transpose(1, 2))
@@ -250,11 +252,12 @@ class CodecTraining:
         """One update; its share of the time budget sets the learning rate."""
         started = time.monotonic()
         share = self.spent_s / (60 * self.dials.minutes)
-        if not self.quantizing and share > self.dials.quantize_after:
+        if not self.quantizing and share > self.dials.quantize_after and self._has_latents_to_seed():
             latents = torch.cat(self._latents)
             self.semantic.seed(latents)
             self.acoustic.seed(latents)
             self.quantizing = True
+            self._latents = []
         total, figures = self.loss(pcm, labels, num_agent)
         self.optimizer.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
@@ -264,6 +267,11 @@ class CodecTraining:
         self.steps += 1
         self.spent_s += time.monotonic() - started
         return figures
+
+    def _has_latents_to_seed(self) -> bool:
+        """They are not stored: a run resumed at this very moment gathers them first."""
+        bins = self.trainee.codec.config.quantizer.bins
+        return sum(len(latents) for latents in self._latents) >= SEED_LATENTS * bins
 
     def save(self) -> None:
         """Write a checkpoint that training and the next stages take up."""

@@ -30,7 +30,7 @@ from model.lm import Lm
 from model.tokenizer import TOKENIZER_FILE, load_text_tokenizer
 from model.training.agent_voice import AgentSentence, line_texts, other_texts, speak
 from model.training.bank import Stem, build_bank, load_shard
-from model.training.codec_stage import CodecDials, CodecTraining
+from model.training.codec_stage import INPUT_GAIN, CodecDials, CodecTraining
 from model.training.dialogues import Call, Scriptwriter
 from model.training.lm_stage import LmDials, LmTraining
 from model.training.tokenizer_stage import train_tokenizer
@@ -38,7 +38,6 @@ from model.training.tokens_stage import TokenStem, build_tokens, encode_library,
 from model.training.voice_stage import VoiceDials, VoiceTraining
 
 TRAIN_SEED, VALIDATION_SEED = 1_000_000, 9_000_000
-INPUT_GAIN = 3.0  # telephone speech is quiet; training scales it, the shipped first layer has it built in
 OTHER_SENTENCES = 200
 NUM_CODEBOOKS = 6
 
