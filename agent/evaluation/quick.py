@@ -140,11 +140,20 @@ def _call_all(plan: Plan, uri: str | None) -> int | None:
         return plan.add_misses(round(line.metric(MISSES) - before))
 
 
+class FollowedLine(GatewayProcess):
+    """`offhook serve`, whose log can be read while it runs."""
+
+    @property
+    def log_path(self) -> Path:
+        """The file that it writes its log to; gone once it was stopped."""
+        return self._log
+
+
 @contextmanager
-def own_line(slots: int, **more: str) -> Iterator[GatewayProcess]:
-    """`offhook serve` with the operator's model and at least so many slots, on ports of its own."""
+def own_line(slots: int, **more: str) -> Iterator[FollowedLine]:
+    """`offhook serve` with the operator's model and so many slots, on ports of its own."""
     kept = {name: value for name, value in os.environ.items() if name.startswith("OFFHOOK_WORKER__")}
-    with GatewayProcess({**kept, "OFFHOOK_WORKER__SLOTS": str(slots), **more}) as line:
+    with FollowedLine({**kept, "OFFHOOK_WORKER__SLOTS": str(slots), **more}) as line:
         yield line
 
 
