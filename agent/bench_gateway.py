@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -90,9 +91,14 @@ class GatewayProcess:
 
     @property
     def num_rtp_ports(self) -> int:
-        """UDP sockets of this machine in our RTP range (each call has two while it lasts)."""
-        lines = Path("/proc/net/udp").read_text().splitlines()[1:]
-        return sum(int(line.split()[1].split(":")[1], 16) in RTP_PORTS for line in lines)
+        """Its UDP sockets in the RTP range; each call has two while it lasts."""
+        own: set[str] = set()
+        for link in Path(f"/proc/{self._process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                own.add(str(link.readlink()))
+        rows = [line.split() for line in Path("/proc/net/udp").read_text().splitlines()[1:]]
+        ports = [int(row[1].split(":")[1], 16) for row in rows if f"socket:[{row[9]}]" in own]
+        return sum(port in RTP_PORTS for port in ports)
 
     def get(self, path: str) -> str:
         """The body of one HTTP answer. Raises OSError if it is not 200."""
