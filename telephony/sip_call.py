@@ -121,7 +121,7 @@ class SipCall(pj.Call):  # type: ignore[misc]  # the extension has no types
         elif event is CallEvent.ANSWERED:
             self._announce()
         elif event is CallEvent.ENDED:
-            self.link.retry_after_s = _retry_after_s(prm)
+            self.link.retry_after_s = retry_after_s(prm)
             self.is_over = True
             self._post(
                 EndpointEventKind.ENDED,
@@ -235,7 +235,7 @@ def headers_of(message: str) -> dict[str, str]:
     return found
 
 
-def _retry_after_s(prm: Any) -> int | None:
+def retry_after_s(prm: Any) -> int | None:
     """What the far end's final response says about trying again (RFC 3261 section 20.33)."""
     if prm.e.type != pj.PJSIP_EVENT_TSX_STATE or prm.e.body.tsxState.type != pj.PJSIP_EVENT_RX_MSG:
         return None

@@ -96,8 +96,9 @@ class SipThread:
             self._endpoint = pj.Endpoint()
             self._open()
         except BaseException as error:
+            failure = _portable(error)  # before the rest: its frames hold the one endpoint there may be
             self._close()
-            self._started.set_exception(error)
+            self._started.set_exception(failure)
             return
         self._started.set_result(None)
         self._serve(self._stopping.is_set)
