@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 
 from agent.energy_gate import Edge, EnergyGate, GateConfig, Pcm, Segment, find_segments
+from model.channel import g711, resample
+from model.voices import HELD_OUT_VOICES, synthesize
+from model.voices_phones import SILENCE
 
 RATE = 24_000
+
+SENTENCES = ("I would like a large latte please", "two small cappuccinos", "what are your opening hours")
 
 
 def tone(seconds: float, dbfs: float = -20.0, hz: float = 300.0, rate: int = RATE) -> Pcm:
@@ -83,3 +88,22 @@ def scene(rate: int) -> Pcm:
 def test_the_rate_does_not_move_an_edge() -> None:
     low, high = (find_segments(scene(rate), GateConfig(rate_hz=rate)) for rate in (8000, RATE))
     assert low == high and len(low) == 1
+
+
+def test_the_bias_against_speech_with_known_times_is_subtracted() -> None:
+    onsets, offsets = [], []
+    espeak = [
+        voice for voice in HELD_OUT_VOICES if voice.engine == "espeak"
+    ]  # quick, and times to the sample
+    for number, voice in enumerate(espeak[:: len(espeak) // 9]):
+        spoken = synthesize(SENTENCES[number % 3], voice)
+        phones = [phone for phone in spoken.phones if phone.phone != SILENCE]
+        line = g711(resample(spoken.pcm, RATE, 8_000), "pcmu")
+        heard = find_segments(
+            np.concatenate([silence(0.5, 8_000), line, silence(0.5, 8_000)]), GateConfig(8_000)
+        )
+        onsets.append(heard[0].start_s - 0.5 - phones[0].start_s)
+        offsets.append(heard[-1].end_s - 0.5 - phones[-1].end_s)
+    assert abs(float(np.median(onsets))) <= 0.010, onsets
+    assert abs(float(np.median(offsets))) <= 0.025, offsets
+    assert np.percentile(np.abs(onsets), 75) <= 0.040, onsets
