@@ -1,18 +1,42 @@
-"""On which of the four bridge ticks a frame ends, so that it reaches the worker just before its tick.
+"""Lining up two clocks: the bridge, which ticks every 20 ms, and a worker, which steps every 80 ms.
 
-All calls of a gateway share one 20 ms clock, so the answer holds for every call on the same worker; it is
-worked out anew for each call, because the two clocks drift.
+All calls of a gateway share the bridge's clock, so a frame can end on any of four ticks. The gateway starts
+its own workers so that they step shortly after a bridge tick, and lets each call's frames end on the tick
+just before its worker's. A worker that somebody else started steps when it likes: up to 20 ms are lost.
 """
+
+from collections import deque
 
 from telephony.endpoint import TICK_S, TICKS_PER_FRAME
 
-TRAVEL_S = 0.006  # bridge tick -> event loop -> stream -> worker's inbox, with room for a busy machine
+TRAVEL_S = 0.005  # bridge tick -> event loop -> stream -> worker's inbox
+SLACK_S = (
+    0.003  # by how much our workers step later than that, for ticks and steps that are not to the millisecond
+)
+KEPT_TICKS = 50
 
 
-def frame_phase(tick: int, tick_at_s: float, worker_tick_s: float, travel_s: float = TRAVEL_S) -> int:
-    """The phase (0..3) whose ticks lie closest before the worker's, `travel_s` left to travel.
+class BridgeClock:
+    """Where the bridge's ticks lie, from sightings of single ticks, which may be late and are never early."""
 
-    `tick` of the bridge was at `tick_at_s`; some tick of the worker is at `worker_tick_s`, on the same clock.
-    """
-    last = tick + (worker_tick_s - travel_s - tick_at_s) // TICK_S
-    return int(last) % TICKS_PER_FRAME
+    def __init__(self) -> None:
+        self._origins_s: deque[float] = deque(maxlen=KEPT_TICKS)
+
+    def note(self, tick: int, at_s: float) -> None:
+        """Tick number `tick` was seen at `at_s` of the monotonic clock."""
+        self._origins_s.append(at_s - tick * TICK_S)
+
+    @property
+    def origin_s(self) -> float:
+        """When tick 0 was, or would have been."""
+        return min(self._origins_s)
+
+    @property
+    def worker_phase_s(self) -> float:
+        """On which phase of time.monotonic() a worker of ours should step, modulo a tick."""
+        return (self.origin_s + TRAVEL_S + SLACK_S) % TICK_S
+
+    def frame_phase(self, worker_tick_s: float) -> int:
+        """The phase (0..3) whose ticks come closest before a worker's, like that at `worker_tick_s`."""
+        tick = (worker_tick_s - TRAVEL_S - self.origin_s) // TICK_S
+        return int(tick) % TICKS_PER_FRAME

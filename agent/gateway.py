@@ -23,7 +23,7 @@ from agent import clock, metrics
 from agent.control import ControlServer, Readiness
 from agent.duplex import ModelSlot, Pcm, Tokens
 from agent.errors import AgentError, EndReason, NoFreeSlot
-from agent.frame_phase import frame_phase
+from agent.frame_phase import BridgeClock
 from agent.pool import WorkerPool
 from agent.recording import Recorder
 from agent.redis_server import open_redis
@@ -35,10 +35,12 @@ from agent.store import SessionRecord, SlotLease, Store
 from model.errors import ModelError
 from model.tokenizer import load_text_tokenizer
 from telephony.call import CallState
+from telephony.endpoint import TICK_S
 from telephony.errors import CallEnded, TelephonyError
 from telephony.sip import IncomingSipCall, SipEndpoint, SipGateway
 
-FULL_CHECK_S = 0.2
+LOOK_S = 0.2
+FIRST_SIGHTINGS = 5
 
 log = structlog.get_logger(__name__)
 
@@ -72,10 +74,17 @@ class Gateway:
     """Everything one gateway does once its parts are up; the control API's directory."""
 
     def __init__(
-        self, settings: Settings, sip: SipGateway, pool: WorkerPool, store: Store, tokens: Tokens
+        self,
+        settings: Settings,
+        sip: SipGateway,
+        pool: WorkerPool,
+        store: Store,
+        tokens: Tokens,
+        bridge_clock: BridgeClock,
     ) -> None:
         self._settings = settings
         self._sip, self._pool, self._store, self._tokens = sip, pool, store, tokens
+        self._bridge_clock = bridge_clock
         self._gateway_id = f"gw-{secrets.token_hex(3)}"
         self._sessions: dict[str, Session] = {}
         self._leases: dict[str, SlotLease] = {}
@@ -112,7 +121,7 @@ class Gateway:
     async def serve(self, stop: asyncio.Event, stop_now: asyncio.Event) -> None:
         """Take calls until `stop`; then live ones may go on for the drain time, or until `stop_now`."""
         async with asyncio.TaskGroup() as group:
-            jobs = (self._take_calls(group), self._tell_when_full(), self._end_calls_after(stop_now))
+            jobs = (self._take_calls(group), self._look_around(), self._end_calls_after(stop_now))
             tasks = [group.create_task(job) for job in jobs]
             await stop.wait()
             self._is_stopping = True
@@ -137,10 +146,12 @@ class Gateway:
         async for invite in self._sip.incoming():
             group.create_task(self._handle(invite))
 
-    async def _tell_when_full(self) -> None:
+    async def _look_around(self) -> None:
+        """Keep what calls depend on up to date: whether we are full, and where the bridge's clock ticks."""
         while True:
+            self._bridge_clock.note(self._sip.tick, self._sip.tick_at_s)
             self._sip.set_full(self._is_stopping or not self._pool.num_slots_free)
-            await asyncio.sleep(FULL_CHECK_S)
+            await asyncio.sleep(LOOK_S)
 
     async def _handle(self, invite: IncomingSipCall) -> None:
         """One INVITE from its arrival to the call's end; never raises for one call's sake."""
@@ -220,8 +231,7 @@ class Gateway:
                 self._is_idle.set()
 
     def _phase(self, slot: Slot) -> int:
-        worker_tick_s = slot.next_tick_s(clock.now())
-        return frame_phase(self._sip.tick, self._sip.tick_at_s, worker_tick_s)
+        return self._bridge_clock.frame_phase(slot.next_tick_s(clock.now()))
 
     def _recorder(self, call_id: str) -> Recorder | None:
         settings = self._settings.recording
@@ -298,8 +308,11 @@ async def _serve(settings: Settings) -> int:
         redis_url = await stack.enter_async_context(open_redis(url))
         store = await stack.enter_async_context(Store(redis_url, show_pii=settings.log.pii))
         sip = await stack.enter_async_context(SipGateway(settings.sip))
-        pool = await stack.enter_async_context(WorkerPool(settings.worker, name=f"gw-{secrets.token_hex(3)}"))
-        gateway = Gateway(settings, sip, pool, store, tokens)
+        bridge_clock = await _watch_bridge(sip)
+        name = f"gw-{secrets.token_hex(3)}"
+        workers = WorkerPool(settings.worker, name=name, phase_s=bridge_clock.worker_phase_s)
+        pool = await stack.enter_async_context(workers)
+        gateway = Gateway(settings, sip, pool, store, tokens, bridge_clock)
         http = ControlServer(gateway, settings.http, metrics.REGISTRY, show_pii=settings.log.pii)
         await stack.enter_async_context(http)
         if not await _until_ready(pool, stop):
@@ -308,6 +321,15 @@ async def _serve(settings: Settings) -> int:
         await gateway.serve(stop, stop_now)
     log.info("gateway_stopped")
     return 0
+
+
+async def _watch_bridge(sip: SipGateway) -> BridgeClock:
+    """The bridge's clock, after a few sightings."""
+    bridge_clock = BridgeClock()
+    for _ in range(FIRST_SIGHTINGS):
+        await asyncio.sleep(TICK_S)
+        bridge_clock.note(sip.tick, sip.tick_at_s)
+    return bridge_clock
 
 
 async def _until_ready(pool: WorkerPool, stop: asyncio.Event) -> bool:

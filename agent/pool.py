@@ -36,6 +36,7 @@ from agent.wire import PERIOD_S, Stats
 from agent.worker_address import WorkerAddress
 from agent.worker_link import WorkerLink
 from telephony.audio import Pcm
+from telephony.endpoint import TICK_S, TICKS_PER_FRAME
 
 CONNECT_RETRY_S = 0.05
 CLAIM_RETRY_S = 0.2
@@ -195,9 +196,12 @@ class Berth:
 class WorkerPool:
     """Every worker of one gateway; an async context manager that starts and ends them."""
 
-    def __init__(self, settings: WorkerSettings, *, name: str) -> None:
-        """`name` is the gateway's, unique among gateways: our workers' ids begin with it."""
-        self._settings = settings
+    def __init__(self, settings: WorkerSettings, *, name: str, phase_s: float = 0.0) -> None:
+        """`name` is the gateway's, unique among gateways: our workers' ids begin with it.
+
+        Local workers step on this phase of the monotonic clock, spread over the period by whole bridge ticks.
+        """
+        self._settings, self._phase_s = settings, phase_s
         self._folder = Path(tempfile.mkdtemp(prefix="offhook-"))  # 0700: nobody else reaches our sockets
         sources = [(f"w{i}", self._local(f"{name}-w{i}", i)) for i in range(settings.count)]
         remote = [(text, RemoteWorker(text, WorkerAddress.parse(text))) for text in settings.addresses]
@@ -211,16 +215,14 @@ class WorkerPool:
     def _local(self, worker_id: str, index: int) -> WorkerSource:
         settings = self._settings
         address = WorkerAddress.parse(f"unix:{self._folder}/w{index}.sock")
-        phase_ms = round(
-            1000 * PERIOD_S * index / settings.count
-        )  # the workers' steps do not all begin at once
+        spread = TICK_S * round(TICKS_PER_FRAME * index / settings.count)  # not all steps begin at once
         options = {
             "--slots": settings.slots,
             "--engine": settings.engine,
             "--model-dir": settings.model_dir.resolve(),
             "--device": settings.device,
             "--threads": settings.threads,
-            "--phase-ms": phase_ms,
+            "--phase-ms": round(1000 * ((self._phase_s + spread) % PERIOD_S)),
         }
         return LocalWorker(worker_id, address, tuple(str(part) for pair in options.items() for part in pair))
 

@@ -13,6 +13,7 @@ from agent import gateway as module
 from agent import metrics
 from agent.clock import ManualClock
 from agent.errors import AgentError, ConfigError, EndReason, NoFreeSlot
+from agent.frame_phase import BridgeClock
 from agent.gateway import Gateway, load_tokens
 from agent.settings import Settings, WorkerSettings
 from agent.slot import WorkerLost
@@ -128,7 +129,7 @@ class Scene:
         self.sip, self.pool, self.store = Sip(), Pool(workers), Leases()
         self.stop, self.stop_now = asyncio.Event(), asyncio.Event()
         parts = cast(tuple[Any, Any, Any], (self.sip, self.pool, self.store))
-        self.gateway = Gateway(Settings(), *parts, StandInTokens())
+        self.gateway = Gateway(Settings(), *parts, StandInTokens(), BridgeClock())
         self._before = {reason: self._count(reason) for reason in EndReason}
 
     async def __aenter__(self) -> "Scene":
