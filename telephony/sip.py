@@ -65,7 +65,7 @@ class SipEndpoint:
         self._woken = asyncio.Event()  # for frames()
         self._notified = asyncio.Event()  # for events()
         self._final_counts: RingCounts | None = None
-        self.is_answered = False
+        self.answered: EndpointEvent | None = None
         self.ended: EndpointEvent | None = None
 
     @property
@@ -166,7 +166,7 @@ class SipEndpoint:
     def on_tick(self) -> None:
         """Fetch the frames that are complete; called by the gateway 50 times a second."""
         audio = self._link.audio
-        if audio is None or not self.is_answered:
+        if audio is None or self.answered is None:
             return
         while (frame := audio.read(self._phase)) is not None:
             if len(self._frames) == MAX_WAITING_FRAMES:
@@ -178,7 +178,7 @@ class SipEndpoint:
     def on_event(self, event: EndpointEvent) -> None:
         """Take one event from the sip thread; with ENDED the audio goes back to the pool."""
         if event.kind is EndpointEventKind.ANSWERED:
-            self.is_answered = True
+            self.answered = event
         elif event.kind is EndpointEventKind.ENDED:
             self.on_tick()
             self.ended = event
@@ -191,10 +191,10 @@ class SipEndpoint:
 
     async def settled(self) -> EndpointEvent:
         """Wait until the call is answered or over; that event. It stays in `events()` as well."""
-        while self.ended is None and not self.is_answered:
+        while (event := self.ended or self.answered) is None:
             self._woken.clear()
             await self._woken.wait()
-        return self.ended or next(e for e in self._events if e.kind is EndpointEventKind.ANSWERED)
+        return event
 
     def _check_alive(self) -> None:
         if self.ended is not None:
@@ -236,7 +236,7 @@ class IncomingSipCall:
         try:
             await self._gateway.answer(self._number)
             event = await self._endpoint.settled()
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, TelephonyError):
             self._endpoint.hang_up(503)
             raise
         if event.kind is EndpointEventKind.ENDED:
@@ -281,7 +281,11 @@ class SipGateway:
     async def start(self) -> None:
         """Listen. Raises AddressTaken if another program holds the port."""
         self._loop = asyncio.get_running_loop()
-        await self._loop.run_in_executor(None, self._thread.start)
+        try:
+            await self._loop.run_in_executor(None, self._thread.start)
+        except TelephonyError:
+            self._loop = None
+            raise
         self._loop.add_reader(self._lines.audio.clock.fd(), self._on_clock)
 
     async def stop(self) -> None:

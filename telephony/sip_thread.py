@@ -93,6 +93,7 @@ class SipThread:
 
     def _run(self) -> None:
         try:
+            pj.setLogLevel(0)  # until it is configured the library prints
             self._endpoint = pj.Endpoint()
             self._open()
         except BaseException as error:
@@ -112,7 +113,7 @@ class SipThread:
         while not is_over():
             self._endpoint.libHandleEvents(POLL_MS)
             self._run_submitted()
-            self._work.after_events()
+            self._guarded(self._work.after_events)
             if time.monotonic() >= next_second_s:
                 next_second_s += 1.0
                 self._guarded(self._work.each_second)
