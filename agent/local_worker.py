@@ -17,11 +17,12 @@ from pathlib import Path
 
 import structlog
 
-from agent.errors import WorkerUnavailable
+from agent.errors import ConfigError, WorkerUnavailable
 from agent.worker_address import WorkerAddress
 
 TERM_TIMEOUT_S = 3.0
 NUM_KEPT_LINES = 20
+EXIT_CONFIG = 2  # a worker's exit status: its settings or its model cannot work
 PACKAGES = Path(__file__).resolve().parent.parent  # where `-m agent.worker` is found, installed or not
 _OURS = ("event", "level", "logger", "timestamp", "worker_id")
 
@@ -61,11 +62,15 @@ class LocalWorker:
         self._reading = group.create_task(self._pass_on(self._process))
 
     def check(self) -> None:
-        """Raise WorkerUnavailable, with its last word, if the process has ended."""
-        if self._process is not None and self._process.returncode is not None:
-            raise WorkerUnavailable(
-                f"worker {self.worker_id} ended with status {self._process.returncode}: {self.last_word}"
-            )
+        """Raise, with its last word, if the process has ended.
+
+        ConfigError if that says what the operator must mend, else WorkerUnavailable.
+        """
+        status = self._process.returncode if self._process is not None else None
+        if status == EXIT_CONFIG:
+            raise ConfigError(f"worker {self.worker_id}: {self.last_word}")
+        if status is not None:
+            raise WorkerUnavailable(f"worker {self.worker_id} ended with status {status}: {self.last_word}")
 
     @property
     def last_word(self) -> str:

@@ -28,7 +28,7 @@ import structlog
 from numpy.typing import NDArray
 
 from agent import clock, metrics
-from agent.errors import AgentError, NoFreeSlot, WorkerUnavailable
+from agent.errors import AgentError, ConfigError, NoFreeSlot, WorkerUnavailable
 from agent.local_worker import LocalWorker
 from agent.settings import WorkerSettings
 from agent.slot import ClaimRefused, Slot, WorkerLost
@@ -111,8 +111,8 @@ class Berth:
                 is_our_end = False
             finally:
                 await self.source.stop(is_graceful=is_our_end)
-            self._note_death(clock.now() - began_s)
-            await asyncio.sleep(self._backoff_s)
+            self.note_death(clock.now() - began_s)
+            await asyncio.sleep(self.backoff_s)
             metrics.WORKER_RESTARTS.labels(self.label).inc()
 
     async def _live(self, group: asyncio.TaskGroup) -> AgentError:
@@ -129,6 +129,8 @@ class Berth:
             )
         except AgentError as error:
             return error
+        except OSError as error:
+            return WorkerUnavailable(f"worker {self.source.worker_id} cannot be started: {error.strerror}")
         self._log.info(
             "worker_connected", seconds=round(clock.now() - began_s, 3), num_slots=link.hello.num_slots
         )
@@ -151,7 +153,7 @@ class Berth:
             await asyncio.sleep(CONNECT_RETRY_S)
 
     def _begin(self, link: WorkerLink) -> None:
-        self.link, self._told = link, None
+        self.link, self.failure, self._told = link, None, None
         link.on_stats = self._note_stats
         metrics.WORKER_SLOTS.labels(self.label).set(link.hello.num_slots)
         metrics.WORKER_RESTARTS.labels(self.label)  # shown at zero, so that the first one counts
@@ -178,16 +180,24 @@ class Berth:
             self._log.error("worker_hung", tick_age_s=round(stats.tick_age_s, 1))
             self.link.close()
 
-    def _note_death(self, lived_s: float) -> None:
+    def note_death(self, lived_s: float) -> None:
+        """Count a life that ended after so long; it decides how soon the next begins."""
+        self._on_change()
         self.num_deaths = 1 if lived_s > STEADY_S else self.num_deaths + 1
         self._log.warning(
             "worker_lost", reason=str(self.failure), lived_s=round(lived_s, 3), num_deaths=self.num_deaths
         )
         if self.num_deaths == CRASH_LOOP_DEATHS:
-            self._log.error("worker_crash_loop", reason=str(self.failure), retry_s=self._backoff_s)
+            self._log.error("worker_crash_loop", reason=str(self.failure), retry_s=self.backoff_s)
 
     @property
-    def _backoff_s(self) -> float:
+    def is_crash_looping(self) -> bool:
+        """Whether it dies again and again, never having lived for long."""
+        return self.num_deaths >= CRASH_LOOP_DEATHS
+
+    @property
+    def backoff_s(self) -> float:
+        """How long to wait before the next start."""
         return (
             0.0 if self.num_deaths < 2 else min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (self.num_deaths - 2))
         )
@@ -239,7 +249,10 @@ class WorkerPool:
         try:
             for task in self._keeping:
                 task.cancel()
-            await self._tasks.__aexit__(kind, error, trace)
+            if isinstance(error, asyncio.CancelledError):
+                await self._tasks.__aexit__(kind, error, trace)
+            else:  # the block's own error goes on as it is, not as a group
+                await self._tasks.__aexit__(None, None, None)
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -263,7 +276,7 @@ class WorkerPool:
     @property
     def crash_looping(self) -> list[str]:
         """Labels of workers that die again and again."""
-        return [berth.label for berth in self.berths if berth.num_deaths >= CRASH_LOOP_DEATHS]
+        return [berth.label for berth in self.berths if berth.is_crash_looping]
 
     def candidates(self) -> list[tuple[str, int]]:
         """Ready workers with a free slot as (worker id, all its slots), the emptiest first, for a lease."""
@@ -272,11 +285,14 @@ class WorkerPool:
     async def wait_ready(self, num_workers: int = 1, timeout_s: float | None = None) -> None:
         """Wait until so many workers are ready (default: up to the configured start timeout).
 
-        Raises WorkerUnavailable with the reason of the latest failure.
+        Raises WorkerUnavailable with the reason of the latest failure; a worker's ConfigError at once.
         """
         try:
             async with asyncio.timeout(self._settings.start_timeout_s if timeout_s is None else timeout_s):
                 while len(self.links) < num_workers:
+                    for berth in self.berths:
+                        if isinstance(berth.failure, ConfigError):
+                            raise berth.failure
                     await self._next_change()
         except TimeoutError:
             failures = [str(berth.failure) for berth in self.berths if berth.failure is not None]

@@ -374,9 +374,14 @@ class WorkerLink:
 async def linked(address: WorkerAddress, *, secret: bytes = b"") -> AsyncIterator[WorkerLink]:
     """A connection for the length of a block, kept alive in the background."""
     link = await WorkerLink.connect(address, secret=secret)
+    failure: Exception | None = None
     async with asyncio.TaskGroup() as group:
         group.create_task(link.run())
         try:
             yield link
+        except Exception as error:
+            failure = error  # raised below as it is; the group would wrap it
         finally:
             link.close()
+    if failure is not None:
+        raise failure

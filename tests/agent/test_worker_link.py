@@ -174,3 +174,11 @@ async def test_the_heartbeat_tells_what_other_gateways_hold(tmp_path: Path) -> N
         await one.claim("a", fencing=1, seed=0)
         await eventually(lambda: other.stats is not None and other.stats.num_slots_used == 1)
         assert (one.num_slots_free, other.num_slots_free) == (2, 2)
+
+
+async def test_an_error_in_the_block_comes_out_as_it_is(tmp_path: Path) -> None:
+    async with served(tmp_path, 1) as (_, address):
+        with pytest.raises(ZeroDivisionError):
+            async with linked(address) as link:
+                raise ZeroDivisionError
+        assert link.lost is not None

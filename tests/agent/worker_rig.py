@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +18,7 @@ from agent.worker_link import WorkerLink
 from agent.worker_server import WorkerIdentity, WorkerServer
 
 HURRY = 20.0
+START_S = 50.0  # the most that a worker of a busy machine may take to start
 QUIET = np.zeros(FRAME_SAMPLES, np.float32)
 
 
@@ -56,6 +58,11 @@ def accepts(address: WorkerAddress) -> bool:
     family = socket.AF_UNIX if address.path else socket.AF_INET
     with socket.socket(family) as probe:
         return not probe.connect_ex(address.path or (address.host, address.port))
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process exists, be it as a zombie."""
+    return os.path.exists(f"/proc/{pid}")
 
 
 async def eventually(is_true: Callable[[], bool], within_s: float = 10.0) -> None:
