@@ -16,19 +16,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.clock import Now
-from agent.floor import FloorTracker
+from agent.floor import FloorEvent, FloorTracker
 from agent.latency import FAR_END_S, BridgeTimes, TurnTimes, down_delay_s, up_delay_s
 from agent.playout import Playout, SilenceGate
 from agent.recording import Recorder
 from agent.slot import SlotFault, SlotReply, WorkerLost
 from agent.transcript import Pieces, Speaker, TimedWord, Transcript
-from telephony.endpoint import FRAME_SAMPLES, SAMPLE_RATE_HZ, TICK_SAMPLES, HeardFrame, MediaEndpoint
+from telephony.endpoint import (
+    FRAME_SAMPLES,
+    SAMPLE_RATE_HZ,
+    TICK_SAMPLES,
+    TICKS_PER_FRAME,
+    HeardFrame,
+    MediaEndpoint,
+)
 
 Pcm = NDArray[np.float32]
 
 FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
 HISTORY_FRAMES = 500  # 40 s of tokens: what re-primes a slot elsewhere
 CALLER_FRAMES = 25  # 2 s of the caller's sound, which warms the codec there
+MAX_LOST_TICKS = 3_000  # a minute: what one hole in the caller's frames may cost
 QUIET_FRAMES = 5  # 400 ms of the model's silence: it has said what it had to say
 
 
@@ -128,6 +136,7 @@ class Duplex:
         self._history: deque[NDArray[np.int16]] = deque(maxlen=HISTORY_FRAMES)
         self._caller: deque[Pcm] = deque(maxlen=CALLER_FRAMES)
         self._first_tick: int | None = None
+        self._last_tick = 0
         self._last_number = 0
         self._quiet_frames = 0
         self._stepped = asyncio.Event()  # replaced at each step, so that every waiter sees the next one
@@ -156,7 +165,7 @@ class Duplex:
             heard = self._endpoint.latest
             assert heard is not None
             if self._first_tick is None:
-                self._first_tick = heard.tick - len(heard.pcm) // TICK_SAMPLES
+                self._first_tick = self._last_tick = heard.tick - TICKS_PER_FRAME
             await self._hear_frame(heard)
 
     async def converse(self, slot: ModelSlot) -> None:
@@ -198,6 +207,16 @@ class Duplex:
         for word in self.transcript.finish():
             self._tell(word)
 
+    def _measure(self, pcm: Pcm, heard: HeardFrame) -> list[FloorEvent]:
+        """Feed the floor tracker; lost frames pass as silence, so that its clock stays the call's."""
+        lost = min(heard.tick - self._last_tick - TICKS_PER_FRAME, MAX_LOST_TICKS)
+        self._last_tick = heard.tick
+        events: list[FloorEvent] = []
+        if lost > 0:
+            nothing = np.zeros(lost * TICK_SAMPLES, np.float32)
+            events = self.floor.push(nothing, nothing)
+        return events + self.floor.push(pcm, heard.played)
+
     async def _hear_frame(self, heard: HeardFrame) -> None:
         self.frames_heard += 1
         pcm = np.zeros_like(heard.pcm) if self.is_held else heard.pcm
@@ -207,7 +226,7 @@ class Duplex:
                 self._last_number = await self._slot.send(pcm)
         elif not self.is_held:
             self.playout.push(self._comfort.next())
-        for event in self.floor.push(pcm, heard.played):
+        for event in self._measure(pcm, heard):
             self.turns.note(event, self._line_delay_s)
         if self._recorder is not None:
             self._recorder.push(heard)

@@ -8,6 +8,7 @@ and given the tokens and the sound so far, and the conversation goes on.
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from agent.recording import Recorder
 from agent.settings import CallSettings
 from agent.slot import SlotFault, WorkerLost
 from agent.store import SessionRecord
-from agent.transcript import TimedWord
+from agent.transcript import Speaker, TimedWord
 from telephony.call import CallState
 from telephony.endpoint import EndpointEvent, EndpointEventKind, MediaEndpoint
 from telephony.errors import TelephonyError
@@ -81,7 +82,7 @@ class Session:
         self._end: asyncio.Future[EndReason] = asyncio.get_running_loop().create_future()
         self._transfer: asyncio.Future[int] | None = None  # waits for the new call's final status
         self._digits: list[tuple[float, str]] = []
-        self._line: TimedWord | None = None  # the dialogue's newest line, not yet complete
+        self._lines: dict[Speaker, TimedWord] = {}  # of the dialogue, not yet complete
 
     def hang_up(self, reason: EndReason) -> None:
         """Begin to end the call; the first reason stands."""
@@ -131,7 +132,7 @@ class Session:
             await slot.release()
         self._stats.finish(self._duplex.playout.counts.late_samples)
         self._duplex.finish()
-        self._say_line()
+        self._say_lines()
         self._note(
             state=CallState.DISCONNECTED.value, ended_at_ms=time.time_ns() // 1_000_000, end_reason=reason
         )
@@ -265,8 +266,7 @@ class Session:
                 self.hang_up(EndReason.MEDIA_LOST)
             if self._parts.now() - began_s > limits.max_s:
                 self.hang_up(EndReason.TOO_LONG)
-            if self._line is not None and self._duplex.audio_s - self._line.end_s > LINE_PAUSE_S:
-                self._say_line()
+            self._say_lines(self._duplex.audio_s)
             if self._parts.recorder is not None and seconds % SIDECAR_EVERY == 0:
                 self._parts.recorder.note(self._sidecar(None))
 
@@ -282,17 +282,18 @@ class Session:
         self._parts.records.save(self.record)
 
     def _on_word(self, word: TimedWord) -> None:
-        line = self._line
-        if line is not None and line.speaker is word.speaker and word.start_s - line.end_s < LINE_PAUSE_S:
-            self._line = replace(line, text=f"{line.text} {word.text}", end_s=word.end_s)
-            return
-        self._say_line()
-        self._line = word
+        line = self._lines.get(word.speaker)
+        if line is not None and word.start_s - line.end_s < LINE_PAUSE_S:
+            word = replace(line, text=f"{line.text} {word.text}", end_s=word.end_s)
+        else:
+            self._say_lines(word.start_s)
+        self._lines[word.speaker] = word
 
-    def _say_line(self) -> None:
-        """Log the dialogue's newest line, which is complete; its text only where persons are shown."""
-        line, self._line = self._line, None
-        if line is not None:
+    def _say_lines(self, before_s: float = math.inf) -> None:
+        """Log the lines that ended a pause before that time; their text only where persons are shown."""
+        ended = [line for line in self._lines.values() if line.end_s + LINE_PAUSE_S <= before_s]
+        for line in sorted(ended, key=lambda one: one.start_s):
+            del self._lines[line.speaker]
             log.info(
                 "said",
                 speaker=line.speaker.value,

@@ -162,3 +162,12 @@ def test_the_comfort_tone_is_soft_and_sparse() -> None:
     pcm = np.concatenate([tone.next() for _ in range(50)])
     assert 0.01 < np.abs(pcm).max() <= 0.02
     assert np.count_nonzero(pcm) <= 2 * FRAME_SAMPLES
+
+
+async def test_lost_frames_do_not_move_the_floors_clock() -> None:
+    async with calling(lambda number, pcm: Answer()) as scene:
+        await scene.frames(2)
+        scene.endpoint.tick_number += 3  # the next frame ends on tick 16, not 12: 80 ms were lost
+        await scene.frames(3, sound())
+        assert scene.duplex.floor.caller_gate.open_since_s == pytest.approx(0.24)
+        assert scene.duplex.floor.caller_gate.now_s == pytest.approx(scene.duplex.audio_s)

@@ -304,15 +304,16 @@ async def test_a_recording_and_its_sidecar_are_left_behind(tmp_path: Path) -> No
 
 
 async def test_lines_of_the_dialogue_are_told_without_their_words_in_the_clear() -> None:
-    said = {3: Answer(text=12), 5: Answer(text=10), 6: Answer(text=11), 20: Answer(caller_text=13)}
+    said = {3: Answer(text=12), 5: Answer(text=10, caller_text=13), 6: Answer(text=11), 32: Answer(text=12)}
     scene = Scene(lambda number, pcm: said.get(number, Answer()))
     with structlog.testing.capture_logs() as logs:
         async with running(scene) as task:
-            await scene.frames(26)
+            await scene.frames(45)
             scene.endpoint.happen(EndpointEventKind.ENDED, code=200)
             await end_of(task)
     lines = [entry for entry in logs if entry["event"] == "said"]
     assert [(line["speaker"], line["pii_text"]) for line in lines] == [
-        ("agent", "hello goodbye"),
         ("caller", "latte"),
+        ("agent", "hello goodbye"),
+        ("agent", "hello"),
     ]
