@@ -330,7 +330,7 @@ async def test_probes_learn_whether_a_line_is_free_and_garbage_is_counted(gatewa
         assert full.startswith("SIP/2.0 503")
         assert "Retry-After: 7" in full
         gateway.set_full(False)
-        for garbage in (os.urandom(400), b"INVITE sip:x SIP/2.0\r\nVia: \r\n\r\n", b"\x00" * 100):
+        for garbage in (os.urandom(400), b"INVITE sip:x@h SIP/2.0\r\nFrom: <sip:a@b>\r\n\r\n", b"\x00" * 100):
             sender.sendto(garbage, ("127.0.0.1", gateway.udp_port))
         await until(lambda: gateway.counts().malformed_messages >= 3)
         assert (await asyncio.to_thread(options, gateway, sender)).startswith("SIP/2.0 200")
