@@ -108,7 +108,7 @@ class Peer:
             lines._calls[link.number] = prm.newCall = SipCall(lines._account, link)
             prm.statusCode = 202
 
-        SipCall.onCallTransferRequest = follow  # type: ignore[method-assign]
+        SipCall.onCallTransferRequest = follow  # type: ignore[method-assign,assignment]
 
     async def obey(self, command: str, arguments: list[str]) -> None:
         """Carry out one line."""

@@ -141,7 +141,7 @@ def test_a_reader_that_sleeps_loses_ticks_and_knows_how_many(work: PoolWork, aud
 
 
 @pytest.mark.parametrize("bad", [np.zeros(4, np.float64), np.zeros((4, 4), np.float32)[:, 0]])
-def test_other_forms_of_sound_are_taken_as_float32(work: PoolWork, audio: CallAudio, bad: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_other_forms_of_sound_are_taken_as_float32(work: PoolWork, audio: CallAudio, bad: np.ndarray) -> None:
     assert audio.write(bad) == 0
     with pytest.raises(ValueError, match="float32"):
         audio.port.write(np.zeros(4, np.int16))
