@@ -82,6 +82,7 @@ def save_module(module: nn.Module, path: Path, dtype: torch.dtype) -> None:
     }
     partial = path.with_suffix(".partial")
     save_file(tensors, partial)
+    partial.chmod(0o644)  # safetensors makes files that only their owner can read
     partial.replace(path)
 
 
