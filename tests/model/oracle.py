@@ -9,6 +9,8 @@ import os
 
 os.environ.setdefault("NO_TORCH_COMPILE", "1")
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -125,8 +127,9 @@ def codec_pair(seed: int = 0) -> tuple[Codec, Any]:
     return ours, reference
 
 
-def reference_generator(reference: Any, batch: int) -> Any:
-    """The reference's greedy state machine, entered for `batch` rows."""
+@contextmanager
+def reference_generator(reference: Any, batch: int) -> Iterator[Any]:
+    """The reference's greedy state machine, entered for `batch` rows; one at a time per model."""
     generator = LMGen(reference, use_sampling=False, support_out_of_sync=True)
-    generator.streaming_forever(batch)
-    return generator
+    with generator.streaming(batch):
+        yield generator

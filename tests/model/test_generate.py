@@ -1,0 +1,153 @@
+"""Generation: rows are independent, what is forced is said, a replayed history is remembered."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from model.config import SamplingConfig
+from model.generate import UNGENERATED, GeneratedStep, Generator
+from model.lm import Lm
+from tests.model import tiny
+from tests.model.tiny import LM_CONFIG, assert_rows_equal, mask, tokens
+
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
+EVERYBODY = mask(1, 1)
+
+
+@pytest.fixture(scope="module")
+def lm() -> Lm:
+    return tiny.lm()
+
+
+def _caller(steps: int, rows: int = 2, seed: int = 0) -> Tensor:
+    return tokens(LM_CONFIG.card, steps, rows, 8, seed=seed)
+
+
+def _generator(lm: Lm, rows: int = 2, *, greedy: bool = False) -> Generator:
+    generator = Generator(lm, rows, SamplingConfig(), greedy=greedy)
+    for row in range(rows):
+        generator.noise.seed(row, row)
+    return generator
+
+
+def _run(generator: Generator, caller: Tensor) -> list[GeneratedStep]:
+    everybody = torch.ones(caller.shape[1], dtype=torch.bool)
+    return [generator.step(codes, everybody) for codes in caller]
+
+
+def test_the_first_column_is_initial_and_the_first_frame_comes_with_the_second_step(lm: Lm) -> None:
+    first, second = _run(_generator(lm), _caller(2))
+    assert torch.equal(first.column[0], lm.initial_column)
+    assert (first.frame == UNGENERATED).all()
+    assert ((second.frame >= 0) & (second.frame < LM_CONFIG.card)).all()
+    assert torch.equal(second.column[:, 0], first.text)
+
+
+def test_the_caller_is_heard_in_the_column_that_its_delay_names(lm: Lm) -> None:
+    caller = _caller(5)
+    steps = _run(_generator(lm), caller)
+    for at in (2, 3, 4):
+        assert torch.equal(steps[at].column[:, 9], caller[at][:, 0])
+        assert torch.equal(steps[at].column[:, 10:], caller[at - 1][:, 1:])
+
+
+def test_what_a_row_draws_depends_on_its_seed_alone(lm: Lm) -> None:
+    caller = _caller(15)
+    others = caller.clone()
+    others[:, 1] = _caller(15, seed=9)[:, 1]
+    one, two = _run(_generator(lm), caller), _run(_generator(lm), others)
+    reseeded = _generator(lm)
+    reseeded.noise.seed(0, 77)
+    three = _run(reseeded, caller)
+    texts = [torch.stack([step.text[0] for step in run]) for run in (one, two, three)]
+    frames = [torch.stack([step.frame[0] for step in run]) for run in (one, two, three)]
+    assert torch.equal(texts[0], texts[1])
+    assert torch.equal(frames[0], frames[1])
+    assert not torch.equal(frames[0], frames[2])
+
+
+def test_an_idle_row_is_untouched(lm: Lm) -> None:
+    generator = _generator(lm)
+    _run(generator, _caller(14))
+    before, offset = generator.state.rows(1), generator.offsets[1].item()
+    step = generator.step(_caller(1)[0], mask(1, 0))
+    assert_rows_equal(generator.state, before, 1)
+    assert generator.offsets.tolist() == [15, offset]
+    assert step.text[1] == UNGENERATED
+    assert (step.frame[1] == UNGENERATED).all()
+
+
+def test_an_interrupted_row_says_what_it_would_have_said(lm: Lm) -> None:
+    caller = _caller(16, rows=2)
+    whole = _run(_generator(lm), caller)
+    generator = _generator(lm)
+    got = []
+    for at, codes in enumerate(caller):
+        if at % 3 == 1:
+            generator.step(_caller(1, seed=50 + at)[0], mask(1, 0))
+        got.append(generator.step(codes, mask(1, 1) if at % 2 else mask(0, 1)).frame[1])
+    assert torch.equal(torch.stack(got), torch.stack([step.frame[1] for step in whole]))
+
+
+def test_reset_starts_a_row_over_and_leaves_the_other(lm: Lm) -> None:
+    caller = _caller(20)
+    generator = _generator(lm, greedy=True)
+    _run(generator, caller)
+    kept = generator.state.rows(0)
+    generator.reset(mask(0, 1))
+    assert_rows_equal(generator.state, kept, 0)
+    again = _run(generator, caller)
+    fresh = _run(_generator(lm, greedy=True), caller)
+    for one, other in zip(again, fresh, strict=True):
+        assert torch.equal(one.frame[1], other.frame[1])
+        assert torch.equal(one.text[1], other.text[1])
+
+
+def test_forced_text_is_said_and_heard(lm: Lm) -> None:
+    generator = _generator(lm, greedy=True)
+    caller = _caller(2)
+    first = generator.step(caller[0], EVERYBODY, forced_text=torch.tensor([41, -1]))
+    free = _run(_generator(lm, greedy=True), caller)
+    assert first.text.tolist() == [41, free[0].text[1].item()]
+    second = generator.step(caller[1], EVERYBODY)
+    assert second.column[0, 0] == 41
+    assert torch.equal(second.frame[1], free[1].frame[1])
+
+
+def test_the_hook_may_forbid(lm: Lm) -> None:
+    likeliest = _run(_generator(lm, greedy=True), _caller(1))[0].text
+
+    def forbid(logits: Tensor) -> None:
+        logits[:, likeliest] = -1e9
+
+    step = _generator(lm, greedy=True).step(_caller(1)[0], EVERYBODY, text_logits_hook=forbid)
+    assert not set(step.text.tolist()) & set(likeliest.tolist())
+
+
+@pytest.mark.parametrize("steps", [1, 5, LM_CONFIG.context])
+def test_replay_remembers_like_living_through_it(lm: Lm, steps: int) -> None:
+    lived = _generator(lm, greedy=True)
+    history = torch.stack([step.column[0] for step in _run(lived, _caller(steps))])
+    reborn = _generator(lm, greedy=True)
+    untouched = reborn.state.rows(0)
+    reborn.replay(1, history.to(torch.int16).numpy())
+    assert_rows_equal(reborn.state, untouched, 0)
+    column = tokens(32, 2, 17, 1, seed=4)
+    column[1] = column[0]
+    want = lm.text_linear(lm.temporal(column, lived.state))[0]
+    got = lm.text_linear(lm.temporal(column, reborn.state))[1]
+    torch.testing.assert_close(got, want, atol=1e-4, rtol=0)
+
+
+def test_after_a_replay_the_row_goes_on_at_once(lm: Lm) -> None:
+    lived = _generator(lm, greedy=True)
+    history = torch.stack([step.column[0] for step in _run(lived, _caller(30))])
+    reborn = _generator(lm, greedy=True)
+    reborn.replay(1, history.to(torch.int16).numpy())
+    caller = _caller(1, seed=8)[0]
+    step = reborn.step(caller, EVERYBODY)
+    assert (step.frame[1] >= 0).all()
+    assert step.column[1, 0] == LM_CONFIG.existing_text_padding_id
+    assert torch.equal(step.column[1, 1:9], history[-1, 1:9])
+    assert step.column[1, 9] == caller[1, 0]

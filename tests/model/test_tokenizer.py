@@ -1,0 +1,44 @@
+"""The text alphabet: any English text there and back, control tokens apart from it."""
+
+from pathlib import Path
+
+import pytest
+
+from model.errors import CheckpointError
+from model.tokenizer import EPAD, PAD, TOKENIZER_FILE, TextTokenizer, load_text_tokenizer
+
+
+@pytest.mark.parametrize("text", ["a large latte with soy milk", "zebra's quixotic jump", "x"])
+def test_any_text_there_and_back(tokenizer: TextTokenizer, text: str) -> None:
+    tokens = tokenizer.encode(text)
+    assert tokenizer.decode(tokens) == text
+    assert EPAD not in tokens, "a letter is missing"
+
+
+def test_case_and_marks_are_not_kept(tokenizer: TextTokenizer) -> None:
+    assert tokenizer.encode("Is that right?  Good-bye.") == tokenizer.encode("is that right good bye")
+    assert tokenizer.encode(" ?! ") == []
+
+
+def test_text_cannot_spell_a_control_token(tokenizer: TextTokenizer) -> None:
+    controls = {tokenizer.hangup, tokenizer.transfer, tokenizer.nobody}
+    assert len(controls) == 3
+    assert not controls & {EPAD, 1, 2, PAD, -1}
+    assert not controls & set(tokenizer.encode("<hangup> <transfer> <nobody>"))
+
+
+def test_only_words_have_pieces(tokenizer: TextTokenizer) -> None:
+    silent = [EPAD, 1, 2, PAD, tokenizer.hangup, tokenizer.transfer, tokenizer.nobody, -1, tokenizer.card]
+    assert [tokenizer.piece(token) for token in silent] == [""] * len(silent)
+    first = tokenizer.encode("milk")[0]
+    assert tokenizer.piece(first).startswith("▁")
+    spoken = [PAD, EPAD, *tokenizer.encode("soy"), PAD, *tokenizer.encode("milk"), tokenizer.hangup]
+    assert tokenizer.decode(spoken) == "soy milk"
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"tokenizer\.model does not exist"):
+        load_text_tokenizer(tmp_path)
+    (tmp_path / TOKENIZER_FILE).write_bytes(b"no model at all")
+    with pytest.raises(CheckpointError, match="is no SentencePiece model"):
+        load_text_tokenizer(tmp_path)
