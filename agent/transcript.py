@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Protocol
 
 STEP_S = 0.08
-AGENT_LEAD_S = 0.16  # the text stream leads the audible word by the acoustic delay (docs/log.md, engine seam)
+AGENT_LEAD_S = 0.12  # text leads the audible word by its delays: 0.11 s in the built-in model's greetings
 CALLER_LAG_S = 0.16  # a caller's word is written about this long after its end
 LETTER_S = 0.065  # spoken English, about 15 letters a second: how long a word lasts when nothing else says it
 CLOSING_PADS = 3  # padding that ends a word; shorter runs occur between the pieces of one word

@@ -12,7 +12,7 @@ from agent.duplex import CALLER_FRAMES, ComfortTone, Duplex, Signal
 from agent.energy_gate import find_segments
 from agent.playout import FADE_SAMPLES, Pcm
 from agent.slot import WorkerLost
-from agent.transcript import Speaker, TimedWord
+from agent.transcript import AGENT_LEAD_S, CALLER_LAG_S, Speaker, TimedWord
 from telephony.endpoint import FRAME_SAMPLES, TICK_SAMPLES, EndpointEventKind
 from tests.fakes import HANG_UP, NOBODY, PAD, TRANSFER, Answer, FakeEndpoint, FakeSlot, FakeTokens, settle
 
@@ -72,9 +72,9 @@ async def test_words_of_both_sides_get_times_on_the_audio_clock() -> None:
         scene.duplex.finish()
     told = {(word.speaker, word.text): word for word in scene.words}
     assert set(told) == {(Speaker.AGENT, "hello"), (Speaker.AGENT, "goodbye"), (Speaker.CALLER, "latte")}
-    # frame 5 ends at 0.48 s; its answer plays behind 20 ms of queue, the word 160 ms behind its token
-    assert told[Speaker.AGENT, "hello"].start_s == pytest.approx(0.48 + 0.02 + 0.16, abs=0.021)
-    assert told[Speaker.CALLER, "latte"].end_s == pytest.approx(0.72 - 0.16, abs=0.001)
+    # frame 5 ends at 0.48 s; its answer plays behind 20 ms of queue, the word a little behind its token
+    assert told[Speaker.AGENT, "hello"].start_s == pytest.approx(0.48 + 0.02 + AGENT_LEAD_S, abs=0.021)
+    assert told[Speaker.CALLER, "latte"].end_s == pytest.approx(0.72 - CALLER_LAG_S, abs=0.001)
 
 
 async def test_control_tokens_become_signals_once_each() -> None:

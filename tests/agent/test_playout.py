@@ -40,7 +40,7 @@ def test_an_onset_late_in_a_frame_opens_it_whole() -> None:
     np.testing.assert_array_equal(SilenceGate().push(frame)[-300:], frame[-300:])
 
 
-@pytest.mark.parametrize("level", [-52.0, -54.0])
+@pytest.mark.parametrize("level", [-48.5, -50.5])
 def test_between_the_levels_the_gate_stays_as_it_is(level: float) -> None:
     shut, opened = SilenceGate(), SilenceGate()
     opened.push(sound(-20))
