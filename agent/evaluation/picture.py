@@ -51,11 +51,12 @@ def draw_call(call: CallPicture, folder: Path) -> list[Path]:
     """Write `call.png` and `call.svg`; their paths."""
     from matplotlib.figure import Figure
 
-    num_rows = max(1, math.ceil(call.seconds / ROW_S))
+    num_rows = max(1, math.ceil((call.seconds - 1.0) / ROW_S))  # no row for the last second alone
+    row_s = max(1.0, math.ceil(10 * call.seconds / num_rows) / 10)
     figure = Figure(figsize=(13, 0.75 + 2.05 * num_rows), layout="constrained")
     axes = figure.subplots(num_rows, 1, squeeze=False)[:, 0]
     for row, at in enumerate(axes):
-        _draw_row(at, call, Segment(row * ROW_S, (row + 1) * ROW_S))
+        _draw_row(at, call, Segment(row * row_s, (row + 1) * row_s))
     figure.suptitle(call.title, x=0.012, ha="left", fontsize=13, color=INK)
     _legend(figure)
     return _save(figure, folder, "call")
