@@ -11,6 +11,7 @@ import socket
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 from xml.sax.saxutils import quoteattr
 
 from agent.bench_rtp import encode
@@ -141,7 +142,7 @@ def raw_file(path: Path, pcm: Pcm, codec: str) -> Path:
 
 @dataclass
 class Sipp:
-    """One SIPp run: `start`, then `finish`, which fails with SIPp's own words unless every step came."""
+    """One SIPp run: starts when entered; leaving waits for its end, and fails unless every step came."""
 
     folder: Path
     steps: list[str]
@@ -149,66 +150,41 @@ class Sipp:
     called: str = "order"
     address: str = "127.0.0.1"
     transport: str = "u1"  # t1: TCP
-    media_port: int = 41_000
-    arguments: list[str] = field(default_factory=list)
+    media_port: int = field(default_factory=lambda: find_free_port() & ~1)  # RTP likes even ones
 
-    def start(self) -> Sipp:
-        """Start the program."""
+    def __enter__(self) -> Self:
         scenario = self.folder / "scenario.xml"
         scenario.write_text(
             '<?xml version="1.0"?>\n<scenario name="test">\n' + "\n".join(self.steps) + "\n</scenario>\n"
         )
         self._output = (self.folder / "sipp.out").open("w")
-        command = [
-            sipp_program(),
-            f"{self.address}:{self.port}",
-            "-sf",
-            str(scenario),
-            "-m",
-            "1",
-            "-s",
-            self.called,
-        ]
-        command += [
-            "-i",
-            self.address,
-            "-mi",
-            self.address,
-            "-mp",
-            str(self.media_port),
-            "-t",
-            self.transport,
-        ]
-        command += [
-            "-timeout",
-            "40s",
-            "-timeout_error",
-            "-trace_err",
-            "-trace_msg",
-            "-trace_logs",
-            "-nostdin",
-        ]
+        words = f"{self.address}:{self.port} -sf {scenario} -m 1 -s {self.called} -i {self.address} "
+        words += f"-mi {self.address} -mp {self.media_port} -t {self.transport} -nostdin "
+        words += "-timeout 40s -timeout_error -trace_err -trace_msg -trace_logs"
+        command = [sipp_program(), *words.split()]
         self._running = subprocess.Popen(
-            command + self.arguments, cwd=self.folder, stdout=self._output, stderr=subprocess.STDOUT
+            command, cwd=self.folder, stdout=self._output, stderr=subprocess.STDOUT
         )
         return self
 
-    def finish(self, timeout_s: float = 50.0) -> str:
-        """Wait for the end; the log of what the scenario's patterns found."""
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        """Wait for the end; fail with SIPp's own words unless every step came."""
         try:
-            code = self._running.wait(timeout_s)
+            code = self._running.wait(50.0 if kind is None else 0.1)
+        except subprocess.TimeoutExpired:
+            code = -1
         finally:
             self._running.kill()
             self._running.wait()
             self._output.close()
-        assert code == 0, (
-            f"sipp exited with {code}\n{self._traces('*errors.log')}\n{self._traces('*messages.log')}"
-        )
-        return self._traces("*logs.log")
+        if kind is None:
+            errors, messages = self._traces("*errors.log"), self._traces("*messages.log")
+            assert code == 0, f"sipp exited with {code}\n{errors}\n{messages}"
 
-    def run(self) -> str:
-        """Start and finish."""
-        return self.start().finish()
+    def run(self) -> None:
+        """Start it, and wait for its good end."""
+        with self:
+            pass
 
     def _traces(self, pattern: str) -> str:
         return "\n".join(path.read_text(errors="replace")[-6000:] for path in self.folder.glob(pattern))

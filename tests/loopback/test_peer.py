@@ -143,6 +143,17 @@ def test_a_bye_instead_of_the_ack_ends_the_call(answerer: AnswererProcess) -> No
         assert second.hang_up().status == 200
 
 
+def test_a_service_that_stops_ends_its_calls(answerer: AnswererProcess) -> None:
+    with call(answerer) as (talking, _), SipPeer(answerer.sip, user="slow") as ringing:
+        ringing.send("INVITE", body=sdp(4000))
+        assert ringing.response("INVITE", provisional=True).status == 180
+        answerer.stop()  # insists that nothing is left
+        assert talking.request("BYE")
+        refusal = ringing.response("INVITE")
+        ringing.acknowledge(refusal)
+        assert refusal.status >= 400
+
+
 def test_after_refusals_the_line_is_free(answerer: AnswererProcess) -> None:
     for _ in range(20):
         with SipPeer(answerer.sip, user="full") as peer, pytest.raises(CallRefused) as caught:

@@ -15,7 +15,6 @@ from tests.loopback.sipp import (
     ended,
     expect,
     expect_request,
-    find_free_port,
     maybe,
     offer,
     pause,
@@ -36,13 +35,7 @@ def sipp(answerer: AnswererProcess, steps: list[str], called: str, transport: st
     folder = answerer.folder / "sipp"
     folder.mkdir(exist_ok=True)
     port = answerer.tcp_port if transport == "t1" else answerer.udp_port
-    return Sipp(folder, steps, port, called, transport=transport, media_port=find_media_port())
-
-
-def find_media_port() -> int:
-    """An even port for SIPp's media."""
-    port = find_free_port()
-    return port - port % 2
+    return Sipp(folder, steps, port, called, transport=transport)
 
 
 def after_pick_up(speech: Pcm) -> Pcm:
