@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from agent import recording as module
-from agent.recording import AudioFormat, Recorder, Stereo, WavSink
+from agent.recording import AudioFormat, FlacSink, Recorder, Stereo, WavSink
 from telephony.endpoint import FRAME_SAMPLES, SAMPLE_RATE_HZ, TICK_SAMPLES, TICKS_PER_FRAME, HeardFrame
 
 
@@ -48,13 +48,16 @@ def test_full_scale_does_not_wrap(tmp_path: Path) -> None:
     assert audio[0].tolist() == [32767, -32768]
 
 
-def test_what_a_crash_leaves_is_readable(tmp_path: Path) -> None:
-    sink = WavSink(tmp_path / "a.wav")
-    sink.write(np.full((1000, 2), 5, np.int16))
+@pytest.mark.parametrize(("name", "kind"), [("a.wav", WavSink), ("a.flac", FlacSink)])
+def test_what_a_crash_leaves_is_readable(tmp_path: Path, name: str, kind: type[WavSink | FlacSink]) -> None:
+    sink = kind(tmp_path / name)
+    noise = np.random.default_rng(1).integers(-1000, 1000, (SAMPLE_RATE_HZ, 2)).astype(np.int16)
+    sink.write(noise)
     sink.sync()
-    sink.write(np.full((10, 2), 6, np.int16))
-    audio, _ = soundfile.read(tmp_path / "a.wav", dtype="int16")
-    assert audio[:1000].tolist() == [[5, 5]] * 1000
+    sink.write(noise[:10])
+    with soundfile.SoundFile(tmp_path / name) as left:  # as if we had died here
+        audio = left.read(20_000, dtype="int16")
+    np.testing.assert_array_equal(audio, noise[:20_000])
     sink.close()
 
 
