@@ -2,7 +2,7 @@
 
 For each number of calls a real worker process is started on one core and given frames at the pace of calls,
 each just before its tick, as a gateway does. CPU time is the whole worker's (engine, socket, interpreter),
-divided by the ticks. Calls per core is where the line through the measured CPU times meets 80 % of a tick.
+divided by the steps. Calls per core is where the line through the measured CPU times meets 80 % of a tick.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Load:
 
     num_calls: int
     num_ticks: int
-    cpu_s: float  # per tick
+    cpu_s: float  # per step: per tick, unless late ticks were caught up
     tick_p50_s: float
     tick_p95_s: float
     tick_p99_s: float
@@ -183,12 +183,11 @@ class Driver:
         ticks_s = np.concatenate([stats.tick_seconds for stats in between])
         if not len(ticks_s):
             raise WorkerUnavailable("the worker stepped nothing; see its log")
-        num_ticks = last.num_ticks - first.num_ticks
         p50_s, p95_s, p99_s, worst_s = (float(s) for s in np.percentile(ticks_s, [50, 95, 99, 100]))
         return Load(
             num_calls=num_calls,
-            num_ticks=num_ticks,
-            cpu_s=(last.cpu_s - first.cpu_s) / num_ticks,
+            num_ticks=last.num_ticks - first.num_ticks,
+            cpu_s=(last.cpu_s - first.cpu_s) / (last.num_steps - first.num_steps),
             tick_p50_s=p50_s,
             tick_p95_s=p95_s,
             tick_p99_s=p99_s,
