@@ -17,6 +17,7 @@ from rich.table import Table
 from agent.energy_gate import EnergyGate, Pcm, Segment
 from agent.errors import AgentError, AudioFileError
 from agent.evaluation.placed_call import (
+    ANSWER_S,
     FRAME_S,
     PlacedCall,
     calling_end,
@@ -51,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait-for-greeting", action="store_true", help="speak once the other side has greeted"
     )
+    parser.add_argument("--answer-within", type=float, default=ANSWER_S, metavar="SECONDS")
     parser.add_argument("--codec", choices=CODECS, default="PCMU")
 
 
@@ -62,7 +64,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         if path and not path.parent.is_dir():
             raise AudioFileError(f"there is no folder {path.parent} for {path.name}; make it first")
     player = Player(pcm, args.wait_for_greeting, args.duration)
-    call = asyncio.run(_call(uri, player, args.codec))
+    call = asyncio.run(_call(uri, player, args.codec, args.answer_within))
     caller, agent = call.tape.channels()
     report = make_report(caller, agent, call)
     if args.record:
@@ -73,12 +75,14 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     return 0 if report["agent_segments"] else 1
 
 
-async def _call(uri: str, player: Player, codec: str) -> PlacedCall:
+async def _call(uri: str, player: Player, codec: str, answer_s: float) -> PlacedCall:
     async with calling_end((codec,)) as phone:
         try:
-            return await place_call(phone, uri, player, player.limit_s)
+            return await place_call(phone, uri, player, player.limit_s, answer_s)
         except TimeoutError:
-            raise AgentError(f"{uri} did not answer in time; is `offhook serve` running there?") from None
+            raise AgentError(
+                f"{uri} did not answer in {answer_s:g} s; is `offhook serve` running there?"
+            ) from None
 
 
 class Player:

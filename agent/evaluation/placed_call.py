@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
 AHEAD_SAMPLES = FRAME_SAMPLES  # what we keep queued, so that a late wake-up leaves no hole in our speech
+ANSWER_S = 30.0
 CALLER_RTP_PORTS = (30_000, 39_999)  # apart from the gateway's own
 
 Speaker = Callable[[Pcm], Pcm | None]
@@ -103,12 +104,14 @@ async def calling_end(codecs: Sequence[str] = ("PCMU",)) -> AsyncIterator[SipGat
         yield phone
 
 
-async def place_call(phone: SipGateway, uri: str, speaker: Speaker, limit_s: float) -> PlacedCall:
+async def place_call(
+    phone: SipGateway, uri: str, speaker: Speaker, limit_s: float, answer_s: float = ANSWER_S
+) -> PlacedCall:
     """Call, converse until either side hangs up or the limit is reached, and return what was heard.
 
-    Raises BadUri, CallRefused, or TimeoutError when nobody answers within 30 s.
+    Raises BadUri, CallRefused, or TimeoutError when nobody answers within `answer_s`.
     """
-    endpoint = await phone.call(uri, timeout_s=30.0)
+    endpoint = await phone.call(uri, timeout_s=answer_s)
     endpoint.set_playout_bound(4 * FRAME_SAMPLES)
     return await converse(endpoint, speaker, limit_s)
 
