@@ -1,0 +1,81 @@
+"""A run's folder can be taken up again, is of one run only, and its calls are judged from disk."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.errors import AgentError, AudioFileError
+from agent.evaluation.outcome import PlacedTurn
+from agent.evaluation.placed_call import write_channels
+from agent.evaluation.quick import Plan, add_arguments, judge_all, run
+from agent.evaluation.script import Manner
+from agent.evaluation.segments import CallerTurn
+from agent.settings import Settings
+from model.order_line import GREETING, HOURS, Intent, Request
+from model.voices import AGENT_VOICE, synthesize
+
+
+def plan(folder: Path, seed: int = 0) -> Plan:
+    return Plan(folder, seed, calls=3, concurrent=2, codec="PCMU")
+
+
+def test_a_folder_holds_one_run(tmp_path: Path) -> None:
+    plan(tmp_path / "run").prepare()
+    plan(tmp_path / "run").prepare()
+    with pytest.raises(AgentError, match="holds another run"):
+        plan(tmp_path / "run", seed=1).prepare()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AudioFileError, match="choose another --folder"):
+        plan(tmp_path / "file").prepare()
+
+
+def test_only_missing_calls_are_placed(tmp_path: Path) -> None:
+    run_ = plan(tmp_path)
+    assert run_.missing() == [0, 1, 2]
+    run_.truth(1).write_text("{}")
+    assert run_.missing() == [0, 2]
+
+
+def test_misses_add_up_over_sittings_until_one_is_unknown(tmp_path: Path) -> None:
+    run_ = plan(tmp_path)
+    run_.prepare()
+    assert [run_.add_misses(2), run_.add_misses(1), run_.add_misses(None), run_.add_misses(5)] == [
+        2,
+        3,
+        None,
+        None,
+    ]
+
+
+def test_calls_are_judged_from_disk_once(tmp_path: Path) -> None:
+    run_ = plan(tmp_path)
+    run_.prepare()
+    agent = np.zeros(10 * 24_000, np.float32)
+    for at_s, text in ((0.3, GREETING.text), (5.3, HOURS.text)):
+        line = synthesize(text, AGENT_VOICE)
+        agent[round(at_s * 24_000) :][: len(line.pcm)] = line.pcm
+    write_channels(run_.sound(1), np.zeros_like(agent), agent)
+    turn = PlacedTurn(Request(Intent.HOURS, "when are you open"), Manner.REPLY, CallerTurn(3.5, 5.0))
+    run_.truth(1).write_text(json.dumps({"voice": "ked", "turns": [turn.as_json()]}))
+    summary = judge_all(run_)
+    assert (summary.calls, summary.greetings.right, summary.fixed.right, summary.gaps.num) == (1, 1, 1, 1)
+    kept = json.loads(run_.result(1).read_text())
+    kept["is_greeting_right"] = False
+    run_.result(1).write_text(json.dumps(kept))
+    assert judge_all(run_).greetings.right == 0  # read back, not judged again
+
+
+def arguments(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def test_wrong_usage_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(AgentError, match="offhook eval --quick"):
+        run(arguments(), Settings())
+    with pytest.raises(AgentError, match="count from 1"):
+        run(arguments("--quick", "--calls", "0", "--folder", str(tmp_path)), Settings())
