@@ -28,6 +28,7 @@ PAD_WEIGHT = 0.25  # of padding targets; most columns are padding
 DEPTH_SHARE = 0.25  # of the speaking columns whose codes are taught in one step
 QUIET_DEPTH_SHARE = 0.02
 DROP_SHARE = 0.04  # of the caller's frames that go missing in training
+DROP_CODE_SHARE = 0.10  # of the single codes: without it callers of the bank are learnt by heart
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def collate(calls: Sequence[Call], rng: np.random.Generator) -> tuple[Tensor, Te
     codes = np.stack([np.concatenate([c.text[None], c.agent, c.caller]) for c in calls])
     first = 1 + calls[0].agent.shape[0]
     lost = rng.random((len(calls), 1, codes.shape[-1])) < DROP_SHARE
+    lost = lost | (rng.random(codes[:, first:].shape) < DROP_CODE_SHARE)
     codes[:, first:] = np.where(lost, ZERO_TOKEN, codes[:, first:])
     weight = np.stack([(np.arange(codes.shape[-1]) < c.end).astype(np.float32) for c in calls])
     transcript = np.stack([c.transcript for c in calls])
