@@ -31,6 +31,11 @@ ORDER = Request(Intent.ORDER, "a large latte with soy milk", LATTE)
 YES, NO = Request(Intent.YES, "yes"), Request(Intent.NO, "no")
 
 
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return Judge()
+
+
 def test_right_answers_follow_from_what_was_heard() -> None:
     asked = Verdict("a large latte with soy milk is that right", LATTE)
     done = Verdict("great it will be ready in ten minutes anything else")
@@ -81,7 +86,7 @@ def agent_says(*lines: tuple[float, str], seconds: float) -> Pcm:
     return pcm
 
 
-def test_a_call_is_judged_turn_by_turn() -> None:
+def test_a_call_is_judged_turn_by_turn(judge: Judge) -> None:
     hours = Request(Intent.HOURS, "when are you open")
     pcm = agent_says(
         (0.5, GREETING.text),
@@ -96,7 +101,7 @@ def test_a_call_is_judged_turn_by_turn() -> None:
         PlacedTurn(YES, Manner.REPLY, CallerTurn(10.5, 11.0)),
         PlacedTurn(hours, Manner.CUT_IN, CallerTurn(13.0, 17.0)),
     ]
-    outcome = judge_call(3, "voice", placed, pcm, Judge())
+    outcome = judge_call(3, "voice", placed, pcm, judge)
     assert outcome.is_greeting_right and outcome.number == 3
     first, second, third = outcome.turns
     assert first.is_right and first.gap_s == pytest.approx(0.3, abs=0.05)
@@ -106,20 +111,20 @@ def test_a_call_is_judged_turn_by_turn() -> None:
     assert outcome.as_json()["turns"][0]["heard"] == "a large latte with soy milk is that right"
 
 
-def test_a_wrong_drink_and_a_missing_answer_are_wrong() -> None:
+def test_a_wrong_drink_and_a_missing_answer_are_wrong(judge: Judge) -> None:
     mocha = Order("mocha", "large", "soy milk")
     pcm = agent_says((0.5, GREETING.text), (6.3, readback(mocha).text), seconds=20.0)
     placed = [
         PlacedTurn(ORDER, Manner.REPLY, CallerTurn(4.0, 6.0)),
         PlacedTurn(Request(Intent.HOURS, "hours"), Manner.REPLY, CallerTurn(11.0, 12.0)),
     ]
-    first, second = judge_call(0, "voice", placed, pcm, Judge()).turns
+    first, second = judge_call(0, "voice", placed, pcm, judge).turns
     assert first.heard == "a large mocha with soy milk is that right" and not first.is_right
     assert second.is_miss and not second.is_right and second.gap_s is None
 
 
-def test_a_call_without_a_word_is_judged() -> None:
-    outcome = judge_call(0, "voice", [], np.zeros(RATE_HZ, np.float32), Judge())
+def test_a_call_without_a_word_is_judged(judge: Judge) -> None:
+    outcome = judge_call(0, "voice", [], np.zeros(RATE_HZ, np.float32), judge)
     assert not outcome.is_greeting_right and outcome.turns == [] and outcome.greeting_after_s is None
 
 

@@ -140,4 +140,4 @@ def test_a_pause_is_silence_at_an_unfinished_point() -> None:
     (pause,) = one.pauses
     assert 0.4 <= pause.duration_s <= 1.0 and silence_at(one.pcm, pause.start_s, pause.end_s)
     assert one.start_s < pause.start_s and pause.end_s < one.end_s <= len(one.pcm) / RATE_HZ
-    assert speech_segments(one.pcm)[0].start_s == pytest.approx(one.start_s, abs=0.12)  # after the stop of "c"
+    assert speech_segments(one.pcm)[0].start_s == pytest.approx(one.start_s, abs=0.12)
