@@ -114,6 +114,7 @@ class SipGateway:
         self._lines = SipLines(settings, self._new_link, self._offer)
         self._thread = SipThread(settings, self._lines, log_path)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_stopping = False
 
     async def start(self) -> None:
         """Listen. Raises AddressTaken if another program holds the port."""
@@ -126,13 +127,16 @@ class SipGateway:
         self._loop.add_reader(self._lines.audio.clock.fd(), self._on_clock)
 
     async def stop(self) -> None:
-        """End every call and give back every socket, port and thread."""
+        """End every call, each with its ENDED; give back every socket, port and thread. Harmless twice."""
         if self._loop is None:
             return
-        loop, self._loop = self._loop, None
-        await loop.run_in_executor(None, self._thread.stop)
-        loop.remove_reader(self._lines.audio.clock.fd())
+        self._is_stopping = True
+        await self._loop.run_in_executor(None, self._thread.stop)
+        if self._loop is None:  # stopped by somebody else meanwhile
+            return
+        self._loop.remove_reader(self._lines.audio.clock.fd())
         await asyncio.sleep(0)  # the last events, which the thread has posted
+        self._loop = None
         self._invites.put_nowait(None)
 
     async def __aenter__(self) -> Self:
@@ -239,7 +243,7 @@ class SipGateway:
     def _offer(self, link: CallLink, invite: Invite) -> bool:
         """On the sip thread: False if too many callers wait already."""
         loop = self._loop
-        if loop is None or self._invites.qsize() >= MAX_WAITING_INVITES:
+        if loop is None or self._is_stopping or self._invites.qsize() >= MAX_WAITING_INVITES:
             return False
         loop.call_soon_threadsafe(self._take, link, invite)
         return True

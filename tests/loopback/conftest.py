@@ -80,14 +80,15 @@ class AnswererProcess:
         """float32 [2, T] at 24 kHz: what the caller said, what the caller was played."""
         return np.load(self.folder / f"{call_id}.npy")  # type: ignore[no-any-return]
 
-    def stop(self) -> dict[str, Any]:
-        """End it, and insist that it ended well; what it still held."""
+    def stop(self, has_calls: bool = False) -> dict[str, Any]:
+        """End it, and insist that it ended well and, unless calls were up, had all its ports; its counts."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         stopped = self.wait("stopped", 15)
         assert self._process.wait(15) == 0, self.errors.read_text()[-3000:]
         assert stopped["calls"] == 0, stopped
-        assert stopped["ports_free"] == self.ports_free, stopped
+        if not has_calls:
+            assert stopped["ports_free"] == self.ports_free, stopped
         return stopped
 
     def _end(self) -> None:
