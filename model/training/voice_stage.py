@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from model.codec import Codec
 from model.config import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from model.order_line import AGENT_LINES
 from model.training.agent_voice import AgentSentence
 from model.training.codec_stage import FFT_SIZES, schedule
 from model.training.muon import MuonAdamW
@@ -23,6 +24,7 @@ from model.training.tokens_stage import SETTLE_FRAMES, encode_padded
 CLIP_FRAMES = 30
 WARM_FRAMES = 6  # decoded before the part that is scored, as the engine's decoder is never cold in a sentence
 NUM_MELS = 80
+FIXED_LINE_SHARE = 12.0  # how much oftener a line that every call holds is taught than one read-back
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class VoiceTraining:
         self.loss = VoiceLoss(self.device)
         self.spent_s, self.steps = 0.0, 0
         self._sounds, self._codes = self._encode(sentences)
+        fixed = {line.text for line in AGENT_LINES}
+        self._shares = [FIXED_LINE_SHARE if sentence.text in fixed else 1.0 for sentence in sentences]
 
     def _encode(
         self, sentences: Sequence[AgentSentence]
@@ -108,7 +112,7 @@ class VoiceTraining:
     def step(self, rng: random.Random) -> float:
         """One update on random clips; the log10-mel error."""
         started = time.monotonic()
-        picks = [rng.randrange(len(self._sounds)) for _ in range(self.dials.clips)]
+        picks = rng.choices(range(len(self._sounds)), self._shares, k=self.dials.clips)
         at = [rng.randrange(0, self._codes[i].shape[1] - CLIP_FRAMES + 1) for i in picks]
         codes = np.stack([self._codes[i][:, a : a + CLIP_FRAMES] for i, a in zip(picks, at, strict=True)])
         sound = np.stack(
