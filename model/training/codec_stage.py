@@ -221,7 +221,8 @@ class CodecTraining:
         latent = latent.float()
         fine_logits = trainee.phones_fine(fine.float().transpose(1, 2))
         parts = {"fine": F.cross_entropy(fine_logits.flatten(0, 1), labels.flatten())}
-        parts["rms"] = 0.05 * (latent.square().mean(1).sqrt() - 1).square().mean()
+        # Digital silence may give a latent of zeros, where the root alone has no gradient.
+        parts["rms"] = 0.05 * ((latent.square().mean(1) + 1e-8).sqrt() - 1).square().mean()
         if self.quantizing:
             first, commit_first = self.semantic(latent)
             rest, commit_rest = self.acoustic(latent)

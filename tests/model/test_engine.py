@@ -1,0 +1,247 @@
+"""The engine over a random model folder: slots, their order, their history, and what is never drawn."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from model.checkpoint import save_module
+from model.engine import FRAME_SAMPLES, NO_TOKEN, Engine, StepOutput, Stepper
+from model.errors import CheckpointError, PromptError, SlotError
+from model.lm import Lm
+from model.tokenizer import TextTokenizer
+from tests.model import tiny
+
+Frames = NDArray[np.float32]
+BOTH = np.array([True, True])
+FIRST, SECOND = np.array([True, False]), np.array([False, True])
+
+
+@pytest.fixture(scope="module")
+def parts(model_folder: Path) -> Engine:
+    """One loaded engine whose weights the others share."""
+    return Engine.load(model_folder, 2)
+
+
+@pytest.fixture
+def engine(parts: Engine) -> Engine:
+    return _engine(parts)
+
+
+def _engine(parts: Engine, *, greedy: bool = False) -> Engine:
+    return Engine(parts.config, parts._codec, parts._lm, parts.tokenizer, 2, greedy=greedy)
+
+
+def _frames(steps: int, seed: int = 0) -> Frames:
+    """Float32 [steps, 2, 1920]."""
+    draws = np.random.default_rng(seed)
+    return (0.3 * draws.standard_normal((steps, 2, FRAME_SAMPLES))).astype(np.float32)
+
+
+def _run(engine: Engine, frames: Frames, active: NDArray[np.bool_] = BOTH) -> list[StepOutput]:
+    return [engine.step(frame, active) for frame in frames]
+
+
+def test_it_is_what_a_worker_needs(engine: Engine) -> None:
+    stepper: Stepper = engine
+    assert stepper.num_slots == 2
+    assert engine.num_streams == 17
+
+
+def test_shapes_and_idle_rows(engine: Engine, tokenizer: TextTokenizer) -> None:
+    engine.start(0, seed=1)
+    first, second = _run(engine, _frames(2), FIRST)
+    assert first.pcm.shape == (2, FRAME_SAMPLES)
+    assert first.pcm.dtype == np.float32
+    assert (first.text.dtype, first.caller_text.dtype, first.tokens.dtype) == (np.int32, np.int32, np.int16)
+    assert first.tokens.shape == (2, 17)
+    assert not first.pcm.any(), "no frame is whole after one step"
+    assert second.pcm[0].any()
+    assert np.abs(second.pcm).max() <= 1
+    assert not second.pcm[1].any()
+    assert second.text[1] == second.caller_text[1] == NO_TOKEN
+    assert 0 <= second.text[0] < tokenizer.card
+    assert 0 <= second.caller_text[0] < tokenizer.card
+    assert second.tokens[0, 0] == first.text[0]
+
+
+def test_slots_are_used_in_turn(engine: Engine) -> None:
+    with pytest.raises(SlotError, match="slot 2 does not exist; this engine has 2"):
+        engine.start(2, seed=0)
+    with pytest.raises(SlotError, match=r"slots \[1\] are stepped while free"):
+        engine.start(0, seed=0)
+        engine.step(_frames(1)[0], BOTH)
+    with pytest.raises(SlotError, match="slot 0 is in use"):
+        engine.start(0, seed=0)
+    with pytest.raises(SlotError, match="slot 1 is free; start it before forcing"):
+        engine.force_text(1, 5)
+    engine.stop(0)
+    engine.stop(0)
+    with pytest.raises(SlotError, match=r"slots \[0\] are stepped while free"):
+        engine.step(_frames(1)[0], FIRST)
+    engine.start(0, seed=0)
+    with pytest.raises(SlotError, match="at least one slot"):
+        Engine(engine.config, engine._codec, engine._lm, engine.tokenizer, 0)
+
+
+def test_a_slot_starts_every_call_afresh_by_its_seed(engine: Engine) -> None:
+    frames = _frames(5)
+    engine.start(0, seed=4)
+    first = _run(engine, frames, FIRST)
+    engine.stop(0)
+    engine.start(0, seed=4)
+    again = _run(engine, frames, FIRST)
+    engine.stop(0)
+    engine.start(0, seed=5)
+    other = _run(engine, frames, FIRST)
+    for one, two in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one.pcm[0], two.pcm[0])
+        np.testing.assert_array_equal(one.tokens[0], two.tokens[0])
+    assert any((one.tokens[0] != three.tokens[0]).any() for one, three in zip(first, other, strict=True))
+
+
+def test_a_call_does_not_notice_its_neighbour(parts: Engine) -> None:
+    frames, others = _frames(8), _frames(8)
+    others[:, 1] = _frames(8, seed=3)[:, 1]
+    alone, beside = _engine(parts), _engine(parts)
+    for engine in (alone, beside):
+        engine.start(0, seed=4)
+    beside.start(1, seed=9)
+    for one, two in zip(_run(alone, frames, FIRST), _run(beside, others, BOTH), strict=True):
+        np.testing.assert_array_equal(one.pcm[0], two.pcm[0])
+        np.testing.assert_array_equal(one.tokens[0], two.tokens[0])
+        assert one.caller_text[0] == two.caller_text[0]
+
+
+def test_a_held_call_goes_on_where_it_stood(parts: Engine) -> None:
+    frames = _frames(8)
+    whole, held = _engine(parts), _engine(parts)
+    for engine in (whole, held):
+        engine.start(0, seed=4)
+        engine.start(1, seed=5)
+    wanted = _run(whole, frames)
+    got = _run(held, frames[:4])
+    broken = frames[4].copy()
+    broken[1] = np.nan
+    held.step(broken, FIRST)
+    held.step(broken, FIRST)
+    got += _run(held, frames[4:], SECOND)
+    for one, two in zip(wanted, got, strict=True):
+        np.testing.assert_array_equal(one.pcm[1], two.pcm[1])
+        np.testing.assert_array_equal(one.tokens[1], two.tokens[1])
+
+
+def test_forced_text_is_said_once(engine: Engine, tokenizer: TextTokenizer) -> None:
+    engine.start(0, seed=0)
+    engine.force_text(0, tokenizer.nobody)
+    outputs = _run(engine, _frames(4), FIRST)
+    assert outputs[0].text[0] == tokenizer.nobody
+    assert outputs[1].tokens[0, 0] == tokenizer.nobody
+    assert tokenizer.nobody not in [output.text[0] for output in outputs[1:]]
+    with pytest.raises(PromptError, match=f"text token {tokenizer.card} is outside"):
+        engine.force_text(0, tokenizer.card)
+
+
+def test_forced_text_waits_for_the_slots_next_step(engine: Engine, tokenizer: TextTokenizer) -> None:
+    engine.start(0, seed=0)
+    engine.start(1, seed=0)
+    engine.force_text(0, tokenizer.transfer)
+    engine.step(_frames(1)[0], SECOND)
+    assert engine.step(_frames(1)[0], BOTH).text[0] == tokenizer.transfer
+
+
+def test_forced_text_does_not_outlive_its_call(engine: Engine, tokenizer: TextTokenizer) -> None:
+    engine.start(0, seed=0)
+    engine.force_text(0, tokenizer.nobody)
+    engine.stop(0)
+    engine.start(0, seed=0)
+    assert engine.step(_frames(1)[0], FIRST).text[0] != tokenizer.nobody
+
+
+def test_what_only_the_runtime_says_is_never_drawn(parts: Engine, tokenizer: TextTokenizer) -> None:
+    """Even from a model that wants to say nothing else."""
+    lm = Lm(parts.config.lm)
+    lm.load_state_dict(parts._lm.state_dict())
+    lm.text_linear.weight.data[tokenizer.nobody] = 50 * lm.text_linear.weight.data.sum(0)
+    for greedy in (False, True):
+        engine = Engine(parts.config, parts._codec, lm, tokenizer, 2, greedy=greedy)
+        engine.start(0, seed=0)
+        texts = [output.text[0] for output in _run(engine, _frames(6), FIRST)]
+        assert tokenizer.nobody not in texts
+
+
+def test_history_is_remembered_without_being_spoken(parts: Engine) -> None:
+    frames = _frames(10)
+    lived, reborn = _engine(parts, greedy=True), _engine(parts, greedy=True)
+    lived.start(0, seed=1)
+    history = np.stack([output.tokens[0] for output in _run(lived, frames, FIRST)])
+    reborn.start(1, seed=1, history=history, caller_pcm=frames[:, 0].reshape(-1))
+    for mine, theirs in zip(reborn._generator.state.rows(1), lived._generator.state.rows(0), strict=True):
+        np.testing.assert_allclose(mine.numpy(), theirs.numpy(), atol=1e-4)
+    for mine, theirs in zip(reborn._hearing.rows(1), lived._hearing.rows(0), strict=True):
+        np.testing.assert_allclose(mine.numpy(), theirs.numpy(), atol=1e-4)
+    output = reborn.step(_frames(1, seed=7)[0], SECOND)
+    assert output.pcm[1].any(), "it speaks at once, without a second start-up"
+    np.testing.assert_array_equal(output.tokens[1, 1:9], history[-1, 1:9])
+
+
+def test_history_may_be_empty_and_sound_short_or_read_only(engine: Engine) -> None:
+    sound = np.frombuffer(np.zeros(2 * FRAME_SAMPLES, np.float32).tobytes(), np.float32)
+    engine.start(0, seed=0, history=np.zeros((0, 17), np.int16), caller_pcm=sound[:100])
+    engine.start(1, seed=0, caller_pcm=sound)
+    assert engine.step(_frames(1)[0], BOTH).text.min() >= 0
+
+
+@pytest.mark.parametrize(
+    ("history", "message"),
+    [
+        (np.zeros((4, 9), np.int16), r"shape \[4, 9\]; this model's columns hold 17"),
+        (np.zeros(17, np.int16), r"shape \[17\]"),
+        (np.full((4, 17), 1000, np.int16), "another model's"),
+        (np.full((4, 17), -2, np.int16), "another model's"),
+    ],
+)
+def test_a_foreign_history_is_refused_and_the_slot_stays_free(
+    engine: Engine, history: NDArray[np.int16], message: str
+) -> None:
+    with pytest.raises(PromptError, match=message):
+        engine.start(0, seed=0, history=history)
+    engine.start(0, seed=0)
+
+
+def test_a_model_without_a_transcript_head_writes_padding(parts: Engine) -> None:
+    config = replace(parts.config, lm=replace(parts.config.lm, extra_heads_num_heads=0, extra_heads_dim=0))
+    engine = Engine(config, parts._codec, tiny.lm(config.lm), parts.tokenizer, 2)
+    engine.start(0, seed=0)
+    assert engine.step(_frames(1)[0], FIRST).caller_text.tolist() == [parts.tokenizer.pad, NO_TOKEN]
+
+
+@pytest.mark.parametrize("name", ["config.json", "codec.safetensors", "lm.safetensors", "tokenizer.model"])
+def test_a_missing_file_is_named(model_folder: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(model_folder, tmp_path / "model")
+    (tmp_path / "model" / name).unlink()
+    with pytest.raises(CheckpointError, match=f"{name} does not exist"):
+        Engine.load(tmp_path / "model", 1)
+
+
+def test_a_foreign_tokenizer_is_refused(model_folder: Path, tmp_path: Path, parts: Engine) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    config = tiny.model_config(parts.tokenizer.card + 1)
+    (folder / "config.json").write_text(json.dumps(config.to_json()))
+    save_module(tiny.lm(config.lm), folder / "lm.safetensors", torch.float32)
+    with pytest.raises(CheckpointError, match="they belong to different models"):
+        Engine.load(folder, 1)
+
+
+def test_weights_of_another_shape_are_refused(model_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    shutil.copy(folder / "codec.safetensors", folder / "lm.safetensors")
+    with pytest.raises(CheckpointError, match=r"lm\.safetensors does not fit its configuration: missing"):
+        Engine.load(folder, 1)

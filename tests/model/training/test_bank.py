@@ -1,0 +1,129 @@
+"""The bank of callers: pauses keep words where their sound is, shards give back what they were given."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.order_line import Intent, Order, Request
+from model.training import bank
+from model.training.bank import Stem, Turn, build_bank, insert_pause, load_shard, phone_labels, save_shard
+from model.voices import PHONE_IDS, SILENCE, SpeechSynthesisError, TimedPhone, TimedWord, Utterance
+
+RATE = 24_000
+WORDS = [TimedWord("a", 0.1, 0.2), TimedWord("large", 0.2, 0.5), TimedWord("latte", 0.5, 0.9)]
+PHONES = [
+    TimedPhone("ah", 0.1, 0.2),
+    TimedPhone("l", 0.2, 0.35),
+    TimedPhone("aa", 0.35, 0.52),  # lies across the end of "large", mostly before it
+    TimedPhone("t", 0.52, 0.9),
+]
+
+
+def _speech() -> Utterance:
+    """A second of sound; each word has its own level, so that it can be found again."""
+    pcm = np.zeros(RATE, np.float32)
+    for level, word in zip((0.1, 0.2, 0.4), WORDS, strict=True):
+        pcm[round(word.start_s * RATE) : round(word.end_s * RATE)] = level
+    return Utterance(pcm, list(WORDS), list(PHONES))
+
+
+def _level(speech: Utterance, start_s: float, end_s: float) -> float:
+    return float(np.median(speech.pcm[round(start_s * RATE) : round(end_s * RATE)]))
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_words_stay_where_their_sound_is(after: int) -> None:
+    paused = insert_pause(_speech(), after, 0.4)
+    assert len(paused.pcm) == RATE + round(0.4 * RATE)
+    assert [word.text for word in paused.words] == ["a", "large", "latte"]
+    for level, word in zip((0.1, 0.2, 0.4), paused.words, strict=True):
+        assert _level(paused, word.start_s, word.end_s) == pytest.approx(level)
+        assert _level(paused, word.start_s + 0.006, word.start_s + 0.01) == pytest.approx(level)
+    gap = paused.words[after - 1].end_s, paused.words[after].start_s
+    assert gap[1] - gap[0] == pytest.approx(0.4, abs=1e-4)
+    assert not paused.pcm[round(gap[0] * RATE) : round(gap[1] * RATE)].any()
+
+
+def test_phones_follow_and_the_pause_is_silence() -> None:
+    paused = insert_pause(_speech(), 2, 0.4)
+    assert [phone.phone for phone in paused.phones] == ["ah", "l", "aa", SILENCE, "t"]
+    for before, after in zip(paused.phones, paused.phones[1:], strict=False):
+        assert after.start_s == pytest.approx(before.end_s), "phones leave no hole"
+    across, pause, last = paused.phones[2:]
+    assert across.end_s == pytest.approx(0.5)
+    assert (pause.end_s, last.start_s) == pytest.approx((0.92, 0.92))
+    assert last.end_s == pytest.approx(1.3)
+
+
+def test_a_pause_neither_clicks_nor_touches_what_lies_apart() -> None:
+    paused = insert_pause(_speech(), 2, 0.4)
+    edge = round(0.5 * RATE)
+    assert np.abs(np.diff(paused.pcm[edge - 200 : edge + 10])).max() < 0.01
+    np.testing.assert_array_equal(paused.pcm[: edge - 120], _speech().pcm[: edge - 120])
+    np.testing.assert_array_equal(paused.pcm[edge + 9600 + 120 :], _speech().pcm[edge + 120 :])
+
+
+def test_a_next_word_that_began_early_begins_after_the_pause() -> None:
+    overlapping = Utterance(_speech().pcm, [WORDS[0], WORDS[1], TimedWord("latte", 0.48, 0.9)], PHONES)
+    paused = insert_pause(overlapping, 2, 0.4)
+    assert paused.words[2].start_s == pytest.approx(0.9)
+
+
+def test_labels_name_the_phone_at_each_time() -> None:
+    times = np.array([0.05, 0.1, 0.3, 0.4, 0.6, 0.95])
+    names = [SILENCE, "ah", "l", "aa", "t", SILENCE]
+    assert phone_labels(PHONES, times).tolist() == [PHONE_IDS[name] for name in names]
+
+
+def _stem(name: str) -> Stem:
+    order = Order("latte", "large")
+    speech = _speech()
+    first = Turn(Request(Intent.ORDER, "a large latte", order), speech.pcm, speech.words, speech.phones)
+    second = Turn(Request(Intent.YES, "yes"), speech.pcm[:2400], speech.words[:1], speech.phones[:1])
+    return Stem(name, [first, second])
+
+
+def test_a_shard_gives_back_what_it_was_given(tmp_path: Path) -> None:
+    path = tmp_path / "bank-1-0000.npz"
+    stems = [_stem("one"), _stem("two")]
+    save_shard(stems, path)
+    loaded = load_shard(path)
+    assert list(tmp_path.iterdir()) == [path]
+    assert [stem.voice for stem in loaded] == ["one", "two"]
+    for was, now in zip(stems, loaded, strict=True):
+        for before, after in zip(was.turns, now.turns, strict=True):
+            assert after.request == before.request
+            assert after.words == before.words
+            assert after.phones == before.phones
+            np.testing.assert_allclose(after.pcm, before.pcm, atol=2e-5)
+
+
+def test_the_bank_is_taken_up_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def make(seed: int) -> Stem:
+        made.append(seed)
+        if seed == 101:
+            raise SpeechSynthesisError("no such word")
+        return _stem(str(seed))
+
+    monkeypatch.setattr(bank, "STEMS_PER_SHARD", 2)
+    monkeypatch.setattr(bank, "make_stem", make)
+    paths = list(build_bank(tmp_path, 2, 100))
+    assert made == [100, 101, 102, 103]
+    assert [stem.voice for stem in load_shard(paths[0])] == ["100"], "a voice that refuses is left out"
+    paths[1].unlink()
+    assert list(build_bank(tmp_path, 2, 100)) == paths
+    assert made[4:] == [102, 103]
+
+
+def test_a_stem_is_one_speaker_with_every_intent() -> None:
+    stem = bank.make_stem(3)
+    intents = [turn.request.intent for turn in stem.turns]
+    assert intents.count(Intent.ORDER) == 5
+    assert set(bank.STEM_INTENTS) <= set(intents)
+    for turn in stem.turns:
+        assert turn.pcm.dtype == np.float32
+        assert np.abs(turn.pcm).max() > 0.1
+        assert turn.words[-1].end_s <= len(turn.pcm) / RATE + 0.05
