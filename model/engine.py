@@ -27,6 +27,7 @@ __all__ = ["BUILTIN", "FRAME_SAMPLES", "SAMPLE_RATE_HZ", "Engine", "StepOutput",
 
 BUILTIN = Path(__file__).parent / "builtin"
 NO_TOKEN = -1
+ONCE_FRAMES = 2  # a caller's word is not written twice within so many frames
 FAR_BELOW = -1e9  # a logit that is never drawn
 
 
@@ -88,6 +89,8 @@ class Engine:
         self._speaking = codec.decoder_state(num_slots)
         self._forced = torch.full((num_slots,), NO_TOKEN, device=self._device)
         self._started = np.zeros(num_slots, dtype=bool)
+        # What the transcript head wrote in the last frames, newest first: int64 [ONCE_FRAMES, S].
+        self._written = torch.full((ONCE_FRAMES, num_slots), tokenizer.pad, device=self._device)
         banned = [token for token in (tokenizer.nobody,) if token >= 0]
         self._banned = torch.tensor(banned, dtype=torch.int64, device=self._device)
 
@@ -145,6 +148,7 @@ class Engine:
         self._generator.reset(row)
         self._generator.noise.seed(slot, seed)
         self._forced[slot] = NO_TOKEN
+        self._written[:, slot] = self.tokenizer.pad
         if history is not None and len(history):
             self._generator.replay(slot, history)
         if caller_pcm is not None and len(caller_pcm) >= FRAME_SAMPLES:
@@ -229,9 +233,16 @@ class Engine:
         return torch.where(whole[:, None], sound, torch.zeros_like(sound)).clamp(-1, 1)
 
     def _caller_text(self, heads: Tensor, mask: Tensor) -> NDArray[np.int32]:
-        """The token that the transcript head writes, [S]; PAD throughout for a model without that head."""
+        """The token that the transcript head writes, int32 [S]; PAD throughout for a model without that head.
+
+        The head does not see what it wrote and may write a piece on two frames in a row; the second is PAD.
+        """
         if heads.shape[1] == 0:
             token = torch.full_like(mask, self.tokenizer.pad, dtype=torch.int64)
         else:
             token = heads[:, 0].argmax(-1)
+        again = (token == self._written).any(0) & (token != self.tokenizer.pad)
+        token = torch.where(again, self.tokenizer.pad, token)
+        newest = torch.cat([token[None], self._written[:-1]])
+        self._written = torch.where(mask, newest, self._written)
         return torch.where(mask, token, NO_TOKEN).int().cpu().numpy()

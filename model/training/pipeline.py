@@ -28,7 +28,7 @@ from model.config import (
 from model.engine import BUILTIN
 from model.lm import Lm
 from model.tokenizer import TOKENIZER_FILE, load_text_tokenizer
-from model.training.agent_voice import AgentSentence, line_texts, other_texts, speak
+from model.training.agent_voice import AgentSentence, line_sentences, other_texts, speak
 from model.training.bank import Stem, build_bank, load_shard
 from model.training.codec_stage import INPUT_GAIN, CodecDials, CodecTraining
 from model.training.dialogues import Call, Scriptwriter
@@ -120,7 +120,7 @@ class Pipeline:
 
     @staticmethod
     def _sentences() -> list[AgentSentence]:
-        return [speak(text) for text in line_texts() + other_texts(OTHER_SENTENCES, 1)]
+        return line_sentences() + [speak(text) for text in other_texts(OTHER_SENTENCES, 1)]
 
     def tokens(self, codec: Codec) -> None:
         """Every stem as the engine will hear it."""

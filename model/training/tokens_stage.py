@@ -19,7 +19,7 @@ from model.channel import telephone
 from model.codec import Codec
 from model.config import FRAME_RATE_HZ, FRAME_SAMPLES
 from model.order_line import Intent, Order, Request
-from model.training.agent_voice import AgentSentence, line_texts, speak
+from model.training.agent_voice import AgentSentence, line_sentences
 from model.training.bank import Stem, load_shard
 
 LEAD_FRAMES = 14  # of the line alone before a stem's first turn: the codec's cold start is part of every call
@@ -117,7 +117,7 @@ def encode_stems(codec: Codec, stems: Sequence[Stem], seed: int) -> list[TokenSt
 
 def encode_library(codec: Codec, sentences: Sequence[AgentSentence] | None = None) -> list[LibraryLine]:
     """The agent's lines as tokens; the first entry, with empty text, is one frame of settled silence."""
-    sentences = sentences or [speak(text) for text in line_texts()]
+    sentences = sentences or line_sentences()
     lead = SETTLE_FRAMES * FRAME_SAMPLES
     quiet = encode_padded(codec, [np.zeros(4 * lead, np.float32)])[0]
     lines = [LibraryLine("", quiet[:, -1:], [])]

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from model.training.agent_voice import LEVEL, line_texts, other_texts, speak
+from model.order_line import Order
+from model.training.agent_voice import LEVEL, line_sentences, other_texts, speak, speak_readback
 
 RATE = 24_000
 
 
 def test_every_line_is_there_once() -> None:
-    texts = line_texts()
+    texts = [sentence.text for sentence in line_sentences()]
     assert len(texts) == len(set(texts)) == 13 + 280
 
 
@@ -30,3 +31,20 @@ def test_a_spoken_line_is_trimmed_and_timed() -> None:
     first, last = (round(s * RATE) for s in (sentence.words[0].start_s, sentence.words[-1].end_s))
     inside = np.sqrt((sentence.pcm[first:last] ** 2).mean())
     assert np.sqrt((sentence.pcm[: first // 2] ** 2).mean()) < inside / 10
+
+
+def test_a_readback_sounds_the_same_until_it_says_something_else() -> None:
+    one = speak_readback(Order("latte", "large", "soy milk"))
+    other = speak_readback(Order("iced mocha", "large", "cream"))
+    drink = round(one.words[2].start_s * RATE)
+    assert one.words[2].text == "latte" and other.words[2].text == "iced"
+    np.testing.assert_array_equal(one.pcm[:drink], other.pcm[:drink])
+    assert not np.array_equal(one.pcm[drink : drink + RATE // 5], other.pcm[drink : drink + RATE // 5])
+
+
+def test_a_readback_says_its_words_in_order() -> None:
+    sentence = speak_readback(Order("drip coffee", None, "almond milk"))
+    assert [word.text for word in sentence.words] == "a drip coffee with almond milk is that right".split()
+    starts = [word.start_s for word in sentence.words]
+    assert starts == sorted(starts)
+    assert sentence.phones[-1].end_s <= len(sentence.pcm) / RATE + 0.01
