@@ -16,7 +16,7 @@ TORCH=2.13.0
 RUN_PACKAGES="build-essential swig pkg-config ca-certificates xz-utils libssl-dev libsrtp2-dev libopus-dev libspeex-dev
     libspeexdsp-dev uuid-dev redis-server util-linux"
 VOICE_PACKAGES="espeak-ng libespeak-ng1 flite libflite1 festival festvox-kallpc16k festvox-kdlpc16k"
-TEST_PACKAGES="sip-tester baresip prometheus"
+TEST_PACKAGES="sip-tester baresip prometheus iproute2"
 STATE=.setup # what has been done; ignored by git
 
 say() { printf 'setup: %s\n' "$*"; }
