@@ -7,7 +7,7 @@ from torch import Tensor
 from model.codec import Codec
 from model.streaming import State
 from tests.model import tiny
-from tests.model.tiny import FRAME, assert_rows_equal, mask, noise, tokens
+from tests.model.tiny import FRAME, assert_rows_equal, mask, noise, pieces, tokens
 
 pytestmark = pytest.mark.usefixtures("no_gradients")
 
@@ -20,7 +20,7 @@ def codec() -> Codec:
 
 
 def _latents(codec: Codec, pcm: Tensor, chunk: int, state: State) -> Tensor:
-    return torch.cat([codec.latent(part, state) for part in pcm.split(chunk * FRAME, dim=-1)], dim=-1)
+    return torch.cat([codec.latent(part, state) for part in pieces(pcm, chunk * FRAME)], dim=-1)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 7])
@@ -34,7 +34,7 @@ def test_hearing_streams_in_any_chunk_inside_the_window(codec: Codec, chunk: int
 def test_speaking_streams_in_any_chunk_inside_the_window(codec: Codec, chunk: int) -> None:
     codes = tokens(32, 2, 8, WINDOW_FRAMES)
     state = codec.decoder_state(2)
-    parts = [codec.decode(part, state) for part in codes.split(chunk, dim=-1)]
+    parts = [codec.decode(part, state) for part in pieces(codes, chunk)]
     torch.testing.assert_close(torch.cat(parts, dim=-1), codec.decode(codes), atol=1e-4, rtol=0)
 
 
@@ -64,14 +64,14 @@ def test_an_idle_row_is_untouched_and_goes_on(codec: Codec) -> None:
 def test_a_reset_row_starts_over_alone_even_from_nan(codec: Codec) -> None:
     codes = tokens(32, 2, 8, 5)
     state = codec.decoder_state(2)
-    for part in codes[..., :3].split(1, dim=-1):
+    for part in pieces(codes[..., :3], 1):
         codec.decode(part, state)
     poisoned = state.child("seanet").child("0")["previous"]
     poisoned[1] = torch.nan
     kept = state.rows(0)
     state.reset(mask(0, 1))
     assert_rows_equal(state, kept, 0)
-    rest = torch.cat([codec.decode(part, state) for part in codes[..., 3:].split(1, dim=-1)], dim=-1)
+    rest = torch.cat([codec.decode(part, state) for part in pieces(codes[..., 3:], 1)], dim=-1)
     torch.testing.assert_close(rest[0], codec.decode(codes[:1])[0, :, 3 * FRAME :], atol=1e-4, rtol=0)
     torch.testing.assert_close(rest[1], codec.decode(codes[1:, :, 3:])[0], atol=1e-4, rtol=0)
 

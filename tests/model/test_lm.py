@@ -8,7 +8,7 @@ import torch
 from model.config import ZERO_TOKEN
 from model.lm import Lm, TokenEmbedding
 from tests.model import tiny
-from tests.model.tiny import LM_CONFIG, tokens
+from tests.model.tiny import LM_CONFIG, pieces, tokens
 
 pytestmark = pytest.mark.usefixtures("no_gradients")
 
@@ -61,7 +61,7 @@ def test_masks_name_what_has_no_target(lm: Lm) -> None:
 def test_temporal_steps_equal_the_whole_past_the_window(lm: Lm) -> None:
     columns = lm.columns(tokens(32, 2, 17, 29))
     state = lm.init_state(2)
-    steps = [lm.temporal(column, state) for column in columns.split(1, dim=-1)]
+    steps = [lm.temporal(column, state) for column in pieces(columns, 1)]
     torch.testing.assert_close(torch.cat(steps, dim=1), lm.temporal(columns), atol=1e-4, rtol=0)
 
 
@@ -75,4 +75,4 @@ def test_depth_steps_equal_teacher_forcing(lm: Lm) -> None:
 
 def test_extra_heads_are_made_as_configured() -> None:
     lm = Lm(replace(LM_CONFIG, extra_heads_num_heads=2, extra_heads_dim=5))
-    assert [tuple(head.weight.shape) for head in lm.extra_heads] == [(5, 64), (5, 64)]  # type: ignore[union-attr,misc,arg-type]
+    assert [tuple(head.weight.shape) for head in lm.extra_heads] == [(5, 64), (5, 64)]  # type: ignore[arg-type]

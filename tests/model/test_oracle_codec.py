@@ -8,7 +8,7 @@ import torch
 from model.codec import Codec
 from tests.model import tiny
 from tests.model.oracle import codec_pair
-from tests.model.tiny import FRAME, mask, noise
+from tests.model.tiny import FRAME, mask, noise, pieces
 
 pytestmark = pytest.mark.usefixtures("no_gradients")
 
@@ -38,7 +38,7 @@ def test_frame_by_frame_past_the_window(pair: Pair) -> None:
     pcm = noise(2, 1, FRAMES * FRAME, seed=1)
     hearing, speaking = ours.encoder_state(2), ours.decoder_state(2)
     with theirs.streaming(2):
-        for frame in pcm.split(FRAME, dim=-1):
+        for frame in pieces(pcm, FRAME):
             codes = theirs.encode(frame)
             assert torch.equal(ours.encode(frame, hearing), codes)
             torch.testing.assert_close(ours.decode(codes, speaking), theirs.decode(codes), atol=1e-4, rtol=0)
@@ -80,7 +80,7 @@ def test_the_reference_also_starts_its_downsampling_per_row(pair: Pair) -> None:
     pcm = noise(2, 1, 4 * FRAME, seed=4)
     hearing = ours.encoder_state(2)
     with theirs.streaming(2):
-        for index, frame in enumerate(pcm.split(FRAME, dim=-1)):
+        for index, frame in enumerate(pieces(pcm, FRAME)):
             if index == 2:
                 hearing.reset(mask(0, 1))
                 theirs.reset_streaming(mask(0, 1))

@@ -13,7 +13,7 @@ from model.transformer import (
     Transformer,
     gated_hidden,
 )
-from tests.model.tiny import CODEC_TRANSFORMER, LM_CONFIG, mask, noise, randomize
+from tests.model.tiny import CODEC_TRANSFORMER, LM_CONFIG, mask, noise, pieces, randomize
 
 pytestmark = pytest.mark.usefixtures("no_gradients")
 
@@ -51,7 +51,7 @@ def test_lm_stack_streams_inside_the_window(chunk: int) -> None:
     state = State.root(2)
     stack.init_state(state)
     x = noise(2, LM_CONFIG.context, LM_CONFIG.dim)
-    parts = [stack(part, state) for part in x.split(chunk, dim=1)]
+    parts = [stack(part, state) for part in pieces(x, chunk, dim=1)]
     torch.testing.assert_close(torch.cat(parts, dim=1), stack(x), atol=1e-4, rtol=0)
     assert state["offset"].tolist() == [LM_CONFIG.context] * 2
 

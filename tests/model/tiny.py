@@ -95,6 +95,12 @@ def tokens(high: int, *shape: int, seed: int = 0) -> Tensor:
     return torch.randint(high, shape, generator=torch.Generator().manual_seed(seed))
 
 
+def pieces(x: Tensor, length: int, dim: int = -1) -> list[Tensor]:
+    """A sequence cut along a dimension, the last piece perhaps shorter."""
+    total = x.shape[dim]
+    return [x.narrow(dim, at, min(length, total - at)) for at in range(0, total, length)]
+
+
 def mask(*flags: int) -> Tensor:
     """Bool [B] from ones and zeros."""
     return torch.tensor(flags, dtype=torch.bool)

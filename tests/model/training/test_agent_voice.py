@@ -1,9 +1,9 @@
-"""The agent's sentences: every line of the order line, trimmed, at one level."""
+"""The agent's sentences: every line, trimmed, at one level, alike as far as they say the same."""
 
 import numpy as np
 import pytest
 
-from model.order_line import Order
+from model.order_line import AGENT_LINES, Order, every_order, readback
 from model.training.agent_voice import LEVEL, line_sentences, other_texts, speak, speak_readback
 
 RATE = 24_000
@@ -11,7 +11,7 @@ RATE = 24_000
 
 def test_every_line_is_there_once() -> None:
     texts = [sentence.text for sentence in line_sentences()]
-    assert len(texts) == len(set(texts)) == 13 + 280
+    assert len(texts) == len(set(texts)) == len(AGENT_LINES) + len(every_order())
 
 
 def test_other_sentences_repeat_by_their_seed() -> None:
@@ -19,7 +19,7 @@ def test_other_sentences_repeat_by_their_seed() -> None:
     for text in other_texts(20, 1):
         assert text[0] == text[0].upper()
         assert text.endswith(".")
-        assert 4 <= len(text.split()) <= 11
+        assert 4 <= len(text.split()) <= 18
 
 
 def test_a_spoken_line_is_trimmed_and_timed() -> None:
@@ -33,18 +33,24 @@ def test_a_spoken_line_is_trimmed_and_timed() -> None:
     assert np.sqrt((sentence.pcm[: first // 2] ** 2).mean()) < inside / 10
 
 
-def test_a_readback_sounds_the_same_until_it_says_something_else() -> None:
-    one = speak_readback(Order("latte", "large", "soy milk"))
-    other = speak_readback(Order("iced mocha", "large", "cream"))
-    drink = round(one.words[2].start_s * RATE)
-    assert one.words[2].text == "latte" and other.words[2].text == "iced"
-    np.testing.assert_array_equal(one.pcm[:drink], other.pcm[:drink])
-    assert not np.array_equal(one.pcm[drink : drink + RATE // 5], other.pcm[drink : drink + RATE // 5])
+@pytest.mark.parametrize("other", [Order("latte", "large"), Order("latte", "large", "cream")])
+def test_a_read_back_sounds_the_same_until_its_words_differ(other: Order) -> None:
+    order = Order("latte", "large", "soy milk")
+    one, two = speak_readback(order), speak_readback(other)
+    assert one.text == readback(order).text
+    same = 4 if other.milk else 3  # "A large latte [with]"
+    for mine, theirs in zip(one.words[: same - 1], two.words[: same - 1], strict=True):
+        assert mine == theirs
+    end = round(one.words[same - 1].start_s * RATE)
+    np.testing.assert_array_equal(one.pcm[:end], two.pcm[:end])
+    assert not np.array_equal(one.pcm[end : end + RATE], two.pcm[end : end + RATE])
 
 
-def test_a_readback_says_its_words_in_order() -> None:
-    sentence = speak_readback(Order("drip coffee", None, "almond milk"))
-    assert [word.text for word in sentence.words] == "a drip coffee with almond milk is that right".split()
-    starts = [word.start_s for word in sentence.words]
-    assert starts == sorted(starts)
-    assert sentence.phones[-1].end_s <= len(sentence.pcm) / RATE + 0.01
+def test_words_and_phones_of_a_read_back_lie_in_order_inside_its_sound() -> None:
+    sentence = speak_readback(Order("iced coffee", "small", "almond milk"))
+    plain = readback(Order("iced coffee", "small", "almond milk")).text.lower()
+    assert [w.text.lower().strip(".?") for w in sentence.words] == [w.strip(".?") for w in plain.split()]
+    for timed in (sentence.words, sentence.phones):
+        starts = [item.start_s for item in timed]
+        assert starts == sorted(starts)
+        assert all(item.start_s <= item.end_s <= len(sentence.pcm) / RATE + 1e-6 for item in timed)

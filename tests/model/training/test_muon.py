@@ -13,28 +13,25 @@ def _optimizer(module: nn.Module) -> MuonAdamW:
     return MuonAdamW(module.named_parameters(), muon_lr=0.02, adam_lr=0.01, adam_only=("head",))
 
 
-def _module(seed: int = 0) -> nn.ModuleDict:
-    torch.manual_seed(seed)
-    return nn.ModuleDict(
-        {
-            "wide": nn.Linear(24, 8),
-            "also": nn.Linear(24, 8),
-            "conv": nn.Conv1d(8, 8, 3),
-            "head": nn.Linear(8, 16),
-        }
-    )
+class _Module(nn.Module):
+    """Two matrices of one shape, a kernel, and a head for AdamW."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.wide, self.also = nn.Linear(24, 8), nn.Linear(24, 8)
+        self.conv, self.head = nn.Conv1d(8, 8, 3), nn.Linear(8, 16)
+
+    def loss(self) -> torch.Tensor:
+        x = noise(32, 24)
+        hidden = torch.relu(self.wide(x)) + self.also(x)
+        hidden = self.conv(hidden[:, :, None].expand(-1, -1, 3))[..., 0]
+        return torch.nn.functional.mse_loss(self.head(hidden), noise(32, 16, seed=1))
 
 
-def _loss(module: nn.ModuleDict) -> torch.Tensor:
-    x = noise(32, 24)
-    hidden = torch.relu(module["wide"](x)) + module["also"](x)
-    hidden = module["conv"](hidden[:, :, None].expand(-1, -1, 3))[..., 0]
-    return (module["head"](hidden) - noise(32, 16, seed=1)).square().mean()
-
-
-def _step(module: nn.ModuleDict, optimizer: MuonAdamW) -> float:
+def _step(module: _Module, optimizer: MuonAdamW) -> float:
     optimizer.zero_grad()
-    loss = _loss(module)
+    loss = module.loss()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step(1.0)
     return float(loss.detach())
@@ -56,42 +53,42 @@ def test_directions_are_kept() -> None:
 
 
 def test_it_learns() -> None:
-    module = _module()
+    module = _Module()
     optimizer = _optimizer(module)
     losses = [_step(module, optimizer) for _ in range(60)]
     assert losses[-1] < 0.7 * losses[0]
 
 
 def test_every_parameter_moves_and_only_matrices_by_muon() -> None:
-    module = _module()
+    module = _Module()
     optimizer = _optimizer(module)
     before = {name: p.detach().clone() for name, p in module.named_parameters()}
     _step(module, optimizer)
     for name, p in module.named_parameters():
         assert not torch.equal(p, before[name]), name
-    moved = module["wide"].weight.detach() - before["wide.weight"] * (1 - 0.02 * 0.01)
+    moved = module.wide.weight.detach() - before["wide.weight"] * (1 - 0.02 * 0.01)
     values = torch.linalg.svdvals(moved) / 0.02
     assert 0.5 < values.min() <= values.max() < 1.3, "a step of the learning rate in every direction"
     # AdamW's first step is its learning rate in each entry.
-    head = (module["head"].weight.detach() - before["head.weight"]).abs()
+    head = (module.head.weight.detach() - before["head.weight"]).abs()
     torch.testing.assert_close(head.median(), torch.tensor(0.01), atol=1e-3, rtol=0)
 
 
 def test_a_parameter_without_gradient_stays() -> None:
-    module = _module()
+    module = _Module()
     optimizer = _optimizer(module)
-    before = module["conv"].weight.detach().clone()
-    module["wide"].weight.sum().backward()
+    before = module.conv.weight.detach().clone()
+    module.wide.weight.sum().backward()  # type: ignore[no-untyped-call]
     optimizer.step(1.0)
-    assert torch.equal(module["conv"].weight, before)
+    assert torch.equal(module.conv.weight, before)
 
 
 def test_a_checkpoint_goes_on_exactly() -> None:
-    first = _module()
+    first = _Module()
     optimizer = _optimizer(first)
     for _ in range(3):
         _step(first, optimizer)
-    second = _module(seed=9)
+    second = _Module(seed=9)
     second.load_state_dict(first.state_dict())
     resumed = _optimizer(second)
     resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
