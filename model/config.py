@@ -130,6 +130,7 @@ class SamplingConfig:
     text_top_k: int = 25
     audio_temperature: float = 0.8
     audio_top_k: int = 250
+    text_once_frames: int = 0  # a small model may say a piece twice: it is barred for so many frames
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from model.config import FRAME_SAMPLES, SAMPLE_RATE_HZ, ModelConfig
 from model.errors import CheckpointError, PromptError, SlotError
 from model.generate import UNGENERATED, Generator
 from model.lm import Lm
-from model.tokenizer import TextTokenizer, load_text_tokenizer
+from model.tokenizer import EPAD, PAD, TextTokenizer, load_text_tokenizer
 
 __all__ = ["BUILTIN", "FRAME_SAMPLES", "SAMPLE_RATE_HZ", "Engine", "StepOutput", "Stepper"]
 
@@ -89,6 +89,9 @@ class Engine:
         self._speaking = codec.decoder_state(num_slots)
         self._forced = torch.full((num_slots,), NO_TOKEN, device=self._device)
         self._started = np.zeros(num_slots, dtype=bool)
+        # Text tokens of the last frames, newest first: int64 [text_once_frames, S].
+        once = config.sampling.text_once_frames
+        self._said = torch.full((once, num_slots), PAD, device=self._device)
         # What the transcript head wrote in the last frames, newest first: int64 [ONCE_FRAMES, S].
         self._written = torch.full((ONCE_FRAMES, num_slots), tokenizer.pad, device=self._device)
         banned = [token for token in (tokenizer.nobody,) if token >= 0]
@@ -149,6 +152,7 @@ class Engine:
         self._generator.noise.seed(slot, seed)
         self._forced[slot] = NO_TOKEN
         self._written[:, slot] = self.tokenizer.pad
+        self._said[:, slot] = PAD
         if history is not None and len(history):
             self._generator.replay(slot, history)
         if caller_pcm is not None and len(caller_pcm) >= FRAME_SAMPLES:
@@ -213,6 +217,9 @@ class Engine:
             forced_text=self._forced,
         )
         self._forced.masked_fill_(mask, NO_TOKEN)
+        if len(self._said):
+            newest = torch.cat([drawn.text[None].clamp(min=0), self._said[:-1]])
+            self._said = torch.where(mask, newest, self._said)
         speech = self._speak(drawn.frame)
         return StepOutput(
             pcm=speech.cpu().numpy(),
@@ -222,8 +229,12 @@ class Engine:
         )
 
     def _shape_text(self, logits: Tensor) -> None:
-        """Forbid what only the runtime may say."""
+        """Forbid what only the runtime may say, and a piece that was said a moment ago."""
         logits[:, self._banned] = FAR_BELOW
+        if len(self._said):
+            padding = logits[:, [EPAD, PAD]]
+            logits.scatter_(1, self._said.T, FAR_BELOW)
+            logits[:, [EPAD, PAD]] = padding
 
     def _speak(self, frame: Tensor) -> Tensor:
         """Sound of the rows whose frame is whole: int64 [S, dep_q] -> float32 [S, 1920]."""

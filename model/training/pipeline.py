@@ -76,7 +76,9 @@ def builtin_config() -> ModelConfig:
         extra_heads_num_heads=1,
         extra_heads_dim=1024,
     )
-    sampling = SamplingConfig(text_temperature=0.0, text_top_k=10, audio_temperature=0.3, audio_top_k=50)
+    sampling = SamplingConfig(
+        text_temperature=0.0, text_top_k=10, audio_temperature=0.3, audio_top_k=50, text_once_frames=4
+    )
     return ModelConfig("offhook-coffee-v0", codec, lm, sampling)
 
 

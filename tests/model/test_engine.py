@@ -246,3 +246,18 @@ def test_weights_of_another_shape_are_refused(model_folder: Path, tmp_path: Path
     shutil.copy(folder / "codec.safetensors", folder / "lm.safetensors")
     with pytest.raises(CheckpointError, match=r"lm\.safetensors does not fit its configuration: missing"):
         Engine.load(folder, 1)
+
+
+def test_a_piece_that_was_just_said_is_barred_for_some_frames(engine: Engine) -> None:
+    sampling = replace(engine.config.sampling, text_once_frames=2)
+    config = replace(engine.config, sampling=sampling)
+    once = Engine(config, engine._codec, engine._lm, engine.tokenizer, engine.num_slots, greedy=True)
+    once.start(0, seed=0)
+    active = np.arange(engine.num_slots) == 0
+    once.force_text(0, 20)
+    quiet = np.zeros((engine.num_slots, FRAME_SAMPLES), np.float32)
+    said = [int(once.step(quiet, active).text[0]) for _ in range(12)]
+    assert said[0] == 20
+    padding = {engine.tokenizer.pad, engine.tokenizer.epad}
+    for at, token in enumerate(said):
+        assert token in padding or token not in said[max(0, at - 2) : at]
