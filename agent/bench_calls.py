@@ -151,9 +151,7 @@ def measure(num_calls: int, seconds: float, num_slots: int, engine: str = "stand
     settings = {"OFFHOOK_WORKER__ENGINE": engine, "OFFHOOK_WORKER__SLOTS": str(num_slots)}
     outcome = Outcome()
     with GatewayProcess(settings) as gateway:
-        wrong = one_call(gateway.address, 1.0)  # the first call opens what stays open
-        if wrong:
-            raise CallRefused(500, f"{wrong}; the gateway wrote:\n{gateway.log}")
+        _warm(gateway, num_slots)
         _settle()
         outcome.before = holding(gateway)
         call_in_turn(gateway, outcome, num_calls, num_slots, seconds)
@@ -161,6 +159,14 @@ def measure(num_calls: int, seconds: float, num_slots: int, engine: str = "stand
         _settle()
         outcome.after = holding(gateway)
     return outcome
+
+
+def _warm(gateway: GatewayProcess, num_slots: int) -> None:
+    """As many first calls at once as there are slots: they open what stays open, pooled connections too."""
+    with ThreadPoolExecutor(num_slots) as callers:
+        for wrong in callers.map(lambda _: one_call(gateway.address, 1.0), range(num_slots)):
+            if wrong:
+                raise CallRefused(500, f"{wrong}; the gateway wrote:\n{gateway.log}")
 
 
 def _settle() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.bench_engine import Load, add_arguments, caller_frames, calls_per_core, measure, run
-from agent.errors import ConfigError, WorkerUnavailable
+from agent.errors import ConfigError
 from agent.settings import Settings, WorkerSettings
 from agent.wire import FRAME_SAMPLES
 
@@ -68,5 +68,5 @@ def test_what_cannot_be_measured_is_said_plainly(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="1,2,4"):
         run(parser.parse_args(["--calls", "two"]), Settings())
     empty = WorkerSettings(model_dir=tmp_path, start_timeout_s=START_S)
-    with pytest.raises(WorkerUnavailable, match="status"):
+    with pytest.raises(ConfigError, match=r"config\.json"):
         run(parser.parse_args(["--calls", "1"]), Settings(worker=empty))
