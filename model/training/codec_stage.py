@@ -26,6 +26,7 @@ from model.quantizer import Codebook, ResidualQuantizer
 from model.training.agent_voice import AgentSentence
 from model.training.bank import Stem, phone_labels
 from model.training.muon import MuonAdamW
+from model.training.stage import Stage
 from model.voices import PHONE_IDS, PHONES
 
 CLIP_FRAMES = 32
@@ -127,7 +128,7 @@ class Quantizing:
             words = residual[torch.randperm(len(residual))[:bins]].clone()
             for _ in range(8):
                 codes = torch.cdist(residual, words).argmin(-1)
-                count = torch.zeros(bins).index_add_(0, codes, torch.ones(len(residual)))
+                count = torch.zeros_like(words[:, 0]).index_add_(0, codes, torch.ones_like(residual[:, 0]))
                 sums = torch.zeros_like(words).index_add_(0, codes, residual)
                 empty = count == 0
                 words = torch.where(
@@ -184,7 +185,7 @@ def spectral_loss(said: Tensor, wanted: Tensor) -> Tensor:
     """Distance of log and plain magnitude spectra at several window sizes: float [B, T] each."""
     loss = said.new_zeros(())
     for size in FFT_SIZES:
-        window = torch.hann_window(size)
+        window = torch.hann_window(size, device=said.device)
         a, b = (
             torch.stft(x, size, size // 4, window=window, return_complex=True).abs().clamp(min=1e-4)
             for x in (said, wanted)
@@ -193,29 +194,31 @@ def spectral_loss(said: Tensor, wanted: Tensor) -> Tensor:
     return loss / len(FFT_SIZES)
 
 
-class CodecTraining:
-    """The whole stage: steps, schedule, checkpoints."""
+class CodecTraining(Stage):
+    """The whole stage."""
 
-    def __init__(self, config: CodecConfig, dials: CodecDials, folder: Path, seed: int = 0) -> None:
+    def __init__(
+        self, config: CodecConfig, dials: CodecDials, folder: Path, device: str = "cpu", seed: int = 0
+    ) -> None:
         torch.manual_seed(seed)
-        self.dials, self.path = dials, folder / "codec.pt"
-        self.trainee = Trainee(config)
-        self.optimizer = MuonAdamW(
+        self.dials = dials
+        self.trainee = Trainee(config).to(device)
+        optimizer = MuonAdamW(
             self.trainee.named_parameters(),
             muon_lr=dials.muon_lr,
             adam_lr=dials.adam_lr,
             adam_only=("phones_",),
         )
+        super().__init__(self.trainee, optimizer, folder / "codec.pt", dials.minutes, max_norm=5.0)
         quantizer = self.trainee.codec.quantizer
         self.semantic, self.acoustic = Quantizing(quantizer.rvq_first), Quantizing(quantizer.rvq_rest)
         self.quantizing = False
-        self.spent_s, self.steps = 0.0, 0
         self._latents: list[Tensor] = []
 
     def loss(self, pcm: Tensor, labels: Tensor, num_agent: int) -> tuple[Tensor, dict[str, float]]:
         """The loss of clips float [B, T], phones int64 [B, 2F]; the last `num_agent` are the agent's."""
         trainee, codec = self.trainee, self.trainee.codec
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             fine = codec.features(INPUT_GAIN * pcm[:, None])
             latent = codec._down(fine)
         latent = latent.float()
@@ -234,7 +237,7 @@ class CodecTraining:
             self._latents = [*self._latents[-60:], latent.detach().transpose(1, 2).flatten(0, 1)]
         parts["semantic"] = self._coarse(trainee.phones_semantic, first, labels)
         parts["all"] = self._coarse(trainee.phones_all, both, labels)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             said = codec.synthesize(both[-num_agent:])[:, 0]
         parts["voice"] = 0.25 * spectral_loss(said.float(), pcm[-num_agent:])
         total = torch.stack(list(parts.values())).sum()
@@ -252,20 +255,14 @@ class CodecTraining:
     def step(self, pcm: Tensor, labels: Tensor, num_agent: int) -> dict[str, float]:
         """One update; its share of the time budget sets the learning rate."""
         started = time.monotonic()
-        share = self.spent_s / (60 * self.dials.minutes)
-        if not self.quantizing and share > self.dials.quantize_after and self._has_latents_to_seed():
+        if not self.quantizing and self.share > self.dials.quantize_after and self._has_latents_to_seed():
             latents = torch.cat(self._latents)
             self.semantic.seed(latents)
             self.acoustic.seed(latents)
             self.quantizing = True
             self._latents = []
         total, figures = self.loss(pcm, labels, num_agent)
-        self.optimizer.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
-        figures["grad"] = float(nn.utils.clip_grad_norm_(self.trainee.parameters(), 5.0))
-        if np.isfinite(figures["grad"]):
-            self.optimizer.step(schedule(share, self.steps))
-        self.steps += 1
+        figures["grad"] = self.update(total)
         self.spent_s += time.monotonic() - started
         return figures
 
@@ -274,28 +271,11 @@ class CodecTraining:
         bins = self.trainee.codec.config.quantizer.bins
         return sum(len(latents) for latents in self._latents) >= SEED_LATENTS * bins
 
-    def save(self) -> None:
-        """Write a checkpoint that training and the next stages take up."""
-        state = {
-            "trainee": self.trainee.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "spent_s": self.spent_s,
-            "steps": self.steps,
-            "quantizing": self.quantizing,
-        }
-        partial = self.path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self.path)
+    def _more(self) -> dict[str, object]:
+        return {"quantizing": self.quantizing}
 
-    def resume(self) -> bool:
-        """Take up a checkpoint if there is one."""
-        if not self.path.exists():
-            return False
-        state = torch.load(self.path, weights_only=True)
-        self.trainee.load_state_dict(state["trainee"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.spent_s, self.steps, self.quantizing = state["spent_s"], state["steps"], state["quantizing"]
-        return True
+    def _take(self, state: dict[str, object]) -> None:
+        self.quantizing = bool(state["quantizing"])
 
     def run(
         self, stems: Callable[[], list[Stem]], sentences: list[AgentSentence], report: Callable[[str], None]
@@ -303,23 +283,15 @@ class CodecTraining:
         """Train until the time budget is spent."""
         rng, draws = random.Random(self.steps), np.random.default_rng(self.steps)
         dials = self.dials
-        saved = time.monotonic()
-        while self.spent_s < 60 * dials.minutes:
+        while not self.is_done:
             bank = stems()
             clips = [caller_clip(bank, rng, draws) for _ in range(dials.caller_clips)]
             clips += [agent_clip(sentences, rng) for _ in range(dials.agent_clips)]
             pcm = torch.from_numpy(np.stack([clip[0] for clip in clips]))
             labels = torch.from_numpy(np.stack([clip[1] for clip in clips]))
-            figures = self.step(pcm, labels, dials.agent_clips)
+            figures = self.step(pcm.to(self.device), labels.to(self.device), dials.agent_clips)
             if self.steps % 20 == 0:
                 text = " ".join(f"{name} {value:.3f}" for name, value in figures.items())
                 report(f"step {self.steps} {self.spent_s:.0f} s: {text}")
-            if time.monotonic() - saved > 180:
-                self.save()
-                saved = time.monotonic()
+            self.save_now_and_then()
         self.save()
-
-
-def schedule(share: float, step: int) -> float:
-    """Learning-rate factor: warm-up over 50 steps, flat, linear to zero over the last 45 % of the time."""
-    return min(1.0, (step + 1) / 50) * min(1.0, max(0.02, (1 - share) / 0.45))

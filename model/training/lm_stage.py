@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from model.config import ZERO_TOKEN, LmConfig
 from model.lm import Lm
-from model.training.codec_stage import schedule
 from model.training.dialogues import Call, Scriptwriter
 from model.training.muon import MuonAdamW
+from model.training.stage import Stage
 from model.training.tokens_stage import TokenStem
 
 PAD_WEIGHT = 0.25  # of padding targets; most columns are padding
@@ -69,26 +69,25 @@ def collate(calls: Sequence[Call], rng: np.random.Generator) -> tuple[Tensor, Te
     )
 
 
-class LmTraining:
-    """The whole stage: steps, schedule, checkpoints."""
+class LmTraining(Stage):
+    """The whole stage."""
 
     def __init__(
         self, config: LmConfig, dials: LmDials, folder: Path, writer: Scriptwriter, device: str = "cpu"
     ) -> None:
         torch.manual_seed(0)
-        self.config, self.dials, self.path, self.writer = config, dials, folder / "lm.pt", writer
-        self.device = torch.device(device)
+        self.config, self.dials, self.writer = config, dials, writer
         self.lm = Lm(config)
         self._init_weights()
-        self.lm.to(self.device)
-        self.optimizer = MuonAdamW(
+        self.lm.to(device)
+        optimizer = MuonAdamW(
             self.lm.named_parameters(),
             muon_lr=dials.muon_lr,
             adam_lr=dials.adam_lr,
             adam_only=("emb", "text_linear", "linears", "extra_heads"),
         )
+        super().__init__(self.lm, optimizer, folder / "lm.pt", dials.minutes, max_norm=2.0)
         self.silence = torch.from_numpy(writer.silence).to(self.device)
-        self.spent_s, self.steps = 0.0, 0
 
     def _init_weights(self) -> None:
         for name, p in self.lm.named_parameters():
@@ -150,38 +149,10 @@ class LmTraining:
     def step(self, calls: Sequence[Call], draws: np.random.Generator) -> dict[str, float]:
         """One update; its share of the time budget sets the learning rate."""
         started = time.monotonic()
-        share = self.spent_s / (60 * self.dials.minutes)
         total, figures = self.loss(*(part.to(self.device) for part in collate(calls, draws)))
-        self.optimizer.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
-        figures["grad"] = float(nn.utils.clip_grad_norm_(self.lm.parameters(), 2.0))
-        if np.isfinite(figures["grad"]):
-            self.optimizer.step(schedule(share, self.steps))
-        self.steps += 1
+        figures["grad"] = self.update(total)
         self.spent_s += time.monotonic() - started
         return figures
-
-    def save(self) -> None:
-        """Write a checkpoint that training and export take up."""
-        state = {
-            "lm": self.lm.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "spent_s": self.spent_s,
-            "steps": self.steps,
-        }
-        partial = self.path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self.path)
-
-    def resume(self) -> bool:
-        """Take up a checkpoint if there is one."""
-        if not self.path.exists():
-            return False
-        state = torch.load(self.path, weights_only=True, map_location=self.device)
-        self.lm.load_state_dict(state["lm"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.spent_s, self.steps = state["spent_s"], state["steps"]
-        return True
 
     def run(
         self,
@@ -191,9 +162,8 @@ class LmTraining:
     ) -> None:
         """Train until the time budget is spent."""
         rng, draws = random.Random(self.steps), np.random.default_rng(self.steps)
-        saved = time.monotonic()
         recent: list[dict[str, float]] = []
-        while self.spent_s < 60 * self.dials.minutes:
+        while not self.is_done:
             bank = stems()
             calls = [self.writer.draw(rng.choice(bank), rng) for _ in range(self.dials.calls)]
             recent.append(self.step(calls, draws))
@@ -202,10 +172,7 @@ class LmTraining:
                 recent = []
             if self.steps % 200 == 0 and validation:
                 report(f"validation at {self.steps}: {self.validate(validation)}")
-            if time.monotonic() - saved > 180:
-                self.save()
-                saved = time.monotonic()
-        self.save()
+            self.save_now_and_then()
 
     @torch.no_grad()
     def validate(self, calls: Sequence[Call]) -> str:

@@ -112,9 +112,9 @@ class Pipeline:
 
     def codec(self, minutes: float) -> Codec:
         """The trained codec, frozen: gain folded in, weights as they will be stored."""
-        training = CodecTraining(self.config.codec, CodecDials(minutes=minutes), self.folder)
+        training = CodecTraining(self.config.codec, CodecDials(minutes=minutes), self.folder, self.device)
         training.resume()
-        if training.spent_s < 60 * minutes:
+        if not training.is_done:
             training.run(
                 self._growing(f"bank-{TRAIN_SEED}-*.npz", load_shard), self._sentences(), self.report
             )
@@ -139,7 +139,7 @@ class Pipeline:
         writer = Scriptwriter(encode_library(codec), load_text_tokenizer(tokenizer_folder), dials.num_columns)
         training = LmTraining(self.config.lm, dials, self.folder, writer, self.device)
         training.resume()
-        if training.spent_s < 60 * minutes:
+        if not training.is_done:
             stems = [s for path in sorted((self.folder / "tokens").glob("*.npz")) for s in load_stems(path)]
             training.run(lambda: stems, self._validation(writer), self.report)
         return training.lm
@@ -155,7 +155,7 @@ class Pipeline:
         """The codec whose decoder speaks in the agent's voice."""
         training = VoiceTraining(codec, self._sentences(), VoiceDials(minutes=minutes), self.folder)
         training.resume()
-        if training.spent_s < 60 * minutes:
+        if not training.is_done:
             training.run(self.report)
         return training.codec
 

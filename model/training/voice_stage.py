@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.codec import Codec
 from model.config import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from model.order_line import AGENT_LINES
 from model.training.agent_voice import AgentSentence
-from model.training.codec_stage import FFT_SIZES, schedule
+from model.training.codec_stage import FFT_SIZES
 from model.training.muon import MuonAdamW
+from model.training.stage import Stage
 from model.training.tokens_stage import SETTLE_FRAMES, encode_padded
 
 CLIP_FRAMES = 30
@@ -69,27 +70,27 @@ class VoiceLoss:
         return loss / len(FFT_SIZES) + 4 * error, error.detach()
 
 
-class VoiceTraining:
-    """The whole stage: steps, schedule, checkpoints."""
+class VoiceTraining(Stage):
+    """The whole stage."""
 
     def __init__(
         self, codec: Codec, sentences: Sequence[AgentSentence], dials: VoiceDials, folder: Path
     ) -> None:
-        self.codec, self.dials, self.path = codec, dials, folder / "voice.pt"
-        self.device = next(codec.parameters()).device
+        self.codec, self.dials = codec, dials
         for p in codec.parameters():
             p.requires_grad_(False)
-        self._taught: list[nn.Module] = [codec.upsample, codec.decoder_transformer, codec.decoder]
         for module in [
-            *self._taught,
+            codec.upsample,
+            codec.decoder_transformer,
+            codec.decoder,
             codec.quantizer.rvq_first.output_proj,
             codec.quantizer.rvq_rest.output_proj,
         ]:
             for p in module.parameters():
                 p.requires_grad_(True)
-        self.optimizer = MuonAdamW(codec.named_parameters(), muon_lr=dials.muon_lr, adam_lr=dials.adam_lr)
+        optimizer = MuonAdamW(codec.named_parameters(), muon_lr=dials.muon_lr, adam_lr=dials.adam_lr)
+        super().__init__(codec, optimizer, folder / "voice.pt", dials.minutes, max_norm=5.0)
         self.loss = VoiceLoss(self.device)
-        self.spent_s, self.steps = 0.0, 0
         self._sounds, self._codes = self._encode(sentences)
         fixed = {line.text for line in AGENT_LINES}
         self._shares = [FIXED_LINE_SHARE if sentence.text in fixed else 1.0 for sentence in sentences]
@@ -125,48 +126,17 @@ class VoiceTraining:
             said = self.codec.decode(torch.from_numpy(codes).long().to(self.device))[:, 0].float()
         warm = WARM_FRAMES * FRAME_SAMPLES
         loss, error = self.loss(said[:, warm:], torch.from_numpy(sound).to(self.device)[:, warm:])
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = float(nn.utils.clip_grad_norm_(self.codec.parameters(), 5.0))
-        if np.isfinite(norm):
-            self.optimizer.step(schedule(self.spent_s / (60 * self.dials.minutes), self.steps))
-        self.steps += 1
+        self.update(loss)
         self.spent_s += time.monotonic() - started
         return float(error)
-
-    def save(self) -> None:
-        """Write a checkpoint that training and export take up."""
-        state = {
-            "codec": self.codec.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "spent_s": self.spent_s,
-            "steps": self.steps,
-        }
-        partial = self.path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self.path)
-
-    def resume(self) -> bool:
-        """Take up a checkpoint if there is one."""
-        if not self.path.exists():
-            return False
-        state = torch.load(self.path, weights_only=True, map_location=self.device)
-        self.codec.load_state_dict(state["codec"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.spent_s, self.steps = state["spent_s"], state["steps"]
-        return True
 
     def run(self, report: Callable[[str], None]) -> None:
         """Train until the time budget is spent."""
         rng = random.Random(self.steps)
-        saved = time.monotonic()
         errors: list[float] = []
-        while self.spent_s < 60 * self.dials.minutes:
+        while not self.is_done:
             errors.append(self.step(rng))
             if self.steps % 50 == 0:
                 report(f"step {self.steps} {self.spent_s:.0f} s: log10-mel error {np.mean(errors):.3f}")
                 errors = []
-            if time.monotonic() - saved > 180:
-                self.save()
-                saved = time.monotonic()
-        self.save()
+            self.save_now_and_then()

@@ -22,7 +22,6 @@ from model.training.codec_stage import (
     agent_clip,
     caller_clip,
     phone_times_s,
-    schedule,
     spectral_loss,
 )
 from model.voices import PHONE_IDS, SILENCE, TimedPhone
@@ -61,15 +60,8 @@ def _batch(seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def _training(folder: Path, seed: int = 0, **dials: float) -> CodecTraining:
-    return CodecTraining(CODEC_CONFIG, CodecDials(**({"minutes": ENDLESS} | dials)), folder, seed)  # type: ignore[arg-type]
-
-
-def test_schedule_warms_up_holds_and_ends() -> None:
-    assert schedule(0.0, 0) == pytest.approx(0.02)
-    assert schedule(0.0, 49) == 1
-    assert schedule(0.55, 1000) == pytest.approx(1)
-    assert schedule(0.775, 1000) == pytest.approx(0.5)
-    assert 0 < schedule(1.0, 1000) < 0.05
+    all_dials = CodecDials(**({"minutes": ENDLESS} | dials))  # type: ignore[arg-type]
+    return CodecTraining(CODEC_CONFIG, all_dials, folder, seed=seed)
 
 
 def test_a_phone_is_asked_for_after_its_sound() -> None:

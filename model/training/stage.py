@@ -1,0 +1,91 @@
+"""What every training stage keeps between runs: its weights, its optimizer, the time it has spent."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model.training.muon import MuonAdamW
+
+SAVE_EVERY_S = 180.0
+
+
+class Stage:
+    """A stage with a time budget, which is stopped and taken up at any step."""
+
+    def __init__(
+        self, module: nn.Module, optimizer: MuonAdamW, path: Path, minutes: float, max_norm: float
+    ) -> None:
+        self._module, self.optimizer, self.path = module, optimizer, path
+        self.budget_s, self._max_norm = 60 * minutes, max_norm
+        self.device = next(module.parameters()).device
+        self.spent_s, self.steps, self.num_skipped = 0.0, 0, 0
+        self._saved_at_s = time.monotonic()
+
+    @property
+    def share(self) -> float:
+        """How much of the time budget is spent, 0 to 1."""
+        return self.spent_s / self.budget_s
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the time budget is spent."""
+        return self.spent_s >= self.budget_s
+
+    def update(self, loss: Tensor) -> float:
+        """One step down the loss; the gradient's norm. A step that is not finite is skipped and counted."""
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = float(nn.utils.clip_grad_norm_(self._module.parameters(), self._max_norm))
+        if np.isfinite(norm):
+            self.optimizer.step(schedule(self.share, self.steps))
+        else:
+            self.num_skipped += 1
+        self.steps += 1
+        return norm
+
+    def save(self) -> None:
+        """Write a checkpoint that training and the next stages take up; it appears whole or not at all."""
+        state = {
+            "module": self._module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "spent_s": self.spent_s,
+            "steps": self.steps,
+            **self._more(),
+        }
+        partial = self.path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(self.path)
+        self._saved_at_s = time.monotonic()
+
+    def save_now_and_then(self) -> None:
+        """Write a checkpoint if the last one is old."""
+        if time.monotonic() - self._saved_at_s > SAVE_EVERY_S:
+            self.save()
+
+    def resume(self) -> bool:
+        """Take up a checkpoint if there is one."""
+        if not self.path.exists():
+            return False
+        state = torch.load(self.path, weights_only=True, map_location=self.device)
+        self._module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.spent_s, self.steps = state["spent_s"], state["steps"]
+        self._take(state)
+        return True
+
+    def _more(self) -> dict[str, object]:
+        """What else this stage keeps."""
+        return {}
+
+    def _take(self, state: dict[str, object]) -> None:
+        """Take up what else this stage kept."""
+
+
+def schedule(share: float, step: int) -> float:
+    """Learning-rate factor: warm-up over 50 steps, flat, linear to zero over the last 45 % of the time."""
+    return min(1.0, (step + 1) / 50) * min(1.0, max(0.02, (1 - share) / 0.45))
