@@ -65,7 +65,7 @@ class Scriptwriter:
     def __init__(self, library: Sequence[LibraryLine], tokenizer: TextTokenizer, num_columns: int) -> None:
         self.tokenizer, self.num_columns = tokenizer, num_columns
         self.silence = library[0].codes[:, 0].astype(np.int64)
-        self.library = {line.text: line for line in library[1:]}
+        self.lines = {line.text: line for line in library[1:]}
         self._pieces: dict[str, list[int]] = {}
 
     def draw(self, stem: TokenStem, rng: random.Random) -> Call:
@@ -163,7 +163,7 @@ class Scriptwriter:
 
     def _say(self, writer: _Writer, line: Line, start: int) -> None:
         """Place a line of the agent from column `start` on."""
-        entry = self.library[line.text]
+        entry = self.lines[line.text]
         length = self.num_columns
         stop = min(length, start + entry.codes.shape[1])
         writer.started = start

@@ -41,8 +41,8 @@ def test_json_lines_carry_event_level_time_and_context() -> None:
 def test_libraries_log_the_same_way() -> None:
     out = io.StringIO()
     logs.configure("json", "warning", stream=out)
-    logging.getLogger("some.library").info("not wanted")
-    logging.getLogger("some.library").warning("went %s", "wrong")
+    logging.getLogger("some.package").info("not wanted")
+    logging.getLogger("some.package").warning("went %s", "wrong")
     assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["went wrong"]
 
 
