@@ -98,6 +98,21 @@ class Plan:
         if {key: found.get(key) for key in wanted} != wanted:
             raise AgentError(f"{self.folder} holds another run ({found}); choose another --folder")
 
+    def begin_sitting(self) -> int | None:
+        """The misses so far. A sitting that is broken off leaves them unknown, so they are until `add_misses`."""
+        mark = self.folder / "run.json"
+        found = json.loads(mark.read_text(encoding="utf-8"))
+        mark.write_text(json.dumps({**found, "misses": None}) + "\n", encoding="utf-8")
+        known: int | None = found["misses"]
+        return known
+
+    def end_sitting(self, known: int | None, misses: int) -> int | None:
+        """The misses of the whole run, once a sitting has come to its end."""
+        mark = self.folder / "run.json"
+        found = json.loads(mark.read_text(encoding="utf-8"))
+        mark.write_text(json.dumps({**found, "misses": known}) + "\n", encoding="utf-8")
+        return self.add_misses(misses)
+
     def add_misses(self, misses: int | None) -> int | None:
         """Deadline misses of the whole run, over all the sittings it took; None once one did not know."""
         mark = self.folder / "run.json"
@@ -136,8 +151,9 @@ def _call_all(plan: Plan, uri: str | None) -> int | None:
         return plan.add_misses(None)
     with own_line(plan.concurrent) as line:
         before = line.metric(MISSES)
+        known = plan.begin_sitting()
         asyncio.run(_place_all(plan, f"sip:order@127.0.0.1:{line.sip_port}", scripts))
-        return plan.add_misses(round(line.metric(MISSES) - before))
+        return plan.end_sitting(known, round(line.metric(MISSES) - before))
 
 
 class FollowedLine(GatewayProcess):

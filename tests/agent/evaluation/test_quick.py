@@ -50,6 +50,16 @@ def test_misses_add_up_over_sittings_until_one_is_unknown(tmp_path: Path) -> Non
     ]
 
 
+def test_misses_of_a_sitting_that_is_broken_off_stay_unknown(tmp_path: Path) -> None:
+    run_ = plan(tmp_path)
+    run_.prepare()
+    assert run_.end_sitting(run_.begin_sitting(), 2) == 2
+    assert run_.end_sitting(run_.begin_sitting(), 1) == 3
+    run_.begin_sitting()  # and the process dies here
+    assert run_.add_misses(0) is None
+    assert run_.end_sitting(run_.begin_sitting(), 0) is None
+
+
 def test_calls_are_judged_from_disk_once(tmp_path: Path) -> None:
     run_ = plan(tmp_path)
     run_.prepare()
