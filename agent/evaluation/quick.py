@@ -99,7 +99,7 @@ class Plan:
             raise AgentError(f"{self.folder} holds another run ({found}); choose another --folder")
 
     def begin_sitting(self) -> int | None:
-        """The misses so far. A sitting that is broken off leaves them unknown, so they are until `add_misses`."""
+        """The misses so far; from now on unknown, and so they stay if this sitting is broken off."""
         mark = self.folder / "run.json"
         found = json.loads(mark.read_text(encoding="utf-8"))
         mark.write_text(json.dumps({**found, "misses": None}) + "\n", encoding="utf-8")
