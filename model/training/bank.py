@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.order_line import Intent, Order, Request, draw_request
+from model.training.feed import side_by_side
 from model.voices import (
     PHONE_IDS,
     SILENCE,
@@ -33,16 +34,11 @@ SAMPLE_RATE_HZ = 24_000
 # How often each intent stands in a stem; orders have the most wordings and need the most hearing.
 STEM_INTENTS: tuple[Intent, ...] = (
     *[Intent.ORDER] * 5,
-    Intent.YES,
-    Intent.NO,
-    Intent.HOURS,
-    Intent.WHERE,
+    *[Intent.YES, Intent.NO, Intent.HOURS, Intent.WHERE, Intent.REPEAT, Intent.GOODBYE] * 2,
     Intent.PERSON,
-    Intent.REPEAT,
-    Intent.GOODBYE,
 )
-OTHER_SHARE = 0.4
-PAUSE_SHARE = 0.3
+OTHER_SHARE = 0.5
+PAUSE_SHARE = 0.4
 
 
 @dataclass(frozen=True)
@@ -159,20 +155,26 @@ def load_shard(path: Path) -> list[Stem]:
     return stems
 
 
-def build_bank(folder: Path, num_shards: int, first_seed: int) -> Iterator[Path]:
-    """Write the shards that are missing, one after another."""
+def _build_shard(path: Path, first_seed: int) -> Path:
+    """Write one shard of callers, seeds counted from `first_seed`."""
+    stems = []
+    for seed in range(first_seed, first_seed + STEMS_PER_SHARD):
+        try:
+            stems.append(make_stem(seed))
+        except SpeechSynthesisError:
+            continue  # a few espeak variants refuse a few words; the speaker is left out
+    save_shard(stems, path)
+    return path
+
+
+def build_bank(folder: Path, num_shards: int, first_seed: int, num_workers: int = 0) -> Iterator[Path]:
+    """Write the shards that are missing, in line or by worker processes; each path once it is there."""
     folder.mkdir(parents=True, exist_ok=True)
-    for shard in range(num_shards):
-        path = folder / f"bank-{first_seed}-{shard:04d}.npz"
-        if not path.exists():
-            stems = []
-            for index in range(STEMS_PER_SHARD):
-                try:
-                    stems.append(make_stem(first_seed + shard * STEMS_PER_SHARD + index))
-                except SpeechSynthesisError:
-                    continue  # a few espeak variants refuse a few words; the speaker is left out
-            save_shard(stems, path)
-        yield path
+    paths = [folder / f"bank-{first_seed}-{shard:04d}.npz" for shard in range(num_shards)]
+    missing = [
+        (path, first_seed + shard * STEMS_PER_SHARD) for shard, path in enumerate(paths) if not path.exists()
+    ]
+    yield from side_by_side(_build_shard, missing, num_workers)
 
 
 def phone_labels(phones: list[TimedPhone], times_s: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -8,8 +8,7 @@ together.
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +24,9 @@ from model.config import FRAME_SAMPLES, SAMPLE_RATE_HZ, CodecConfig
 from model.quantizer import Codebook, ResidualQuantizer
 from model.training.agent_voice import AgentSentence
 from model.training.bank import Stem, phone_labels
+from model.training.feed import Share
 from model.training.muon import MuonAdamW
-from model.training.stage import Stage
+from model.training.stage import Figures, Stage
 from model.voices import PHONE_IDS, PHONES
 
 CLIP_FRAMES = 32
@@ -142,11 +142,14 @@ class Quantizing:
             residual = residual - book.decode(book.encode(residual))
 
 
-def caller_clip(
-    stems: list[Stem], rng: random.Random, draws: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+Clip = tuple[NDArray[np.float32], NDArray[np.int64]]
+ClipBatch = tuple[
+    Tensor, Tensor
+]  # float32 [B, CLIP_SAMPLES], int64 [B, 2 CLIP_FRAMES]; the agent's clips last
+
+
+def caller_clip(stem: Stem, rng: random.Random, draws: np.random.Generator) -> Clip:
     """A clip of one caller over one line, and its phones: float32 [CLIP_SAMPLES], int64 [2 CLIP_FRAMES]."""
-    stem = rng.choice(stems)
     pcm = np.zeros(CLIP_SAMPLES, np.float32)
     labels = np.full(2 * CLIP_FRAMES, PHONE_IDS["sil"], np.int64)
     times = phone_times_s(2 * CLIP_FRAMES)
@@ -163,9 +166,7 @@ def caller_clip(
     return telephone(pcm, draws), labels
 
 
-def agent_clip(
-    sentences: list[AgentSentence], rng: random.Random
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def agent_clip(sentences: list[AgentSentence], rng: random.Random) -> Clip:
     """A clip of the agent's clean voice, placed as the language model's library places it."""
     pcm = np.zeros(CLIP_SAMPLES, np.float32)
     labels = np.full(2 * CLIP_FRAMES, PHONE_IDS["sil"], np.int64)
@@ -181,6 +182,18 @@ def agent_clip(
     return pcm, labels
 
 
+def clip_batches(
+    stem: Callable[[random.Random], Stem], sentences: list[AgentSentence], dials: CodecDials, share: Share
+) -> Iterator[ClipBatch]:
+    """Endless batches of clips, of stems as `stem` draws them."""
+    rng, draws = share.rng, share.draws
+    while True:
+        clips = [caller_clip(stem(rng), rng, draws) for _ in range(dials.caller_clips)]
+        clips += [agent_clip(sentences, rng) for _ in range(dials.agent_clips)]
+        pcm, labels = (np.stack(parts) for parts in zip(*clips, strict=True))
+        yield torch.from_numpy(pcm), torch.from_numpy(labels)
+
+
 def spectral_loss(said: Tensor, wanted: Tensor) -> Tensor:
     """Distance of log and plain magnitude spectra at several window sizes: float [B, T] each."""
     loss = said.new_zeros(())
@@ -194,7 +207,7 @@ def spectral_loss(said: Tensor, wanted: Tensor) -> Tensor:
     return loss / len(FFT_SIZES)
 
 
-class CodecTraining(Stage):
+class CodecTraining(Stage[ClipBatch]):
     """The whole stage."""
 
     def __init__(
@@ -215,7 +228,7 @@ class CodecTraining(Stage):
         self.quantizing = False
         self._latents: list[Tensor] = []
 
-    def loss(self, pcm: Tensor, labels: Tensor, num_agent: int) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, pcm: Tensor, labels: Tensor, num_agent: int) -> tuple[Tensor, Figures]:
         """The loss of clips float [B, T], phones int64 [B, 2F]; the last `num_agent` are the agent's."""
         trainee, codec = self.trainee, self.trainee.codec
         with torch.autocast(self.device.type, torch.bfloat16):
@@ -252,18 +265,17 @@ class CodecTraining(Stage):
         logits = head(latent.transpose(1, 2)).unflatten(-1, (2, -1)).flatten(1, 2)  # [B, 2F, phones]
         return F.cross_entropy(logits.flatten(0, 1), labels.flatten())
 
-    def step(self, pcm: Tensor, labels: Tensor, num_agent: int) -> dict[str, float]:
+    def step(self, batch: ClipBatch) -> Figures:
         """One update; its share of the time budget sets the learning rate."""
-        started = time.monotonic()
         if not self.quantizing and self.share > self.dials.quantize_after and self._has_latents_to_seed():
             latents = torch.cat(self._latents)
             self.semantic.seed(latents)
             self.acoustic.seed(latents)
             self.quantizing = True
             self._latents = []
-        total, figures = self.loss(pcm, labels, num_agent)
+        pcm, labels = (part.to(self.device, non_blocking=True) for part in batch)
+        total, figures = self.loss(pcm, labels, self.dials.agent_clips)
         figures["grad"] = self.update(total)
-        self.spent_s += time.monotonic() - started
         return figures
 
     def _has_latents_to_seed(self) -> bool:
@@ -276,22 +288,3 @@ class CodecTraining(Stage):
 
     def _take(self, state: dict[str, object]) -> None:
         self.quantizing = bool(state["quantizing"])
-
-    def run(
-        self, stems: Callable[[], list[Stem]], sentences: list[AgentSentence], report: Callable[[str], None]
-    ) -> None:
-        """Train until the time budget is spent."""
-        rng, draws = random.Random(self.steps), np.random.default_rng(self.steps)
-        dials = self.dials
-        while not self.is_done:
-            bank = stems()
-            clips = [caller_clip(bank, rng, draws) for _ in range(dials.caller_clips)]
-            clips += [agent_clip(sentences, rng) for _ in range(dials.agent_clips)]
-            pcm = torch.from_numpy(np.stack([clip[0] for clip in clips]))
-            labels = torch.from_numpy(np.stack([clip[1] for clip in clips]))
-            figures = self.step(pcm.to(self.device), labels.to(self.device), dials.agent_clips)
-            if self.steps % 20 == 0:
-                text = " ".join(f"{name} {value:.3f}" for name, value in figures.items())
-                report(f"step {self.steps} {self.spent_s:.0f} s: {text}")
-            self.save_now_and_then()
-        self.save()

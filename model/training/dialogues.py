@@ -116,8 +116,8 @@ class Scriptwriter:
     @staticmethod
     def _next_intent(rules: OrderLine, rng: random.Random, there: dict[Intent, list[TokenTurn]]) -> Intent:
         weights = {
-            Intent.ORDER: 8.0, Intent.HOURS: 1.2, Intent.WHERE: 1.2, Intent.PERSON: 1.0, Intent.REPEAT: 1.0,
-            Intent.GOODBYE: 0.5, Intent.OTHER: 0.5, Intent.YES: 0.3, Intent.NO: 0.3,
+            Intent.ORDER: 6.0, Intent.HOURS: 1.6, Intent.WHERE: 1.6, Intent.PERSON: 1.2, Intent.REPEAT: 1.8,
+            Intent.GOODBYE: 1.0, Intent.OTHER: 0.5, Intent.YES: 0.5, Intent.NO: 0.5,
         }  # fmt: skip
         if rules.pending is Pending.CONFIRM:
             weights |= {Intent.YES: 6.0, Intent.NO: 3.0}

@@ -6,28 +6,29 @@ which gives the hearing a dense target.
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.config import ZERO_TOKEN, LmConfig
 from model.lm import Lm
 from model.training.dialogues import Call, Scriptwriter
+from model.training.feed import Share
 from model.training.muon import MuonAdamW
-from model.training.stage import Stage
+from model.training.stage import Figures, Report, Stage, mean_figures
 from model.training.tokens_stage import TokenStem
 
 PAD_WEIGHT = 0.25  # of padding targets; most columns are padding
 DEPTH_SHARE = 0.25  # of the speaking columns whose codes are taught in one step
 QUIET_DEPTH_SHARE = 0.02
 DROP_SHARE = 0.04  # of the caller's frames that go missing in training
+VALIDATE_EVERY_STEPS = 200
 DROP_CODE_SHARE = 0.10  # of the single codes: without it callers of the bank are learnt by heart
 
 
@@ -51,7 +52,10 @@ def weighted_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Te
     return (each * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
-def collate(calls: Sequence[Call], rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+CallBatch = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def collate(calls: Sequence[Call], rng: np.random.Generator) -> CallBatch:
     """Codes int64 [B, 1 + n_q, T] with frames lost; transcript, weight and forced, each [B, T]."""
     codes = np.stack([np.concatenate([c.text[None], c.agent, c.caller]) for c in calls])
     first = 1 + calls[0].agent.shape[0]
@@ -69,14 +73,29 @@ def collate(calls: Sequence[Call], rng: np.random.Generator) -> tuple[Tensor, Te
     )
 
 
-class LmTraining(Stage):
-    """The whole stage."""
+def call_batches(
+    stems: Sequence[TokenStem], writer: Scriptwriter, dials: LmDials, share: Share
+) -> Iterator[CallBatch]:
+    """Endless batches of calls, each assembled anew."""
+    rng, draws = share.rng, share.draws
+    while True:
+        yield collate([writer.draw(rng.choice(stems), rng) for _ in range(dials.calls)], draws)
+
+
+class LmTraining(Stage[CallBatch]):
+    """The whole stage; `silence` int64 [K] is the agent's silent frame, `validation` other callers' calls."""
 
     def __init__(
-        self, config: LmConfig, dials: LmDials, folder: Path, writer: Scriptwriter, device: str = "cpu"
+        self,
+        config: LmConfig,
+        dials: LmDials,
+        folder: Path,
+        silence: NDArray[np.int64],
+        validation: Sequence[Call] = (),
+        device: str = "cpu",
     ) -> None:
         torch.manual_seed(0)
-        self.config, self.dials, self.writer = config, dials, writer
+        self.config, self.dials, self._validation = config, dials, validation
         self.lm = Lm(config)
         self._init_weights()
         self.lm.to(device)
@@ -87,7 +106,7 @@ class LmTraining(Stage):
             adam_only=("emb", "text_linear", "linears", "extra_heads"),
         )
         super().__init__(self.lm, optimizer, folder / "lm.pt", dials.minutes, max_norm=2.0)
-        self.silence = torch.from_numpy(writer.silence).to(self.device)
+        self.silence = torch.from_numpy(silence).to(self.device)
 
     def _init_weights(self) -> None:
         for name, p in self.lm.named_parameters():
@@ -100,7 +119,7 @@ class LmTraining(Stage):
 
     def loss(
         self, codes: Tensor, transcript: Tensor, weight: Tensor, forced: Tensor
-    ) -> tuple[Tensor, dict[str, float]]:
+    ) -> tuple[Tensor, Figures]:
         """The training loss of a batch of calls, and the figures worth watching."""
         pad, epad = self.config.existing_text_padding_id, 0
         columns = self.lm.columns(codes)
@@ -146,33 +165,15 @@ class LmTraining(Stage):
             logits = self.lm.depth(state, text, audio)
         return F.cross_entropy(logits.float().flatten(0, 1), audio.flatten())
 
-    def step(self, calls: Sequence[Call], draws: np.random.Generator) -> dict[str, float]:
+    def step(self, batch: CallBatch) -> Figures:
         """One update; its share of the time budget sets the learning rate."""
-        started = time.monotonic()
-        total, figures = self.loss(*(part.to(self.device) for part in collate(calls, draws)))
+        total, figures = self.loss(*(part.to(self.device, non_blocking=True) for part in batch))
         figures["grad"] = self.update(total)
-        self.spent_s += time.monotonic() - started
         return figures
 
-    def run(
-        self,
-        stems: Callable[[], list[TokenStem]],
-        validation: Sequence[Call],
-        report: Callable[[str], None],
-    ) -> None:
-        """Train until the time budget is spent."""
-        rng, draws = random.Random(self.steps), np.random.default_rng(self.steps)
-        recent: list[dict[str, float]] = []
-        while not self.is_done:
-            bank = stems()
-            calls = [self.writer.draw(rng.choice(bank), rng) for _ in range(self.dials.calls)]
-            recent.append(self.step(calls, draws))
-            if self.steps % 20 == 0:
-                report(f"step {self.steps} {self.spent_s:.0f} s: {mean_figures(recent)}")
-                recent = []
-            if self.steps % 200 == 0 and validation:
-                report(f"validation at {self.steps}: {self.validate(validation)}")
-            self.save_now_and_then()
+    def _between_steps(self, report: Report) -> None:
+        if self.steps % VALIDATE_EVERY_STEPS == 0 and self._validation:
+            report(f"validation at {self.steps}: {self.validate(self._validation)}")
 
     @torch.no_grad()
     def validate(self, calls: Sequence[Call]) -> str:
@@ -181,8 +182,3 @@ class LmTraining(Stage):
         chunks = [calls[i : i + 8] for i in range(0, len(calls), 8)]
         batches = [(part.to(self.device) for part in collate(chunk, draws)) for chunk in chunks]
         return mean_figures([self.loss(*batch)[1] for batch in batches])
-
-
-def mean_figures(rows: Sequence[dict[str, float]]) -> str:
-    """Figures averaged over steps, as one line."""
-    return " ".join(f"{name} {np.nanmean([row[name] for row in rows]):.3f}" for name in rows[0])

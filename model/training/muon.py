@@ -68,22 +68,22 @@ class MuonAdamW:
         groups: dict[tuple[int, int], list[int]] = {}
         for index, p in enumerate(self._matrices):
             if p.grad is not None:
-                self._momentum[index].mul_(0.95).add_(p.grad)
                 groups.setdefault((p.shape[0], p[0].numel()), []).append(index)
         for (rows, columns), members in groups.items():
             self._update(members, self.muon_lr * scale, max(1.0, rows / columns) ** 0.5)
 
     def _update(self, members: list[int], lr: float, gain: float) -> None:
         """Move matrices of one shape together: one batched product instead of many small ones."""
-        ahead = []
-        for index in members:
-            grad = self._matrices[index].grad
-            assert grad is not None
-            ahead.append(grad.add(self._momentum[index], alpha=0.95).flatten(1))
-        for index, update in zip(members, orthogonalize(torch.stack(ahead)), strict=True):
-            p = self._matrices[index]
-            p.mul_(1 - lr * self.weight_decay)
-            p.add_(update.view_as(p), alpha=-lr * gain)
+        matrices: list[Tensor] = [self._matrices[index] for index in members]
+        momentum = [self._momentum[index] for index in members]
+        grads = [p.grad for p in matrices if p.grad is not None]
+        torch._foreach_mul_(momentum, 0.95)
+        torch._foreach_add_(momentum, grads)
+        ahead = torch._foreach_add(grads, momentum, alpha=0.95)
+        updates = orthogonalize(torch.stack([matrix.flatten(1) for matrix in ahead]))
+        torch._foreach_mul_(matrices, 1 - lr * self.weight_decay)
+        moves = [update.view_as(p) for update, p in zip(updates, matrices, strict=True)]
+        torch._foreach_add_(matrices, moves, alpha=-lr * gain)
 
     def state_dict(self) -> dict[str, object]:
         """For a checkpoint."""

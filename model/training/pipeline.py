@@ -6,13 +6,17 @@ The working folder holds everything (bank, checkpoints, tokens); the model folde
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
+import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from model.checkpoint import save_module
 from model.codec import Codec
@@ -26,13 +30,16 @@ from model.config import (
     SeanetConfig,
 )
 from model.engine import BUILTIN
+from model.errors import CheckpointError
 from model.lm import Lm
-from model.tokenizer import TOKENIZER_FILE, load_text_tokenizer
+from model.tokenizer import TOKENIZER_FILE, TextTokenizer, load_text_tokenizer
 from model.training.agent_voice import AgentSentence, line_sentences, other_texts, speak
-from model.training.bank import Stem, build_bank, load_shard
-from model.training.codec_stage import INPUT_GAIN, CodecDials, CodecTraining
+from model.training.bank import build_bank, load_shard
+from model.training.codec_stage import INPUT_GAIN, ClipBatch, CodecDials, CodecTraining, Trainee, clip_batches
 from model.training.dialogues import Call, Scriptwriter
-from model.training.lm_stage import LmDials, LmTraining
+from model.training.feed import GrowingBank, Share, feed
+from model.training.lm_stage import CallBatch, LmDials, LmTraining, call_batches
+from model.training.stage import Report
 from model.training.tokenizer_stage import train_tokenizer
 from model.training.tokens_stage import TokenStem, build_tokens, encode_library, load_stems
 from model.training.voice_stage import VoiceDials, VoiceTraining
@@ -40,8 +47,10 @@ from model.training.voice_stage import VoiceDials, VoiceTraining
 TRAIN_SEED, VALIDATION_SEED = 1_000_000, 9_000_000
 OTHER_SENTENCES = 200
 NUM_CODEBOOKS = 6
+CUDA_BATCH_SCALE = 8
+STAGES = ("bank", "codec", "tokens", "lm", "voice", "export")
 
-Report = Callable[[str], None]
+Batch = TypeVar("Batch")
 
 
 def _transformer(num_layers: int) -> CodecTransformerConfig:
@@ -82,85 +91,120 @@ def builtin_config() -> ModelConfig:
     return ModelConfig("offhook-coffee-v0", codec, lm, sampling)
 
 
-class Pipeline:
-    """The stages over one working folder."""
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a run may use: a device, processes that prepare batches (0: none), and how large batches are."""
 
-    def __init__(self, folder: Path, device: str, report: Report) -> None:
-        self.folder, self.device, self.report = folder, device, report
+    device: str = "cpu"
+    num_workers: int = 0
+    batch_scale: int = 1  # times the batch of a single CPU core
+
+
+class Pipeline:
+    """The stages over one working folder; each takes up where an earlier run stopped it."""
+
+    def __init__(self, folder: Path, machine: Machine, report: Report) -> None:
+        self.folder, self.machine, self.report = folder, machine, report
         self.config = builtin_config()
         folder.mkdir(parents=True, exist_ok=True)
+        torch.backends.cudnn.benchmark = True  # every batch of a stage has one shape
+
+    def _feed(self, draw: Callable[[Share], Iterator[Batch]], steps: int) -> Iterator[Batch]:
+        machine = self.machine
+        return feed(draw, steps, machine.num_workers, pin=machine.device.startswith("cuda"))
 
     def bank(self, num_shards: int) -> None:
         """Synthetic callers, and a small bank for validation."""
-        for path in build_bank(self.folder / "bank", num_shards, TRAIN_SEED):
-            self.report(f"bank: {path.name}")
-        for path in build_bank(self.folder / "bank-validation", 1, VALIDATION_SEED):
-            self.report(f"bank: {path.name}")
+        for name, count, seed in (("bank", num_shards, TRAIN_SEED), ("bank-validation", 1, VALIDATION_SEED)):
+            for path in build_bank(self.folder / name, count, seed, self.machine.num_workers):
+                self.report(f"bank: {path.name}")
 
-    def _growing(self, pattern: str, load: Callable[[Path], list[Stem]]) -> Callable[[], list[Stem]]:
-        """The bank, read one shard at a time so that training starts at once."""
-        paths = iter(sorted((self.folder / "bank").glob(pattern)))
-        loaded: list[Stem] = []
-        calls = itertools.count()
-
-        def stems() -> list[Stem]:
-            if next(calls) % 10 == 0 and (path := next(paths, None)):
-                loaded.extend(load(path))
-            return loaded
-
-        return stems
-
-    def codec(self, minutes: float) -> Codec:
-        """The trained codec, frozen: gain folded in, weights as they will be stored."""
-        training = CodecTraining(self.config.codec, CodecDials(minutes=minutes), self.folder, self.device)
+    def codec(self, minutes: float) -> None:
+        """Train the codec."""
+        dials = CodecDials(minutes=minutes)
+        scale = self.machine.batch_scale
+        dials = replace(dials, caller_clips=scale * dials.caller_clips, agent_clips=scale * dials.agent_clips)
+        training = CodecTraining(self.config.codec, dials, self.folder, self.machine.device)
         training.resume()
         if not training.is_done:
-            training.run(
-                self._growing(f"bank-{TRAIN_SEED}-*.npz", load_shard), self._sentences(), self.report
-            )
-        return freeze(training.trainee.codec).to(self.device)
+            paths = sorted((self.folder / "bank").glob("bank-*.npz"))
+            sentences = agent_sentences()
 
-    @staticmethod
-    def _sentences() -> list[AgentSentence]:
-        return line_sentences() + [speak(text) for text in other_texts(OTHER_SENTENCES, 1)]
+            def draw(share: Share) -> Iterator[ClipBatch]:
+                bank = GrowingBank(paths, load_shard, share)
+                return clip_batches(bank.draw, sentences, dials, share)
 
-    def tokens(self, codec: Codec) -> None:
+            training.run(self._feed(draw, training.steps), self.report)
+
+    def frozen_codec(self) -> Codec:
+        """The trained codec: gain folded in, weights as they will be stored.
+
+        Raises CheckpointError if it has not been trained.
+        """
+        trainee = Trainee(self.config.codec)
+        trainee.load_state_dict(self._checkpoint("codec"))
+        return freeze(trainee.codec).to(self.machine.device)
+
+    def _checkpoint(self, stage: str) -> dict[str, Tensor]:
+        path = self.folder / f"{stage}.pt"
+        if not path.exists():
+            raise CheckpointError(f"{path} does not exist; run the stage `{stage}` first")
+        weights: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")["module"]
+        return weights
+
+    def tokens(self) -> None:
         """Every stem as the engine will hear it."""
+        codec = self.frozen_codec()
         for source, target in (("bank", "tokens"), ("bank-validation", "tokens-validation")):
-            for path in build_tokens(codec, self.folder / source, self.folder / target, 1):
+            folders = self.folder / source, self.folder / target
+            for path in build_tokens(codec, *folders, 1, self.machine.num_workers):
                 self.report(f"tokens: {path.name}")
 
-    def lm(self, codec: Codec, minutes: float) -> Lm:
-        """The trained language model."""
-        tokenizer_folder = self.folder / "model"
-        if not (tokenizer_folder / TOKENIZER_FILE).exists():
-            train_tokenizer(tokenizer_folder)
+    def lm(self, minutes: float) -> None:
+        """Train the language model."""
         dials = LmDials(minutes=minutes)
-        writer = Scriptwriter(encode_library(codec), load_text_tokenizer(tokenizer_folder), dials.num_columns)
-        training = LmTraining(self.config.lm, dials, self.folder, writer, self.device)
+        dials = replace(dials, calls=self.machine.batch_scale * dials.calls)
+        writer = Scriptwriter(encode_library(self.frozen_codec()), self._tokenizer(), dials.num_columns)
+        training = LmTraining(
+            self.config.lm, dials, self.folder, writer.silence, self._validation(writer), self.machine.device
+        )
         training.resume()
         if not training.is_done:
-            stems = [s for path in sorted((self.folder / "tokens").glob("*.npz")) for s in load_stems(path)]
-            training.run(lambda: stems, self._validation(writer), self.report)
-        return training.lm
+            stems = self._stems("tokens")
+
+            def draw(share: Share) -> Iterator[CallBatch]:
+                return call_batches(stems, writer, dials, share)
+
+            training.run(self._feed(draw, training.steps), self.report)
+
+    def _tokenizer(self) -> TextTokenizer:
+        folder = self.folder / "model"
+        if not (folder / TOKENIZER_FILE).exists():
+            train_tokenizer(folder)
+        return load_text_tokenizer(folder)
+
+    def _stems(self, name: str) -> list[TokenStem]:
+        return [stem for path in sorted((self.folder / name).glob("*.npz")) for stem in load_stems(path)]
 
     def _validation(self, writer: Scriptwriter, count: int = 24) -> list[Call]:
-        stems: list[TokenStem] = []
-        for path in sorted((self.folder / "tokens-validation").glob("*.npz")):
-            stems += load_stems(path)
+        stems = self._stems("tokens-validation")
         rng = random.Random(VALIDATION_SEED)
         return [writer.draw(rng.choice(stems), rng) for _ in range(count)]
 
-    def voice(self, codec: Codec, minutes: float) -> Codec:
-        """The codec whose decoder speaks in the agent's voice."""
-        training = VoiceTraining(codec, self._sentences(), VoiceDials(minutes=minutes), self.folder)
+    def voice(self, minutes: float) -> None:
+        """Train the codec's decoder on the agent's voice."""
+        dials = VoiceDials(minutes=minutes)
+        dials = replace(dials, clips=self.machine.batch_scale * dials.clips)
+        training = VoiceTraining(self.frozen_codec(), agent_sentences(), dials, self.folder)
         training.resume()
         if not training.is_done:
-            training.run(self.report)
-        return training.codec
+            training.run(self._feed(training.batches, training.steps), self.report)
 
-    def export(self, codec: Codec, lm: Lm, directory: Path) -> None:
+    def export(self, directory: Path) -> None:
         """Write the model folder that the engine loads."""
+        codec, lm = Codec(self.config.codec), Lm(self.config.lm)
+        codec.load_state_dict(self._checkpoint("voice"))
+        lm.load_state_dict(self._checkpoint("lm"))
         directory.mkdir(parents=True, exist_ok=True)
         save_module(codec, directory / "codec.safetensors", torch.float16)
         save_module(lm, directory / "lm.safetensors", torch.float16)
@@ -168,6 +212,12 @@ class Pipeline:
         (directory / "config.json").write_text(text + "\n", encoding="utf-8")
         (directory / TOKENIZER_FILE).write_bytes((self.folder / "model" / TOKENIZER_FILE).read_bytes())
         self.report(f"model folder: {directory}")
+
+
+@cache
+def agent_sentences() -> list[AgentSentence]:
+    """What the agent's voice is taught on: every line, and strings of words off the order line."""
+    return line_sentences() + [speak(text) for text in other_texts(OTHER_SENTENCES, 1)]
 
 
 def freeze(codec: Codec) -> Codec:
@@ -188,6 +238,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=BUILTIN, help="model folder to write (default: the built-in one)"
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        help="processes that prepare batches (default: none on a CPU, beside CUDA all cores but one)",
+    )
+    parser.add_argument(
+        "--batch-scale",
+        type=int,
+        help=f"how many times a CPU core's batch a step takes (default 1, with CUDA {CUDA_BATCH_SCALE})",
+    )
+    parser.add_argument(
+        "--only", choices=STAGES, help="this stage alone, on what the folder holds (default: all, in order)"
+    )
     parser.add_argument("--shards", type=int, default=60, help="bank shards of 40 callers each (default 60)")
     parser.add_argument("--codec-minutes", type=float, default=35, help="time for the codec (default 35)")
     parser.add_argument(
@@ -198,12 +261,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def machine(options: argparse.Namespace) -> Machine:
+    """What the options say, and for the rest what suits the device."""
+    on_cuda = options.device.startswith("cuda")
+    workers = max(1, (os.cpu_count() or 1) - 1) if on_cuda else 0
+    return Machine(
+        options.device,
+        workers if options.workers is None else options.workers,
+        options.batch_scale or (CUDA_BATCH_SCALE if on_cuda else 1),
+    )
+
+
 def train(options: argparse.Namespace, report: Report) -> None:
-    """Run all stages; what an earlier run finished is not done again."""
-    torch.set_num_threads(1 if options.device == "cpu" else torch.get_num_threads())
-    pipeline = Pipeline(options.folder, options.device, report)
-    pipeline.bank(options.shards)
-    codec = pipeline.codec(options.codec_minutes)
-    pipeline.tokens(codec)
-    lm = pipeline.lm(codec, options.lm_minutes)
-    pipeline.export(pipeline.voice(codec, options.voice_minutes), lm, options.out)
+    """Run the stages; what an earlier run finished is not done again."""
+    torch.set_num_threads(1)
+    pipeline = Pipeline(options.folder, machine(options), report)
+    stages: dict[str, Callable[[], None]] = {
+        "bank": lambda: pipeline.bank(options.shards),
+        "codec": lambda: pipeline.codec(options.codec_minutes),
+        "tokens": pipeline.tokens,
+        "lm": lambda: pipeline.lm(options.lm_minutes),
+        "voice": lambda: pipeline.voice(options.voice_minutes),
+        "export": lambda: pipeline.export(options.out),
+    }
+    for name in [options.only] if options.only else STAGES:
+        report(f"stage {name}")
+        stages[name]()

@@ -1,9 +1,12 @@
-"""What every training stage keeps between runs: its weights, its optimizer, the time it has spent."""
+"""What every training stage has in common: weights and optimizer that outlive a run, and a budget of time."""
 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -12,10 +15,18 @@ from torch import Tensor, nn
 from model.training.muon import MuonAdamW
 
 SAVE_EVERY_S = 180.0
+REPORT_EVERY_STEPS = 20
+
+Batch = TypeVar("Batch")
+Report = Callable[[str], None]
+Figures = dict[str, float]
 
 
-class Stage:
-    """A stage with a time budget, which is stopped and taken up at any step."""
+class Stage(ABC, Generic[Batch]):
+    """A stage with a time budget, which is stopped and taken up at any step.
+
+    The budget is of wall time between steps: waiting for batches counts, what came before the first does not.
+    """
 
     def __init__(
         self, module: nn.Module, optimizer: MuonAdamW, path: Path, minutes: float, max_norm: float
@@ -25,6 +36,27 @@ class Stage:
         self.device = next(module.parameters()).device
         self.spent_s, self.steps, self.num_skipped = 0.0, 0, 0
         self._saved_at_s = time.monotonic()
+        self._last_step_s: float | None = None
+
+    @abstractmethod
+    def step(self, batch: Batch) -> Figures:
+        """One update; the figures worth watching."""
+
+    def run(self, batches: Iterator[Batch], report: Report) -> None:
+        """Train until the time budget is spent, and save."""
+        recent: list[Figures] = []
+        while not self.is_done:
+            recent.append(self.step(next(batches)))
+            if self.steps % REPORT_EVERY_STEPS == 0:
+                report(f"step {self.steps} {self.spent_s:.0f} s: {mean_figures(recent)}")
+                recent = []
+            self._between_steps(report)
+            if time.monotonic() - self._saved_at_s > SAVE_EVERY_S:
+                self.save()
+        self.save()
+
+    def _between_steps(self, report: Report) -> None:
+        """What a stage does between steps now and then."""
 
     @property
     def share(self) -> float:
@@ -46,6 +78,9 @@ class Stage:
         else:
             self.num_skipped += 1
         self.steps += 1
+        now_s = time.monotonic()
+        self.spent_s += now_s - (self._last_step_s or now_s)
+        self._last_step_s = now_s
         return norm
 
     def save(self) -> None:
@@ -61,11 +96,6 @@ class Stage:
         torch.save(state, partial)
         partial.replace(self.path)
         self._saved_at_s = time.monotonic()
-
-    def save_now_and_then(self) -> None:
-        """Write a checkpoint if the last one is old."""
-        if time.monotonic() - self._saved_at_s > SAVE_EVERY_S:
-            self.save()
 
     def resume(self) -> bool:
         """Take up a checkpoint if there is one."""
@@ -89,3 +119,9 @@ class Stage:
 def schedule(share: float, step: int) -> float:
     """Learning-rate factor: warm-up over 50 steps, flat, linear to zero over the last 45 % of the time."""
     return min(1.0, (step + 1) / 50) * min(1.0, max(0.02, (1 - share) / 0.45))
+
+
+def mean_figures(rows: Sequence[Figures]) -> str:
+    """Figures averaged over steps, as one line; what is not a number in some step is left out of its mean."""
+    means = {name: [row[name] for row in rows if np.isfinite(row[name])] for name in rows[0]}
+    return " ".join(f"{name} {np.mean(values) if values else np.nan:.3f}" for name, values in means.items())

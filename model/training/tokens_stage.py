@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from model.channel import telephone
+from model.checkpoint import load_tensors, read_safetensors, save_module
 from model.codec import Codec
-from model.config import FRAME_RATE_HZ, FRAME_SAMPLES
+from model.config import FRAME_RATE_HZ, FRAME_SAMPLES, CodecConfig
 from model.order_line import Intent, Order, Request
 from model.training.agent_voice import AgentSentence, line_sentences
 from model.training.bank import Stem, load_shard
+from model.training.feed import side_by_side
 
 LEAD_FRAMES = 14  # of the line alone before a stem's first turn: the codec's cold start is part of every call
 GAP_FRAMES = 13  # between turns
@@ -180,11 +183,31 @@ def load_stems(path: Path) -> list[TokenStem]:
     return out
 
 
-def build_tokens(codec: Codec, bank: Path, folder: Path, seed: int) -> Iterator[Path]:
-    """Encode every bank shard that has no tokens of this seed yet."""
+def _build_tokens(
+    config: CodecConfig, weights: Path, device: str, shard: Path, path: Path, seed: int
+) -> Path:
+    """Encode one bank shard with the frozen codec whose weights lie at a path."""
+    save_stems(encode_stems(_codec(config, weights, device), load_shard(shard), seed), path)
+    return path
+
+
+@cache
+def _codec(config: CodecConfig, weights: Path, device: str) -> Codec:
+    """One process encodes many shards with one codec."""
+    codec = Codec(config)
+    load_tensors(codec, read_safetensors(weights), str(weights))
+    return codec.to(device).eval()
+
+
+def build_tokens(codec: Codec, bank: Path, folder: Path, seed: int, num_workers: int = 0) -> Iterator[Path]:
+    """Encode every bank shard that has no tokens of this seed yet; each path once it is there."""
     folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / "codec.safetensors"
+    save_module(codec, weights, torch.float16)  # frozen: every weight is a half already
+    device = str(next(codec.parameters()).device)
+    tasks = []
     for index, shard in enumerate(sorted(bank.glob("bank-*.npz"))):
         path = folder / shard.name.replace("bank-", f"tokens-{seed}-")
         if not path.exists():
-            save_stems(encode_stems(codec, load_shard(shard), seed * 100_003 + index), path)
-        yield path
+            tasks.append((codec.config, weights, device, shard, path, seed * 100_003 + index))
+    yield from side_by_side(_build_tokens, tasks, num_workers)

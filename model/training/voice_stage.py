@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +16,9 @@ from model.config import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from model.order_line import AGENT_LINES
 from model.training.agent_voice import AgentSentence
 from model.training.codec_stage import FFT_SIZES
+from model.training.feed import Share
 from model.training.muon import MuonAdamW
-from model.training.stage import Stage
+from model.training.stage import Figures, Stage
 from model.training.tokens_stage import SETTLE_FRAMES, encode_padded
 
 CLIP_FRAMES = 30
@@ -70,7 +69,10 @@ class VoiceLoss:
         return loss / len(FFT_SIZES) + 4 * error, error.detach()
 
 
-class VoiceTraining(Stage):
+VoiceBatch = tuple[Tensor, Tensor]  # codes int16 [B, K, CLIP_FRAMES], the sound they stand for float32 [B, T]
+
+
+class VoiceTraining(Stage[VoiceBatch]):
     """The whole stage."""
 
     def __init__(
@@ -110,33 +112,23 @@ class VoiceTraining(Stage):
             codes += encode_padded(self.codec, sounds[start : start + 8])
         return sounds, codes
 
-    def step(self, rng: random.Random) -> float:
-        """One update on random clips; the log10-mel error."""
-        started = time.monotonic()
-        picks = rng.choices(range(len(self._sounds)), self._shares, k=self.dials.clips)
-        at = [rng.randrange(0, self._codes[i].shape[1] - CLIP_FRAMES + 1) for i in picks]
-        codes = np.stack([self._codes[i][:, a : a + CLIP_FRAMES] for i, a in zip(picks, at, strict=True)])
-        sound = np.stack(
-            [
-                self._sounds[i][a * FRAME_SAMPLES : (a + CLIP_FRAMES) * FRAME_SAMPLES]
-                for i, a in zip(picks, at, strict=True)
-            ]
-        )
-        with torch.autocast(self.device.type, torch.bfloat16):
-            said = self.codec.decode(torch.from_numpy(codes).long().to(self.device))[:, 0].float()
-        warm = WARM_FRAMES * FRAME_SAMPLES
-        loss, error = self.loss(said[:, warm:], torch.from_numpy(sound).to(self.device)[:, warm:])
-        self.update(loss)
-        self.spent_s += time.monotonic() - started
-        return float(error)
+    def batches(self, share: Share) -> Iterator[VoiceBatch]:
+        """Endless batches of random clips."""
+        rng = share.rng
+        while True:
+            picks = rng.choices(range(len(self._sounds)), self._shares, k=self.dials.clips)
+            codes, sounds = [], []
+            for pick in picks:
+                at = rng.randrange(self._codes[pick].shape[1] - CLIP_FRAMES + 1)
+                codes.append(self._codes[pick][:, at : at + CLIP_FRAMES])
+                sounds.append(self._sounds[pick][at * FRAME_SAMPLES : (at + CLIP_FRAMES) * FRAME_SAMPLES])
+            yield torch.from_numpy(np.stack(codes)), torch.from_numpy(np.stack(sounds))
 
-    def run(self, report: Callable[[str], None]) -> None:
-        """Train until the time budget is spent."""
-        rng = random.Random(self.steps)
-        errors: list[float] = []
-        while not self.is_done:
-            errors.append(self.step(rng))
-            if self.steps % 50 == 0:
-                report(f"step {self.steps} {self.spent_s:.0f} s: log10-mel error {np.mean(errors):.3f}")
-                errors = []
-            self.save_now_and_then()
+    def step(self, batch: VoiceBatch) -> Figures:
+        """One update; its share of the time budget sets the learning rate."""
+        codes, sound = (part.to(self.device, non_blocking=True) for part in batch)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            said = self.codec.decode(codes.long())[:, 0].float()
+        warm = WARM_FRAMES * FRAME_SAMPLES
+        loss, error = self.loss(said[:, warm:], sound[:, warm:])
+        return {"grad": self.update(loss), "log10_mel_error": float(error)}

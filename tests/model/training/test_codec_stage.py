@@ -1,6 +1,7 @@
 """The codec's training: clips tell the truth, steps lower the loss, checkpoints go on exactly."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +51,8 @@ def _stem() -> Stem:
 def _batch(seed: int = 0) -> tuple[Tensor, Tensor]:
     rng, draws = random.Random(seed), np.random.default_rng(seed)
     clips = [
-        caller_clip([_stem()], rng, draws),
-        caller_clip([_stem()], rng, draws),
+        caller_clip(_stem(), rng, draws),
+        caller_clip(_stem(), rng, draws),
         agent_clip([_sentence()], rng),
     ]
     return torch.from_numpy(np.stack([c[0] for c in clips])), torch.from_numpy(
@@ -60,7 +61,7 @@ def _batch(seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def _training(folder: Path, seed: int = 0, **dials: float) -> CodecTraining:
-    all_dials = CodecDials(**({"minutes": ENDLESS} | dials))  # type: ignore[arg-type]
+    all_dials = CodecDials(**({"minutes": ENDLESS, "caller_clips": 2, "agent_clips": 1} | dials))  # type: ignore[arg-type]
     return CodecTraining(CODEC_CONFIG, all_dials, folder, seed=seed)
 
 
@@ -83,7 +84,7 @@ def test_labels_of_an_agent_clip_lie_on_its_sound(seed: int) -> None:
 
 
 def test_a_caller_clip_has_turns_over_a_telephone() -> None:
-    pcm, labels = caller_clip([_stem()], random.Random(1), np.random.default_rng(1))
+    pcm, labels = caller_clip(_stem(), random.Random(1), np.random.default_rng(1))
     assert pcm.dtype == np.float32
     assert np.abs(pcm).max() <= 1
     assert {PHONE_IDS["aa"], PHONE_IDS["iy"], PHONE_IDS[SILENCE]} == set(labels.tolist())
@@ -105,12 +106,12 @@ def test_steps_lower_the_loss(tmp_path: Path, minutes: float) -> None:
     training = _training(tmp_path)
     batch = _batch()
     for _ in range(2):
-        training.step(*batch, 1)
+        training.step(batch)
     if minutes < 1:
-        training.dials = CodecDials(minutes=ENDLESS, quantize_after=-1.0)
+        training.dials = replace(training.dials, minutes=ENDLESS, quantize_after=-1.0)
     losses = []
     for _ in range(8):
-        figures = training.step(*batch, 1)
+        figures = training.step(batch)
         losses.append(figures["fine"] + figures["voice"] + figures["semantic"] + figures["all"])
     assert training.quantizing == (minutes < 1)
     assert losses[-1] < losses[0]
@@ -121,7 +122,7 @@ def test_steps_lower_the_loss(tmp_path: Path, minutes: float) -> None:
 def test_a_checkpoint_goes_on_exactly(tmp_path: Path, quantize_after: float) -> None:
     first = _training(tmp_path, quantize_after=quantize_after)
     for seed in range(3):
-        first.step(*_batch(seed), 1)
+        first.step(_batch(seed))
     assert first.quantizing == (quantize_after < 0)
     first.save()
     second = _training(tmp_path, seed=5, quantize_after=quantize_after)
@@ -131,7 +132,7 @@ def test_a_checkpoint_goes_on_exactly(tmp_path: Path, quantize_after: float) -> 
     figures = []
     for training in (first, second):
         torch.manual_seed(1)
-        figures.append(training.step(*batch, 1))
+        figures.append(training.step(batch))
     assert figures[0] == figures[1]
     theirs = second.trainee.state_dict()
     for name, tensor in first.trainee.state_dict().items():
@@ -144,7 +145,7 @@ def test_a_run_resumed_when_codebooks_are_due_gathers_latents_first(tmp_path: Pa
     training.resume()
     seen = []
     for seed in range(3):
-        training.step(*_batch(seed), 1)
+        training.step(_batch(seed))
         seen.append(training.quantizing)
     assert seen == [False, False, True]  # 3 clips of 32 frames a step, 4 latents for each of 32 codewords
 

@@ -1,20 +1,34 @@
 """What every stage shares: the schedule, skipped steps, checkpoints that appear whole."""
 
+import itertools
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from model.training.muon import MuonAdamW
-from model.training.stage import Stage, schedule
+from model.training.stage import Figures, Stage, mean_figures, schedule
 
 
-def _stage(folder: Path) -> tuple[nn.Linear, Stage]:
-    torch.manual_seed(0)
-    layer = nn.Linear(16, 16)
-    optimizer = MuonAdamW(layer.named_parameters(), muon_lr=0.01, adam_lr=0.01)
-    return layer, Stage(layer, optimizer, folder / "stage.pt", minutes=1.0, max_norm=1.0)
+class Fitting(Stage[Tensor]):
+    """A layer that learns to give nothing."""
+
+    def __init__(self, folder: Path, minutes: float) -> None:
+        torch.manual_seed(0)
+        self.layer = nn.Linear(16, 16)
+        optimizer = MuonAdamW(self.layer.named_parameters(), muon_lr=0.01, adam_lr=0.01)
+        super().__init__(self.layer, optimizer, folder / "stage.pt", minutes, max_norm=1.0)
+
+    def step(self, batch: Tensor) -> Figures:
+        loss = self.layer(batch).square().sum()
+        self.update(loss)
+        return {"loss": float(loss.detach())}
+
+
+def _stage(folder: Path, minutes: float = 1.0) -> tuple[nn.Linear, Fitting]:
+    stage = Fitting(folder, minutes)
+    return stage.layer, stage
 
 
 def test_schedule_warms_up_holds_and_ends() -> None:
@@ -43,6 +57,26 @@ def test_a_checkpoint_brings_back_weights_and_the_time_spent(tmp_path: Path) -> 
     assert resumed.resume() and resumed.share == 0.5 and resumed.steps == 1 and not resumed.is_done
     assert torch.equal(again.weight, layer.weight)
     assert [path.name for path in tmp_path.iterdir()] == ["stage.pt"]
+
+
+def test_a_run_spends_its_time_reports_and_saves(tmp_path: Path) -> None:
+    layer, stage = _stage(tmp_path, minutes=0.3 / 60)
+    told: list[str] = []
+    stage.run(itertools.repeat(torch.ones(4, 16)), told.append)
+    assert stage.is_done and 0.3 <= stage.spent_s < 1.0
+    losses = [float(line.split("loss ")[1]) for line in told]
+    assert len(told) == stage.steps // 20 and losses[-1] < losses[0]
+    again, resumed = _stage(tmp_path, minutes=0.3 / 60)
+    assert resumed.resume() and resumed.is_done and torch.equal(again.weight, layer.weight)
+
+
+def test_what_is_no_number_is_left_out_of_a_mean() -> None:
+    rows = [
+        {"a": 1.0, "b": float("nan")},
+        {"a": float("nan"), "b": float("nan")},
+        {"a": 3.0, "b": float("nan")},
+    ]
+    assert mean_figures(rows) == "a 2.000 b nan"
 
 
 def test_there_is_nothing_to_resume_at_first(tmp_path: Path) -> None:
