@@ -72,8 +72,8 @@ COMMANDS: dict[str, Command] = {
     ),
     "eval": Command(
         "agent.evaluation.quick",
-        "scripted callers over real SIP, judged from what they heard",
-        "offhook eval --quick",
+        "scripted callers over real SIP, or against the model alone, judged from what they heard",
+        "offhook eval --quick\noffhook eval --offline --calls 24 --concurrent 6",
     ),
     "demo": Command(
         "agent.evaluation.demo",

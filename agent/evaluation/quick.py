@@ -1,4 +1,4 @@
-"""`offhook eval --quick`: scripted callers over real SIP, scored and judged from what they heard.
+"""`offhook eval`: scripted callers over real SIP, or against the model alone, scored from what they heard.
 
 Calls are recorded first and judged afterwards, so that judging takes no time from the model. A run can be
 broken off and taken up again: what its folder holds is not called again.
@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import Progress, track
 
 from agent.bench_gateway import GatewayProcess
+from agent.energy_gate import Pcm
 from agent.errors import AgentError, AudioFileError
 from agent.evaluation.judge import Judge
 from agent.evaluation.outcome import PlacedTurn, judge_call, place_turns
@@ -41,6 +42,7 @@ CONCURRENT = 2
 LIMIT_S = 180.0
 ATTEMPTS = 5
 BUSY = 503
+OFFLINE = "offline"  # in the place of a codec's name
 MISSES = "offhook_worker_deadline_misses_total"
 
 console = Console()
@@ -48,28 +50,34 @@ console = Console()
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of `offhook eval`."""
-    parser.add_argument("--quick", action="store_true", help="twenty scripted calls, about ten minutes")
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--quick", action="store_true", help="twenty scripted calls over SIP, about ten minutes")
+    how.add_argument(
+        "--offline", action="store_true", help="the same callers against the model alone, without a telephone"
+    )
     parser.add_argument("--uri", metavar="SIP_URI", help="call a running line instead of starting one")
     parser.add_argument("--calls", type=int, default=DEFAULT_CALLS, metavar="N")
     parser.add_argument("--concurrent", type=int, default=CONCURRENT, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--codec", choices=CODECS, default="PCMU")
-    parser.add_argument("--folder", type=Path, default=Path("eval-quick"), help="recordings and results")
+    parser.add_argument(
+        "--folder", type=Path, help="recordings and results (default: eval-quick or eval-offline)"
+    )
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Call, judge, print the table; 0 if every bar is met."""
-    if not args.quick:
-        raise AgentError("there is one evaluation so far: offhook eval --quick")
     if args.calls < 1 or args.concurrent < 1:
         raise AgentError("--calls and --concurrent count from 1")
-    plan = Plan(args.folder, args.seed, args.calls, args.concurrent, args.codec)
+    folder = args.folder or Path("eval-offline" if args.offline else "eval-quick")
+    codec = OFFLINE if args.offline else args.codec
+    plan = Plan(folder, args.seed, args.calls, args.concurrent, codec)
     plan.prepare()
-    misses = _call_all(plan, args.uri)
+    misses = _call_offline(plan, settings) if args.offline else _call_all(plan, args.uri)
     summary = judge_all(plan)
     lines = bars(summary, misses)
     note = "VOID: the worker missed deadlines, so this machine was too busy to measure. " if misses else ""
-    title = f"{note}{summary.calls} calls, {summary.turns} turns, {args.codec}, {plan.folder}"
+    title = f"{note}{summary.calls} calls, {summary.turns} turns, {plan.codec}, {plan.folder}"
     console.print(table(lines, title))
     return 0 if all(line.is_met is not False for line in lines) else 1
 
@@ -135,6 +143,12 @@ class Plan:
         """Its outcome, judged."""
         return self.folder / f"call-{number:02d}.json"
 
+    def keep(self, script: Script, caller: Pcm, agent: Pcm, placed: Sequence[PlacedTurn]) -> None:
+        """Write a call that was held: both channels, float32 [T] each, and what its caller said when."""
+        write_channels(self.sound(script.number), caller, agent)
+        truth = {"voice": script.voice.name, "turns": [one.as_json() for one in placed]}
+        self.truth(script.number).write_text(json.dumps(truth) + "\n", encoding="utf-8")
+
     def missing(self) -> list[int]:
         """Calls that are still to be placed."""
         return [number for number in range(self.calls) if not self.truth(number).exists()]
@@ -188,6 +202,25 @@ async def _place_all(plan: Plan, uri: str, scripts: dict[int, Script]) -> None:
                 group.create_task(one_after_another())
 
 
+def _call_offline(plan: Plan, settings: Settings) -> int:
+    """Hold every missing call without a telephone; there is no deadline to miss."""
+    from agent.evaluation.offline import OfflineCall, call_offline  # loads torch: not for `--help`
+    from model.engine import Engine
+
+    missing = plan.missing()
+    engine = Engine.load(settings.worker.model_dir, plan.concurrent, device=settings.worker.device)
+    with Progress(console=console) as progress:
+        bar = progress.add_task("calling", total=len(missing))
+
+        def keep(call: OfflineCall) -> None:
+            left, right = call.channels()
+            plan.keep(call.script, left, right, place_turns(call.caller.said, left))
+            progress.advance(bar)
+
+        call_offline(engine, [make_script(number, plan.seed) for number in missing], LIMIT_S, keep)
+    return 0
+
+
 async def _place_one(plan: Plan, uri: str, script: Script, phone: SipGateway) -> None:
     """One call, its sound and truth on disk. A call whose turns had holes is left for the next sitting."""
     caller, call = await _call(phone, uri, script)
@@ -197,9 +230,7 @@ async def _place_one(plan: Plan, uri: str, script: Script, phone: SipGateway) ->
     except AgentError as error:
         console.print(f"call {script.number} is void: {error}")
         return
-    await asyncio.to_thread(write_channels, plan.sound(script.number), left, right)
-    truth = {"voice": script.voice.name, "turns": [one.as_json() for one in placed]}
-    plan.truth(script.number).write_text(json.dumps(truth) + "\n", encoding="utf-8")
+    await asyncio.to_thread(plan.keep, script, left, right, placed)
 
 
 async def _call(phone: SipGateway, uri: str, script: Script) -> tuple[ScriptedCaller, PlacedCall]:

@@ -30,10 +30,12 @@ from model.training.tokens_stage import AFTER_FRAMES, BEFORE_FRAMES, LibraryLine
 # Frames between the caller's last sound and the agent's first; the ear hears about 1.5 frames more.
 ANSWER_FRAMES, ANSWER_WEIGHTS = (1, 2, 3), (0.15, 0.5, 0.35)
 YIELD_FRAMES = (2, 3, 4)  # of the caller's speech before an interrupted agent falls silent
-SILENCE_FRAMES = (50, 56)  # of nobody speaking before the agent asks
+# Of nobody speaking before the agent asks. One moment, not a spread: text is drawn greedily, and each of
+# several moments would be less likely than silence.
+SILENCE_FRAMES = 52
 TRANSCRIPT_DELAY = 2
 BARGE_IN_SHARE = 0.25
-SILENT_TURN_SHARE = 0.08
+SILENT_TURN_SHARE = 0.12
 NOBODY_SHARE = 0.65
 
 
@@ -194,9 +196,9 @@ class Scriptwriter:
 
     def _silent_turn(self, writer: _Writer, rules: OrderLine, rng: random.Random) -> bool:
         """Nobody speaks, so the agent asks; if that stays so it gives up. False: the call is over."""
-        self._say(writer, rules.say(STILL_THERE), max(writer.at, writer.busy) + rng.randint(*SILENCE_FRAMES))
+        self._say(writer, rules.say(STILL_THERE), max(writer.at, writer.busy) + SILENCE_FRAMES)
         if rng.random() < 0.4:
-            self._say(writer, rules.say(GIVE_UP), writer.at + rng.randint(*SILENCE_FRAMES))
+            self._say(writer, rules.say(GIVE_UP), writer.at + SILENCE_FRAMES)
             return False
         return True
 

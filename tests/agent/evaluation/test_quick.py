@@ -85,7 +85,8 @@ def arguments(*words: str) -> argparse.Namespace:
 
 
 def test_wrong_usage_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(AgentError, match="offhook eval --quick"):
-        run(arguments(), Settings())
+    for words in ((), ("--quick", "--offline")):
+        with pytest.raises(SystemExit):
+            arguments(*words)
     with pytest.raises(AgentError, match="count from 1"):
         run(arguments("--quick", "--calls", "0", "--folder", str(tmp_path)), Settings())
