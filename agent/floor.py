@@ -2,12 +2,13 @@
 
 No I/O, no clock: times are seconds of the call's audio clock. Definitions, the same as the offline scorer's:
 
-response gap   the agent's first sustained start (over 1 s long, or the call's last) after the caller's turn
-ended,                minus that end; signed, once per turn; up to 200 ms early counts, and nothing after 5 s
-does early start    the agent starts a sustained segment more than 200 ms before the caller's segment ends
-barge-in stop  from a caller's onset while the agent speaks to the agent's last voiced hop before 600 ms of
-its                silence; void when the agent merely paused; failed after 2 s backchannel    a caller's
-segment of at most 1 s through which the agent goes on speaking overlap        both speak
+- response gap: the agent's first sustained start (over 1 s long, or the call's last) after the caller's turn
+  ended, minus that end; signed, once per turn; up to 200 ms early counts, and nothing after 5 s does.
+- early start: the agent starts a sustained segment more than 200 ms before the caller's segment ends.
+- barge-in stop: from a caller's onset while the agent speaks to the agent's last voiced hop before 600 ms of
+  its silence; void when the agent merely paused; failed after 2 s.
+- backchannel: a caller's segment of at most 1 s through which the agent goes on speaking.
+- overlap: both speak.
 """
 
 from collections import deque

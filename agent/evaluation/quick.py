@@ -75,7 +75,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     plan.prepare()
     misses = _call_offline(plan, settings) if args.offline else _call_all(plan, args.uri)
     summary = judge_all(plan)
-    lines = bars(summary, misses)
+    lines = bars(summary, misses, plan.live_gaps_s())
     note = "VOID: the worker missed deadlines, so this machine was too busy to measure. " if misses else ""
     title = f"{note}{summary.calls} calls, {summary.turns} turns, {plan.codec}, {plan.folder}"
     console.print(table(lines, title))
@@ -149,6 +149,18 @@ class Plan:
         truth = {"voice": script.voice.name, "turns": [one.as_json() for one in placed]}
         self.truth(script.number).write_text(json.dumps(truth) + "\n", encoding="utf-8")
 
+    @property
+    def line_folder(self) -> Path:
+        """Where the line that is called keeps its own recordings and what it measured."""
+        return self.folder / "line"
+
+    def live_gaps_s(self) -> list[float]:
+        """The response gaps that the line measured while it was called."""
+        gaps_s: list[float] = []
+        for sidecar in sorted(self.line_folder.glob("*.json")):
+            gaps_s += json.loads(sidecar.read_text(encoding="utf-8"))["turns"]["response_gaps_s"]
+        return gaps_s
+
     def missing(self) -> list[int]:
         """Calls that are still to be placed."""
         return [number for number in range(self.calls) if not self.truth(number).exists()]
@@ -163,7 +175,7 @@ def _call_all(plan: Plan, uri: str | None) -> int | None:
     if uri is not None:
         asyncio.run(_place_all(plan, checked_uri(uri), scripts))
         return plan.add_misses(None)
-    with own_line(plan.concurrent) as line:
+    with own_line(plan.concurrent, OFFHOOK_RECORDING__FOLDER=str(plan.line_folder.resolve())) as line:
         before = line.metric(MISSES)
         known = plan.begin_sitting()
         asyncio.run(_place_all(plan, f"sip:order@127.0.0.1:{line.sip_port}", scripts))

@@ -13,6 +13,8 @@ from agent.evaluation.scores import DEAD_AIR_S, Spread, spread
 
 Json = dict[str, Any]
 
+LIVE_APART_S = 0.04
+
 
 @dataclass(frozen=True, slots=True)
 class Share:
@@ -99,8 +101,8 @@ class Bar:
     is_met: bool | None  # None: reported, without a bar
 
 
-def bars(summary: Summary, deadline_misses: int | None) -> list[Bar]:
-    """Every figure with its bar."""
+def bars(summary: Summary, deadline_misses: int | None, live_gaps_s: Sequence[float] = ()) -> list[Bar]:
+    """Every figure with its bar; `live_gaps_s` are what the line itself measured in the same calls."""
     s, ms = summary, _ms
     missed = "not known" if deadline_misses is None else str(deadline_misses)
     return [
@@ -118,6 +120,7 @@ def bars(summary: Summary, deadline_misses: int | None) -> list[Bar]:
         Bar("barge-ins yielded in 2 s", str(s.yields), ">= 90 %", _at_least(s.yields, 0.9)),
         Bar("barge-in stop p50", ms(s.stops.p50), "<= 600 ms", s.stops.p50 <= 0.6),
         Bar("worker deadline misses", missed, "0", None if deadline_misses is None else deadline_misses == 0),
+        *_live(summary, live_gaps_s),
         Bar("response gap p90, p99", f"{ms(s.gaps.p90)}, {ms(s.gaps.p99)}", "", None),
         Bar("no answer in 5 s", str(s.misses), "", None),
         Bar("answer after 2 s", str(s.dead_air), "", None),
@@ -125,6 +128,15 @@ def bars(summary: Summary, deadline_misses: int | None) -> list[Bar]:
         Bar("gap after a stop p50", ms(s.gaps_after_stop.p50), "", None),
         Bar("asked after silence", str(s.asked_after_silence), "", None),
     ]  # fmt: skip
+
+
+def _live(summary: Summary, gaps_s: Sequence[float]) -> list[Bar]:
+    """How far the line's own median is from the judged one."""
+    if not gaps_s:
+        return []
+    apart_s = spread(gaps_s).p50 - summary.gaps.p50
+    figure = f"{apart_s * 1000:+.0f} ms of {len(gaps_s)}"
+    return [Bar("live gap p50 less the judged", figure, "<= 40 ms apart", abs(apart_s) <= LIVE_APART_S)]
 
 
 def table(lines: Sequence[Bar], title: str) -> Table:

@@ -78,6 +78,16 @@ def test_calls_are_judged_from_disk_once(tmp_path: Path) -> None:
     assert judge_all(run_).greetings.right == 0  # read back, not judged again
 
 
+def test_what_the_line_measured_is_read_from_its_recordings(tmp_path: Path) -> None:
+    run_ = plan(tmp_path)
+    assert run_.live_gaps_s() == []
+    run_.line_folder.mkdir()
+    for name, gaps in (("a", [0.4, 0.5]), ("b", []), ("c", [0.3])):
+        sidecar = {"turns": {"response_gaps_s": gaps}}
+        (run_.line_folder / f"{name}.json").write_text(json.dumps(sidecar))
+    assert run_.live_gaps_s() == [0.4, 0.5, 0.3]
+
+
 def arguments(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_arguments(parser)

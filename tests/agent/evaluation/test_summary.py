@@ -1,5 +1,6 @@
 """Figures over calls, and the bars they are held against."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -52,8 +53,10 @@ def test_early_starts_count_once_a_turn() -> None:
     assert summarise([call(turn(early_starts=[0.3, 0.6], gap_s=None), turn())]).early == Share(1, 2)
 
 
-def met(name: str, calls: list[dict[str, Any]], misses: int | None = 0) -> bool | None:
-    return next(line.is_met for line in bars(summarise(calls), misses) if line.name == name)
+def met(
+    name: str, calls: list[dict[str, Any]], misses: int | None = 0, live: Sequence[float] = ()
+) -> bool | None:
+    return next(line.is_met for line in bars(summarise(calls), misses, live) if line.name == name)
 
 
 def test_bars() -> None:
@@ -66,6 +69,8 @@ def test_bars() -> None:
     assert met("response gap p50", []) is False
     assert met("worker deadline misses", good, 1) is False
     assert met("worker deadline misses", good, None) is None
+    for gap_s, is_met in ((0.3, True), (0.339, True), (0.261, True), (0.35, False), (0.25, False)):
+        assert met("live gap p50 less the judged", good, live=[gap_s, gap_s, 9.0]) is is_met
     assert table(bars(summarise(good), 0), "run").row_count == len(bars(summarise(good), 0))
 
 
