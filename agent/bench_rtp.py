@@ -12,6 +12,7 @@ import struct
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -95,6 +96,20 @@ def decode(payload: bytes, codec: str) -> Pcm:
     return to_float(_levels(codec)[np.frombuffer(payload, np.uint8)])
 
 
+def in_order(packets: Sequence[RtpPacket], codec: str) -> Pcm:
+    """float32 [T] at 8 kHz of a stream's sound, from its earliest RTP timestamp on; gaps are silence."""
+    speech = [packet for packet in packets if packet.payload_type == PAYLOAD_TYPES[codec]]
+    if not speech:
+        return np.zeros(0, np.float32)
+    places = [(packet.timestamp - speech[0].timestamp + 2**31) % 2**32 - 2**31 for packet in speech]
+    origin = min(places)
+    out = np.zeros(max(places) - origin + PACKET_SAMPLES, np.float32)
+    for place, packet in zip(places, speech, strict=True):
+        pcm = decode(packet.payload, codec)[: len(out) - (place - origin)]
+        out[place - origin : place - origin + len(pcm)] = pcm
+    return out
+
+
 @dataclass(frozen=True, slots=True)
 class Stamped:
     """One packet and when it passed the network's edge, by time.monotonic()."""
@@ -174,17 +189,8 @@ class RtpEnd:
         self._socket.close()
 
     def heard(self) -> Pcm:
-        """All that arrived, in the order of RTP timestamps from the first packet on; gaps are silence."""
-        packets = [item.packet for item in self.received if item.packet.payload_type != EVENT_TYPE]
-        if not packets:
-            return np.zeros(0, np.float32)
-        places = [(packet.timestamp - packets[0].timestamp + 2**31) % 2**32 - 2**31 for packet in packets]
-        origin = min(places)
-        out = np.zeros(max(places) - origin + PACKET_SAMPLES, np.float32)
-        for place, packet in zip(places, packets, strict=True):
-            pcm = decode(packet.payload, self.codec)[: len(out) - (place - origin)]
-            out[place - origin : place - origin + len(pcm)] = pcm
-        return out
+        """All that arrived, in the order of RTP timestamps; gaps are silence."""
+        return in_order([item.packet for item in self.received], self.codec)
 
     def heard_digits(self) -> str:
         """The digits that arrived as RFC 4733 events; an event's packets share one timestamp."""

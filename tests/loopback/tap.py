@@ -14,9 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
-
-from agent.bench_rtp import PACKET_SAMPLES, RtpPacket, decode
+from agent.bench_rtp import RtpPacket, in_order
 from telephony.errors import MalformedPacket
 from tests.loopback.privilege import as_root
 from tests.signals import Pcm
@@ -78,24 +76,11 @@ class Tap:
 
     def heard_from(self, source: int, codec: str) -> Pcm:
         """float32 [T] at 8 kHz of all G.711 that left this port; gaps are silence."""
-        return self._joined([item.packet for item in self.seen if item.source == source], codec)
+        return in_order([item.packet for item in self.seen if item.source == source], codec)
 
     def heard_at(self, destination: int, codec: str) -> Pcm:
         """float32 [T] at 8 kHz of all G.711 that went to this port; gaps are silence."""
-        return self._joined([item.packet for item in self.seen if item.destination == destination], codec)
-
-    @staticmethod
-    def _joined(packets: list[RtpPacket], codec: str) -> Pcm:
-        speech = [packet for packet in packets if packet.payload_type in (0, 8)]
-        if not speech:
-            return np.zeros(0, np.float32)
-        places = [(packet.timestamp - speech[0].timestamp + 2**31) % 2**32 - 2**31 for packet in speech]
-        out = np.zeros(max(places) + PACKET_SAMPLES, np.float32)
-        for place, packet in zip(places, speech, strict=True):
-            if place >= 0:
-                pcm = decode(packet.payload, codec)
-                out[place : place + len(pcm)] = pcm[: len(out) - place]
-        return out
+        return in_order([item.packet for item in self.seen if item.destination == destination], codec)
 
     def _read(self) -> None:
         assert self._watcher.stdout is not None
