@@ -69,6 +69,15 @@ def find_clicks(pcm: Pcm, threshold: float = 0.1, apart: int = 240) -> list[int]
     return [int(burst[np.argmax(np.abs(pcm[burst]))]) for burst in bursts]
 
 
+def lag_samples(pcm: Pcm, reference: Pcm, most: int) -> int:
+    """By how much `pcm` runs behind `reference`, -most..most, where they are most alike."""
+    size = 1 << (len(pcm) + len(reference)).bit_length()
+    product = np.fft.rfft(pcm, size) * np.conj(np.fft.rfft(reference, size))
+    likeness = np.fft.irfft(product, size)
+    lags = np.arange(-most, most + 1)
+    return int(lags[np.argmax(likeness[lags])])
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     """Where a piece lies in a recording."""

@@ -15,17 +15,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
 from agent.bench_gateway import HOST, GatewayProcess, free_port
 from agent.energy_gate import Edge, EnergyGate, Pcm, find_segments
-from agent.evaluation.placed_call import PlacedCall, Speaker, calling_end, place_call
+from agent.evaluation.placed_call import Speaker, calling_end, place_call
 from agent.redis_server import find_redis_server
 from agent.standin import line_hz
 from telephony.endpoint import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from telephony.errors import CallRefused
 from telephony.sip import SipGateway
-from tests.signals import find_tone
+from tests.loopback.slaved_caller import MS_SAMPLES, Recorded, SlavedCaller, assert_caller_in_place
+from tests.signals import find_tone, lag_samples
 
 pytestmark = [pytest.mark.loopback, pytest.mark.redis, pytest.mark.timeout(120)]
 
@@ -97,9 +97,8 @@ def talker(speech: list[tuple[float, float]], hz: float = 200.0) -> Speaker:
     return speak
 
 
-def pitches(call: PlacedCall) -> list[float]:
+def pitches(agent: Pcm) -> list[float]:
     """The pitch of each of the agent's lines that the caller heard, to 10 Hz."""
-    _, agent = call.tape.channels()
     lines = []
     for segment in find_segments(agent):
         inside = agent[int(segment.start_s * SAMPLE_RATE_HZ) : int(segment.end_s * SAMPLE_RATE_HZ)]
@@ -107,58 +106,33 @@ def pitches(call: PlacedCall) -> list[float]:
     return lines
 
 
-def lag_samples(pcm: Pcm, reference: Pcm, most: int) -> int:
-    """By how much `pcm` runs behind `reference`, -most..most, where they are most alike."""
-    size = 1 << (len(pcm) + len(reference)).bit_length()
-    product = np.fft.rfft(pcm, size) * np.conj(np.fft.rfft(reference, size))
-    likeness = np.fft.irfft(product, size)
-    lags = np.arange(-most, most + 1)
-    return int(lags[np.argmax(likeness[lags])])
-
-
-def noise_bursts(seconds: float) -> Pcm:
-    """Short bursts of noise, each different: what a lag can be read from to the sample."""
-    rng = np.random.default_rng(7)
-    pcm = np.zeros(round(seconds * SAMPLE_RATE_HZ), np.float32)
-    for at in np.arange(2.0, seconds - 0.5, 0.5):
-        start = round(at * SAMPLE_RATE_HZ)
-        pcm[start : start + 2400] = rng.normal(0, 0.15, 2400)
-    return pcm
-
-
-async def test_a_call_is_answered_and_recorded_in_step_with_the_wire(tmp_path: Path) -> None:
-    said = noise_bursts(9.0)
-    frames = iter(said[: len(said) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES))
+def test_a_call_is_answered_and_recorded_in_step_with_the_wire(tmp_path: Path) -> None:
     folder = tmp_path / "calls"
-    async with calling(OFFHOOK_RECORDING__FOLDER=str(folder)) as (gateway, phone):
-        call = await place_call(phone, gateway.uri, lambda heard: next(frames, None), 9.0)
-        await asyncio.to_thread(gateway.wait_for_metric, "offhook_calls_active", 0)
-        await asyncio.to_thread(gateway.wait_for_metric, "offhook_worker_slots_used", 0)
-        assert await asyncio.to_thread(gateway.metric, "offhook_calls_total") == 1
-    assert pitches(call)[0] == line_hz(0)
+    with serving(OFFHOOK_RECORDING__FOLDER=str(folder)) as gateway, SlavedCaller() as caller:
+        caller.call(gateway.address, 9.0)
+        gateway.wait_for_metric("offhook_calls_active", 0)
+        gateway.wait_for_metric("offhook_worker_slots_used", 0)
+        assert gateway.metric("offhook_calls_total") == 1
+    assert pitches(caller.heard)[0] == line_hz(0)
     (path,) = folder.glob("*.flac")
-    stereo, rate = soundfile.read(path, dtype="float32")
-    assert rate == SAMPLE_RATE_HZ
-    tape = call.tape.channels()
-    for channel in (0, 1):
-        lags = [section_lag(stereo[:, channel], tape[channel], start) for start in np.arange(0.2, 7.0, 1.0)]
-        heard = sorted(lag for lag in lags if lag is not None)
-        steady = [lag for lag in heard if abs(lag - heard[len(heard) // 2]) <= SAMPLE_RATE_HZ // 1000]
-        # In place within 1 ms; what is not is a jitter buffer that moved, once or twice on a busy machine.
-        assert len(heard) >= 5 and len(steady) >= len(heard) - 2, lags
+    recorded = Recorded(path, caller)
+    assert_caller_in_place(recorded.caller_errors())
+    lags = [section_lag(recorded, start_s) for start_s in np.arange(0.2, 7.0, 1.0)]
+    heard = [lag for lag in lags if lag is not None]
+    assert len(heard) >= 5 and all(abs(lag) <= MS_SAMPLES for lag in heard), lags
     told = json.loads(path.with_suffix(".json").read_text())
     assert told["end_reason"] == "caller_hung_up" and told["consent"] is False
     assert told["words"][0]["text"] == "line0"
-    assert abs(told["seconds"] - len(stereo) / rate) < 0.001
+    assert abs(told["seconds"] - len(recorded.stereo) / SAMPLE_RATE_HZ) < 0.001
 
 
-def section_lag(recorded: Pcm, taped: Pcm, start_s: float) -> int | None:
-    """Lag of the recording behind the caller's tape in two seconds of it; None where nothing was said."""
-    start, length = round(start_s * SAMPLE_RATE_HZ), 2 * SAMPLE_RATE_HZ
-    part = taped[start : start + length]
-    if float(np.abs(part).max(initial=0)) < 0.05:
+def section_lag(recorded: Recorded, start_s: float) -> int | None:
+    """Lag of the agent's channel behind its place in one second of it; None where nothing was said."""
+    inside = slice(round(start_s * SAMPLE_RATE_HZ), round((start_s + 1) * SAMPLE_RATE_HZ))
+    truth = recorded.agent_truth[inside]
+    if float(np.abs(truth).max(initial=0)) < 0.05:
         return None
-    return lag_samples(recorded[start : start + length], part, SAMPLE_RATE_HZ // 2)
+    return lag_samples(recorded.agent[inside], truth, SAMPLE_RATE_HZ // 2)
 
 
 class Killer:
@@ -194,7 +168,7 @@ async def test_a_killed_worker_costs_no_call_and_no_memory(workers: int, within_
     assert call.is_ended_by_us, call.ended
     assert caller.heard_s is not None and caller.heard_s - Killer.KILL_S <= within_s
     # Greeted with line 0, answered with line 1: it goes on with line 2, and greets once.
-    assert pitches(call)[:3] == [line_hz(0), line_hz(1), line_hz(2)]
+    assert pitches(call.tape.channels()[1])[:3] == [line_hz(0), line_hz(1), line_hz(2)]
 
 
 def holder(gateway: Serving) -> int:
@@ -227,8 +201,8 @@ async def test_redis_may_go_and_come_back(tmp_path: Path) -> None:
         redis.kill()
         redis.wait()
     assert json.loads(record)["call_id"] == live["call_id"]
-    assert pitches(call)[:3] == [line_hz(0), line_hz(1), line_hz(2)]
-    assert pitches(second)[0] == line_hz(0)
+    assert pitches(call.tape.channels()[1])[:3] == [line_hz(0), line_hz(1), line_hz(2)]
+    assert pitches(second.tape.channels()[1])[0] == line_hz(0)
 
 
 async def test_nothing_is_left_of_a_hundred_calls_in_small() -> None:
