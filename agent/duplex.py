@@ -29,6 +29,7 @@ from telephony.endpoint import (
     TICKS_PER_FRAME,
     HeardFrame,
     MediaEndpoint,
+    path_samples,
 )
 
 Pcm = NDArray[np.float32]
@@ -229,7 +230,7 @@ class Duplex:
         for event in self._measure(pcm, heard):
             self.turns.note(event, self._line_delay_s)
         if self._recorder is not None:
-            self._recorder.push(heard)
+            self._recorder.push(heard, path_samples(self._endpoint.stats().codec))
 
     def _answer(self, reply: SlotReply) -> None:
         self.frames_answered += 1

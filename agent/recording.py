@@ -1,9 +1,10 @@
 """Two-channel recording of a call: caller left, agent right, on the clock of the call's own frames.
 
-The agent's channel is what left for the caller, the caller's what arrived, both cut from the same ticks, so
-overlap is kept and nothing needs aligning. A thread writes as the call goes on. Nothing that goes wrong here
-(folder gone, disk full) touches the call: the recording ends, `failure` says why. File names hold a time and
-a random word only.
+The agent's channel is what left for the caller, the caller's what arrived, both cut from the same ticks. On
+the wire these lie a codec's path apart (`telephony.endpoint.path_samples`); the agent's channel is written so
+much later, so that both stand on the wire's one time line and overlap is as it was there. A thread writes as
+the call goes on. Nothing that goes wrong here (folder gone, disk full) touches the call: the recording ends,
+`failure` says why. File names hold a time and a random word only.
 """
 
 import json
@@ -122,7 +123,9 @@ class Recorder:
         self.frames_dropped = 0
         self._open_sink = sink
         self._queue: queue.Queue[HeardFrame | Mapping[str, object] | None] = queue.Queue(QUEUE_FRAMES)
+        self._lag_samples: int | None = None  # of the agent's channel, set before the first frame is queued
         self._first_tick: int | None = None  # thread only, like all below
+        self._agent_tail = np.zeros(0, np.int16)  # of the agent's channel, still to be written
         self._written = 0
         self._unsynced = 0
         self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
@@ -133,10 +136,15 @@ class Recorder:
         """The JSON file next to the audio."""
         return self.path.with_suffix(".json")
 
-    def push(self, frame: HeardFrame) -> None:
-        """Queue one frame of both channels; when the disk is too slow it is dropped and counted."""
+    def push(self, frame: HeardFrame, agent_lag_samples: int = 0) -> None:
+        """Queue one frame of both channels; when the disk is too slow it is dropped and counted.
+
+        The first frame's lag holds for the whole recording: a codec that changes in mid-call moves nothing.
+        """
         if self.failure:
             return
+        if self._lag_samples is None:
+            self._lag_samples = agent_lag_samples
         try:
             self._queue.put_nowait(frame)
         except queue.Full:
@@ -182,18 +190,29 @@ class Recorder:
         length = len(frame.pcm)
         if self._first_tick is None:
             self._first_tick = frame.tick - length // TICK_SAMPLES
+            self._agent_tail = np.zeros(self._lag_samples or 0, np.int16)
         place = (frame.tick - self._first_tick) * TICK_SAMPLES - length
         missing = min(place - self._written, MAX_GAP_SAMPLES)
-        if missing > 0:  # frames lost on the way keep their place as silence
-            sink.write(np.zeros((missing, 2), np.int16))
-        repeated = max(0, -missing)
-        stereo = np.stack([frame.pcm, frame.played], axis=1)[repeated:]
-        sink.write(np.round(np.clip(stereo, -1.0, 32767 / 32768) * 32768).astype(np.int16))
-        self._written += max(0, missing) + len(stereo)
+        repeated, lost = (
+            max(0, -missing),
+            max(0, missing),
+        )  # frames lost on the way keep their place as silence
+        heard = np.stack([frame.pcm, frame.played], axis=1)[repeated:]
+        heard = np.pad(heard, ((lost, 0), (0, 0)))
+        stereo = np.round(np.clip(heard, -1.0, 32767 / 32768) * 32768).astype(np.int16)
+        self._delay_agent(stereo)
+        sink.write(stereo)
+        self._written += len(stereo)
         self._unsynced += len(stereo)
         if self._unsynced >= SYNC_SAMPLES:
             sink.sync()
             self._unsynced = 0
+
+    def _delay_agent(self, stereo: Stereo) -> None:
+        """Move the agent's channel back by the lag; what is pushed out waits for the next frame."""
+        delayed = np.concatenate([self._agent_tail, stereo[:, 1]])
+        stereo[:, 1] = delayed[: len(stereo)]
+        self._agent_tail = delayed[len(stereo) :]
 
     def _write_sidecar(self, sidecar: Mapping[str, object]) -> None:
         text = json.dumps({"audio": self.path.name, **sidecar}, ensure_ascii=False, indent=1)

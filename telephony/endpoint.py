@@ -58,6 +58,17 @@ class HeardFrame:
     at_s: float  # time.monotonic() at which that tick ended
 
 
+# Of each codec, how far a caller's sound is behind the wire when it is heard, and ours before it when it is
+# played, in samples: 3 + 3 ms of resampling and 5 ms that the decoder keeps back to conceal losses; for G.722
+# 1.5 + 1.5 ms, the same 5, and its two filter banks. The jitter buffer is not in it. Measured: docs/log.md.
+PATH_SAMPLES = {"PCMU": 264, "PCMA": 264, "G722": 225}
+
+
+def path_samples(codec: str) -> int:
+    """How far apart `pcm` and `played` of one tick are on the wire; `codec` as in `EndpointStats`."""
+    return PATH_SAMPLES.get(codec.partition("/")[0], 0)
+
+
 @dataclass(frozen=True, slots=True)
 class EndpointStats:
     """A call's figures so far. Counts only grow; times are the latest value."""

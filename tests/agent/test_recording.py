@@ -61,6 +61,21 @@ def test_what_a_crash_leaves_is_readable(tmp_path: Path, name: str, kind: type[W
     sink.close()
 
 
+def test_the_agents_channel_is_written_later_by_the_path_between_them(tmp_path: Path) -> None:
+    """And its place holds over lost frames, and over a codec that changes."""
+    noise = np.random.default_rng(2).uniform(-0.5, 0.5, 5 * FRAME_SAMPLES).astype(np.float32)
+    recorder = Recorder(tmp_path, "abc", "wav")
+    for index in (0, 1, 3, 4):
+        part = noise[index * FRAME_SAMPLES : (index + 1) * FRAME_SAMPLES]
+        recorder.push(HeardFrame(part, part, 8 + index * TICKS_PER_FRAME, 0.0), 264 if index < 4 else 225)
+    recorder.close({})
+    audio, _ = soundfile.read(recorder.path, dtype="float32")
+    noise[2 * FRAME_SAMPLES : 3 * FRAME_SAMPLES] = 0
+    np.testing.assert_allclose(audio[:, 0], noise, atol=1 / 32768)
+    np.testing.assert_allclose(audio[:264, 1], 0)
+    np.testing.assert_allclose(audio[264:, 1], noise[:-264], atol=1 / 32768)
+
+
 def test_a_folder_that_cannot_be_ends_the_recording_only(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     recorder = Recorder(tmp_path / "file", "abc", "flac")

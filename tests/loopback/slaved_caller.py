@@ -8,7 +8,8 @@ held up on their way. No jitter buffer blurs this: it has run empty in the pause
 long as the most that it may wait for, so it lets the spurt go whole and in order from one tick on.
 
 A recording is made at the bridge. Between bridge and wire lie delays that are the same at every moment:
-RESAMPLER_SAMPLES each way, and CONCEALMENT_SAMPLES on the caller's.
+RESAMPLER_SAMPLES each way, and CONCEALMENT_SAMPLES on the caller's. Its time line is the wire's, later by
+what the caller's sound needs to the bridge: BEHIND_SAMPLES, on both channels.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from tests.signals import Pcm, click_track, find_clicks, lag_samples
 
 RESAMPLER_SAMPLES = 72  # 3 ms at 24 kHz, 8 <-> 24 kHz: half of speex's filter at quality 3 (docs/log.md)
 CONCEALMENT_SAMPLES = 120  # 5 ms: what PJSIP's G.711 decoder keeps back (PJMEDIA_WSOLA_DELAY_MSEC)
+BEHIND_SAMPLES = RESAMPLER_SAMPLES + CONCEALMENT_SAMPLES
 MS_SAMPLES = SAMPLE_RATE_HZ // 1000
 UP = SAMPLE_RATE_HZ // RATE_HZ
 
@@ -109,7 +111,7 @@ class Recorded:
         self._call = call
         lag = lag_samples(call.heard, self.agent, SAMPLE_RATE_HZ)
         # Which tick the recording begins with nobody tells: it is found, but it must be a tick.
-        self._zero = round((lag - RESAMPLER_SAMPLES) / TICK_SAMPLES) * TICK_SAMPLES
+        self._zero = round((lag + BEHIND_SAMPLES) / TICK_SAMPLES) * TICK_SAMPLES
 
     @property
     def caller(self) -> Pcm:
@@ -124,14 +126,14 @@ class Recorded:
     @property
     def agent_truth(self) -> Pcm:
         """What left on the wire, float32 [T], where the agent's channel must have it."""
-        start = self._zero + RESAMPLER_SAMPLES
+        start = self._zero - BEHIND_SAMPLES
         wire = self._call.heard
         wire = wire[start:] if start >= 0 else np.concatenate([np.zeros(-start, np.float32), wire])
         return wire[: len(self.agent)]
 
     def caller_errors(self) -> list[int]:
         """By how much each of the caller's clicks stands behind its true place."""
-        late = self._zero - RESAMPLER_SAMPLES - CONCEALMENT_SAMPLES
+        late = self._zero - BEHIND_SAMPLES
         places = find_clicks(self.caller)
         return [place + late - UP * click for place, click in zip(places, self._call.clicks, strict=True)]
 

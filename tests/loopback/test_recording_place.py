@@ -56,16 +56,18 @@ def farthest(clicks: list[int], others: list[int]) -> int:
 
 
 async def test_clicks_on_both_channels_are_within_1_ms_of_their_true_places(tmp_path: Path) -> None:
-    """The true place of a sound is its media time on the wire, brought to the bridge by constants.
+    """The true place of a sound is its media time on the wire: one line for both channels.
 
-    Media time is the line of RTP timestamps of the gateway's own packets: one line for both channels, because
-    the caller speaks by it (see `slaved_caller`). Where on it the recording begins is free, but is a tick.
+    Media time is the line of RTP timestamps of the gateway's own packets; the caller speaks by it (see
+    `slaved_caller`). The recording is 8 ms behind it on both channels: what the caller's sound needs to the
+    bridge (3 ms of the resampler, 5 that the decoder keeps back to conceal losses). Which tick it begins with
+    is free, but is a tick.
 
-    - Agent: the RTP time at which the click left, less the 3 ms of the bridge's resampler. There is no jitter
-      buffer between, so this holds for every click on any machine, and no other click may be recorded.
-    - Caller: the RTP time of the first tick that can take the click in, plus the 3 ms of the resampler and
-      the 5 ms that the decoder keeps back to conceal losses. Nothing of the jitter buffer is in it. A click
-      may come whole ticks later where the machine held its packets up; `assert_caller_in_place` limits that.
+    - Agent: the RTP time at which the click left. There is no jitter buffer between, so this holds for every
+      click on any machine, and no other click may be recorded.
+    - Caller: the RTP time of the first tick that can take the click in. Nothing of the jitter buffer is in
+      it. A click may come whole ticks later where the machine held its packets up; `assert_caller_in_place`
+      limits that.
     """
     caller, path = await recorded_echo(tmp_path)
     recorded = Recorded(path, caller)
