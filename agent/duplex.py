@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from agent.clock import Now
 from agent.floor import FloorEvent, FloorTracker
 from agent.latency import FAR_END_S, BridgeTimes, TurnTimes, down_delay_s, up_delay_s
-from agent.playout import Playout, SilenceGate
+from agent.playout import DcBlocker, Playout, SilenceGate
 from agent.recording import Recorder
 from agent.slot import SlotFault, SlotReply, WorkerLost
 from agent.transcript import Pieces, Speaker, TimedWord, Transcript
@@ -132,6 +132,7 @@ class Duplex:
         self._recorder = recorder
         self._on_word = on_word
         self._slot: ModelSlot | None = None
+        self._centre = DcBlocker()
         self._silence = SilenceGate()
         self._comfort = ComfortTone()
         self._history: deque[NDArray[np.int16]] = deque(maxlen=HISTORY_FRAMES)
@@ -236,7 +237,7 @@ class Duplex:
         self.frames_answered += 1
         self._history.append(reply.tokens)
         was_sounding = self._silence.is_sounding
-        frame = self._silence.push(reply.pcm)
+        frame = self._silence.push(self._centre.push(reply.pcm))
         if self.is_held or self.is_muted:
             frame = np.zeros_like(frame)
         self._quiet_frames = 0 if frame.any() else self._quiet_frames + 1

@@ -10,7 +10,7 @@ import pytest
 from agent.clock import ManualClock
 from agent.duplex import CALLER_FRAMES, ComfortTone, Duplex, Signal
 from agent.energy_gate import find_segments
-from agent.playout import FADE_SAMPLES, Pcm
+from agent.playout import FADE_SAMPLES, DcBlocker, Pcm
 from agent.slot import WorkerLost
 from agent.transcript import AGENT_LEAD_S, CALLER_LAG_S, Speaker, TimedWord
 from telephony.endpoint import FRAME_SAMPLES, TICK_SAMPLES, EndpointEventKind
@@ -60,7 +60,7 @@ async def test_every_frame_goes_to_the_model_and_its_answer_to_the_caller() -> N
     assert start == pytest.approx(2 * FRAME_SAMPLES + TICK_SAMPLES, abs=2)
     np.testing.assert_allclose(
         heard[start + FADE_SAMPLES :][:FRAME_SAMPLES],
-        np.tile(sound(), 2)[FADE_SAMPLES + 1 :][:FRAME_SAMPLES],
+        DcBlocker().push(np.concatenate([[0], np.tile(sound(), 2)]))[FADE_SAMPLES + 2 :][:FRAME_SAMPLES],
         atol=1e-6,
     )
 

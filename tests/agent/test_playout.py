@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from agent.playout import FADE_SAMPLES, Pcm, Playout, SilenceGate
+from agent.playout import FADE_SAMPLES, DcBlocker, Pcm, Playout, SilenceGate
 from telephony.endpoint import FRAME_SAMPLES, TICK_SAMPLES
 from tests.fakes import FakeEndpoint
 
@@ -47,6 +47,25 @@ def test_between_the_levels_the_gate_stays_as_it_is(level: float) -> None:
     for _ in range(10):
         assert not shut.push(sound(level)).any()
         assert opened.push(sound(level)).any()
+
+
+def test_an_offset_is_no_sound_and_the_voice_keeps_its_level() -> None:
+    """The shipped decoder's silence is a constant 0.016, -36 dBFS."""
+    centre, gate = DcBlocker(), SilenceGate()
+    offset = np.full(FRAME_SAMPLES, 0.016, np.float32)
+    heard = [gate.push(centre.push(frame)) for frame in (offset, sound() + offset, *[offset] * 5)]
+    assert not heard[0].any()
+    voice = heard[1][FADE_SAMPLES:]
+    assert float(np.sqrt(np.mean(voice**2))) == pytest.approx(0.1, rel=0.02)
+    assert abs(float(voice[-1600:].mean())) < 1e-3  # whole periods
+    assert heard[2].any() and not heard[-1].any()  # the hold, then true silence
+
+
+def test_an_offset_that_comes_with_a_new_decoder_is_gone_within_two_frames() -> None:
+    centre = DcBlocker()
+    centre.push(SILENCE)
+    centre.push(np.full(FRAME_SAMPLES, 0.016, np.float32))
+    assert float(np.abs(centre.push(np.full(FRAME_SAMPLES, 0.016, np.float32))).max()) < 1e-5
 
 
 def run(playout: Playout, endpoint: FakeEndpoint, frames: list[Pcm | None]) -> list[int]:
