@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from agent.errors import WorkerUnavailable
 
@@ -69,9 +70,33 @@ class GatewayProcess:
         return HOST, self.sip_port
 
     @property
+    def uri(self) -> str:
+        """Whom to call."""
+        return f"sip:order@{HOST}:{self.sip_port}"
+
+    @property
+    def log_path(self) -> Path:
+        """The file that it writes its log to; gone once it was stopped."""
+        return self._log
+
+    @property
     def log(self) -> str:
         """The last of what it wrote."""
         return self._log.read_text(errors="replace")[-4000:]
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """What it logged under this name, where its log format is json."""
+        found = []
+        for line in self._log.read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError):  # PJSIP's own lines, or one half written
+                event = json.loads(line)
+                found += [event] if isinstance(event, dict) and event.get("event") == name else []
+        return found
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     @property
     def is_running(self) -> bool:
@@ -100,6 +125,29 @@ class GatewayProcess:
         ports = [int(row[1].split(":")[1], 16) for row in rows if f"socket:[{row[9]}]" in own]
         return sum(port in RTP_PORTS for port in ports)
 
+    def children(self, word: str) -> list[int]:
+        """Process ids of its children whose command line holds `word`."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                command = (entry / "cmdline").read_bytes().decode(errors="replace")
+            except (OSError, IndexError):
+                continue  # it has just ended
+            if parent == self.pid and word in command:
+                found.append(int(entry.name))
+        return found
+
+    def calls(self) -> list[dict[str, str]]:
+        """The live calls, by the control API."""
+        return list(json.loads(self.get("/v1/calls"))["calls"])
+
+    def holder(self) -> int:
+        """The process of the worker that holds the only call."""
+        (call,) = self.calls()
+        (pid,) = self.children(call["worker_id"])
+        return pid
+
     def get(self, path: str) -> str:
         """The body of one HTTP answer. Raises OSError if it is not 200."""
         with urllib.request.urlopen(f"http://{HOST}:{self.http_port}{path}", timeout=5.0) as answer:
@@ -111,6 +159,16 @@ class GatewayProcess:
         return sum(
             float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0].split(" ")[0] == name
         )
+
+    def wait_for_metric(self, name: str, value: float, timeout_s: float = 10.0) -> None:
+        """Return when a metric has this value. Raises WorkerUnavailable if that never comes."""
+        deadline = time.monotonic() + timeout_s
+        while (found := self.metric(name)) != value:
+            if time.monotonic() > deadline:
+                raise WorkerUnavailable(
+                    f"{name} is {found:g}, not {value:g}, after {timeout_s} s:\n{self.log}"
+                )
+            time.sleep(0.05)
 
     def wait_until_idle(self, timeout_s: float = 15.0) -> None:
         """Return when no call and no slot is held. Raises WorkerUnavailable if that never comes."""

@@ -20,12 +20,13 @@ from rich.console import Console
 from rich.markup import escape
 from scipy.signal import correlate, correlation_lags
 
+from agent.bench_gateway import GatewayProcess
 from agent.energy_gate import Pcm, Segment
 from agent.errors import AgentError, AudioFileError
 from agent.evaluation.outcome import PlacedTurn, place_turns
 from agent.evaluation.picture import CallPicture, draw_call, draw_ruler
 from agent.evaluation.placed_call import PlacedCall, calling_end, place_call, write_channels
-from agent.evaluation.quick import FollowedLine, own_line
+from agent.evaluation.quick import own_line
 from agent.evaluation.scores import response_gap, score_barge_in
 from agent.evaluation.script import Manner, ScriptedCaller, SpokenStep, Step, speak_step
 from agent.evaluation.segments import SAMPLE_RATE_HZ, overlaps, speech_segments
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     steps = make_steps(args.seed)
     console.print("starting a line of our own ...", style="dim")
     with own_line(1, **_told(folder)) as line:
-        console.print(f"calling sip:order@127.0.0.1:{line.sip_port}", style="dim")
+        console.print(f"calling {line.uri}", style="dim")
         caller, call = asyncio.run(_call(line, steps))
     left, right = call.tape.channels()
     write_channels(folder / "call.flac", left, right)
@@ -93,7 +94,7 @@ def _told(folder: Path) -> dict[str, str]:
     }
 
 
-async def _call(line: FollowedLine, steps: Sequence[SpokenStep]) -> tuple[ScriptedCaller, PlacedCall]:
+async def _call(line: GatewayProcess, steps: Sequence[SpokenStep]) -> tuple[ScriptedCaller, PlacedCall]:
     caller = ScriptedCaller(steps)
     async with calling_end() as phone, asyncio.TaskGroup() as group:
         telling = group.create_task(_follow(line))
@@ -103,14 +104,14 @@ async def _call(line: FollowedLine, steps: Sequence[SpokenStep]) -> tuple[Script
     return caller, call
 
 
-async def _place(phone: SipGateway, line: FollowedLine, caller: ScriptedCaller) -> PlacedCall:
+async def _place(phone: SipGateway, line: GatewayProcess, caller: ScriptedCaller) -> PlacedCall:
     try:
-        return await place_call(phone, f"sip:order@127.0.0.1:{line.sip_port}", caller, LIMIT_S)
+        return await place_call(phone, line.uri, caller, LIMIT_S)
     except TimeoutError:
         raise AgentError(f"our own line did not answer; it wrote:\n{line.log}") from None
 
 
-async def _follow(line: FollowedLine) -> None:
+async def _follow(line: GatewayProcess) -> None:
     """Print each line of the dialogue as soon as it is complete."""
     with line.log_path.open(encoding="utf-8", errors="replace") as log:
         rest = ""

@@ -178,24 +178,15 @@ def _call_all(plan: Plan, uri: str | None) -> int | None:
     with own_line(plan.concurrent, OFFHOOK_RECORDING__FOLDER=str(plan.line_folder.resolve())) as line:
         before = line.metric(MISSES)
         known = plan.begin_sitting()
-        asyncio.run(_place_all(plan, f"sip:order@127.0.0.1:{line.sip_port}", scripts))
+        asyncio.run(_place_all(plan, line.uri, scripts))
         return plan.end_sitting(known, round(line.metric(MISSES) - before))
 
 
-class FollowedLine(GatewayProcess):
-    """`offhook serve`, whose log can be read while it runs."""
-
-    @property
-    def log_path(self) -> Path:
-        """The file that it writes its log to; gone once it was stopped."""
-        return self._log
-
-
 @contextmanager
-def own_line(slots: int, **more: str) -> Iterator[FollowedLine]:
+def own_line(slots: int, **more: str) -> Iterator[GatewayProcess]:
     """`offhook serve` with the operator's model and so many slots, on ports of its own."""
     kept = {name: value for name, value in os.environ.items() if name.startswith("OFFHOOK_WORKER__")}
-    with FollowedLine({**kept, "OFFHOOK_WORKER__SLOTS": str(slots), **more}) as line:
+    with GatewayProcess({**kept, "OFFHOOK_WORKER__SLOTS": str(slots), **more}) as line:
         yield line
 
 

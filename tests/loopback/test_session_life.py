@@ -6,8 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -16,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.bench_gateway import HOST, GatewayProcess, free_port
+from agent.bench_gateway import HOST, GatewayProcess
+from agent.bench_redis import RedisProcess
 from agent.energy_gate import Edge, EnergyGate, Pcm, find_segments
 from agent.evaluation.placed_call import Speaker, calling_end, place_call
-from agent.redis_server import find_redis_server
 from agent.standin import line_hz
 from telephony.endpoint import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from telephony.errors import CallRefused
@@ -33,49 +31,14 @@ STANDIN = {"OFFHOOK_WORKER__ENGINE": "standin", "OFFHOOK_LOG__FORMAT": "json", "
 SILENCE = np.zeros(FRAME_SAMPLES, np.float32)
 
 
-class Serving(GatewayProcess):
-    """`offhook serve`, and its children by what they run."""
-
-    @property
-    def uri(self) -> str:
-        return f"sip:order@{HOST}:{self.sip_port}"
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def children(self, word: str) -> list[int]:
-        """Process ids of its children whose command line holds `word`."""
-        found = []
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-                command = (entry / "cmdline").read_bytes().decode(errors="replace")
-            except (OSError, IndexError):
-                continue  # it has just ended
-            if parent == self.pid and word in command:
-                found.append(int(entry.name))
-        return found
-
-    def calls(self) -> list[dict[str, str]]:
-        """The live calls, by the control API."""
-        return list(json.loads(self.get("/v1/calls"))["calls"])
-
-    def wait_for_metric(self, name: str, value: float, timeout_s: float = 10.0) -> None:
-        deadline = time.monotonic() + timeout_s
-        while self.metric(name) != value:
-            assert time.monotonic() < deadline, f"{name} is {self.metric(name)}, not {value}\n{self.log}"
-            time.sleep(0.05)
-
-
 @contextmanager
-def serving(**settings: str) -> Iterator[Serving]:
-    with Serving({**STANDIN, **settings}) as gateway:
+def serving(**settings: str) -> Iterator[GatewayProcess]:
+    with GatewayProcess({**STANDIN, **settings}) as gateway:
         yield gateway
 
 
 @asynccontextmanager
-async def calling(**settings: str) -> AsyncIterator[tuple[Serving, SipGateway]]:
+async def calling(**settings: str) -> AsyncIterator[tuple[GatewayProcess, SipGateway]]:
     with serving(**settings) as gateway:
         async with calling_end() as phone:
             yield gateway, phone
@@ -140,7 +103,7 @@ class Killer:
 
     KILL_S = 4.5
 
-    def __init__(self, gateway: Serving) -> None:
+    def __init__(self, gateway: GatewayProcess) -> None:
         self._gateway = gateway
         self._speak = talker([(2.0, 2.6), *[(at, at + 0.5) for at in np.arange(5.0, 28, 1.5)]])
         self._gate = EnergyGate()
@@ -152,7 +115,7 @@ class Killer:
             if event.edge is Edge.ONSET and self._is_dead:
                 self.heard_s = self.heard_s or event.at_s
         if not self._is_dead and self._gate.now_s > self.KILL_S:
-            os.kill(holder(self._gateway), signal.SIGKILL)
+            os.kill(self._gateway.holder(), signal.SIGKILL)
             self._is_dead = True
         is_over = self.heard_s is not None and self._gate.now_s > self.heard_s + 2.0
         return None if is_over else self._speak(heard)
@@ -171,35 +134,22 @@ async def test_a_killed_worker_costs_no_call_and_no_memory(workers: int, within_
     assert pitches(call.tape.channels()[1])[:3] == [line_hz(0), line_hz(1), line_hz(2)]
 
 
-def holder(gateway: Serving) -> int:
-    """The process of the worker that holds the only call."""
-    worker_id = gateway.calls()[0]["worker_id"]
-    (pid,) = gateway.children(worker_id)
-    return pid
-
-
-async def test_redis_may_go_and_come_back(tmp_path: Path) -> None:
-    port = free_port()
-    redis = start_redis(port)
-    try:
-        async with calling(OFFHOOK_REDIS_URL=f"redis://{HOST}:{port}/0") as (gateway, phone):
+async def test_redis_may_go_and_come_back() -> None:
+    with RedisProcess() as redis:
+        async with calling(OFFHOOK_REDIS_URL=redis.url) as (gateway, phone):
             calling_task = asyncio.create_task(
                 place_call(phone, gateway.uri, talker([(2.0, 2.6), (5.0, 5.6)]), 8.0)
             )
             await asyncio.sleep(2.0)
             (live,) = await asyncio.to_thread(gateway.calls)
             redis.kill()
-            redis.wait()
             await asyncio.to_thread(gateway.wait_for_metric, "offhook_redis_up", 0)
             second = await place_call(phone, gateway.uri, lambda heard: SILENCE, 2.0)
-            redis = start_redis(port)
+            await asyncio.to_thread(redis.start)
             await asyncio.to_thread(gateway.wait_for_metric, "offhook_redis_up", 1)
-            record = await asyncio.to_thread(redis_get, port, f"offhook:session:{live['call_id']}")
+            record = await asyncio.to_thread(redis.get, f"offhook:session:{live['call_id']}")
             call = await calling_task
             assert await asyncio.to_thread(gateway.metric, "offhook_worker_dropped_frames_total") == 0
-    finally:
-        redis.kill()
-        redis.wait()
     assert json.loads(record)["call_id"] == live["call_id"]
     assert pitches(call.tape.channels()[1])[:3] == [line_hz(0), line_hz(1), line_hz(2)]
     assert pitches(second.tape.channels()[1])[0] == line_hz(0)
@@ -259,35 +209,7 @@ def is_running(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-def start_redis(port: int) -> subprocess.Popen[bytes]:
-    server = find_redis_server()
-    assert server is not None, "redis-server is not installed"
-    command = [server, "--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            redis_get(port, "nothing")
-            return process
-        except OSError:
-            time.sleep(0.05)
-    raise AssertionError("redis-server did not start")
-
-
-def redis_get(port: int, key: str) -> str:
-    """The value of one key, or "" if there is none."""
-    import redis
-
-    client = redis.Redis(HOST, port, decode_responses=True)
-    try:
-        return str(client.get(key) or "")
-    except redis.ConnectionError as error:
-        raise OSError from error
-    finally:
-        client.close()
-
-
-def post(gateway: Serving, path: str) -> None:
+def post(gateway: GatewayProcess, path: str) -> None:
     request = urllib.request.Request(f"http://{HOST}:{gateway.http_port}{path}", method="POST")
     with urllib.request.urlopen(request, timeout=5) as answer:
         assert answer.status == 202
