@@ -24,6 +24,7 @@ from telephony.endpoint import FRAME_SAMPLES
 REPLY_S = (0.4, 1.2)  # silence after the agent's end before the caller goes on
 TRANSFER_REPLY_S = 2.5  # "I will put you through" is followed by "nobody is free"
 PAUSE_S = (0.4, 1.0)
+CUED_S = (0.8, 0.8)  # after the cue: an agent that begins of itself would be heard before the caller
 CUT_IN_S = (0.5, 0.9)  # of the agent's line, when it is interrupted
 MISSED_CUT_S = 1.0  # the line was over before we could interrupt it: say our words all the same
 NO_ANSWER_S = 5.5
@@ -38,6 +39,15 @@ class Manner(Enum):
     REPLY = "reply"  # once the agent has finished
     CUT_IN = "cut_in"  # while it speaks
     SILENCE = "silence"  # nothing is said: the agent should ask
+    CUE = "cue"  # when whoever placed the call says so
+
+
+WAIT_S = {
+    Manner.REPLY: REPLY_S,
+    Manner.CUT_IN: CUT_IN_S,
+    Manner.SILENCE: (0.0, 0.0),
+    Manner.CUE: CUED_S,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +148,8 @@ def speak_step(
         said, pauses = insert_pause(said, after, pause_s), (Segment(at_s, at_s + pause_s),)
     gain = 10 ** (level_dbfs / 20) / active_rms(said.pcm, SAMPLE_RATE_HZ)
     pcm = np.clip(said.pcm * np.float32(gain), -1, 1)
-    span = {Manner.REPLY: REPLY_S, Manner.CUT_IN: CUT_IN_S, Manner.SILENCE: (0.0, 0.0)}[step.manner]
-    return SpokenStep(step, pcm, said.words[0].start_s, said.words[-1].end_s, pauses, rng.uniform(*span))
+    wait_s = rng.uniform(*WAIT_S[step.manner])
+    return SpokenStep(step, pcm, said.words[0].start_s, said.words[-1].end_s, pauses, wait_s)
 
 
 @dataclass(slots=True)
@@ -153,6 +163,21 @@ class ScriptedCaller:
     _next: int = 0
     _since_s: float = 0.0  # when we last stopped speaking
     _left: Pcm = field(default_factory=lambda: np.zeros(0, np.float32))
+    _cue_s: float | None = None
+
+    @property
+    def now_s(self) -> float:
+        """The audio clock: seconds of the agent heard so far."""
+        return self._frame * FRAME_S
+
+    @property
+    def answered_for_s(self) -> float:
+        """For how long the agent has been silent since it answered our last words; 0 while it has not."""
+        return self._gate.silent_for_s if self.said and not len(self._left) and self._has_spoken() else 0.0
+
+    def cue(self) -> None:
+        """Let the step that waits for it begin, its `wait_s` later."""
+        self._cue_s = self.now_s
 
     def __call__(self, heard: Pcm) -> Pcm | None:
         """One frame of the call; None when the script is over and the agent has had its last word."""
@@ -165,29 +190,28 @@ class ScriptedCaller:
                 self._begin(self.steps[self._next])
         return self._speak()
 
-    @property
-    def _now_s(self) -> float:
-        return self._frame * FRAME_S
-
     def _begin(self, spoken: SpokenStep) -> None:
         self._next += 1
-        self._since_s = self._now_s
+        self._cue_s = None
+        self._since_s = self.now_s
         self.said.append(SaidTurn(spoken, self._frame))
         self._left = spoken.pcm
 
     def _speak(self) -> Pcm:
         now, self._left = self._left[:FRAME_SAMPLES], self._left[FRAME_SAMPLES:]
         if len(now):
-            self._since_s = self._now_s
+            self._since_s = self.now_s
         return np.pad(now, (0, FRAME_SAMPLES - len(now)))
 
     def _is_due(self, spoken: SpokenStep) -> bool:
+        if spoken.step.manner is Manner.CUE:
+            return self._cue_s is not None and self.now_s - self._cue_s >= spoken.wait_s
         if self._waited_s > self._patience_s:
             return True
         if spoken.step.manner is Manner.CUT_IN and self.said:
             since_s = self._gate.open_since_s
             if since_s is not None and since_s > self._since_s:
-                return self._now_s - since_s >= spoken.wait_s
+                return self.now_s - since_s >= spoken.wait_s
             return self._has_spoken() and self._gate.silent_for_s >= MISSED_CUT_S
         return self._has_spoken() and self._gate.silent_for_s >= max(spoken.wait_s, self._least_wait_s)
 
@@ -209,7 +233,7 @@ class ScriptedCaller:
 
     @property
     def _waited_s(self) -> float:
-        return self._now_s - self._since_s
+        return self.now_s - self._since_s
 
     def _has_spoken(self) -> bool:
         """The agent has said something since our last word, and is not speaking now."""
