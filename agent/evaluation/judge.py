@@ -102,7 +102,7 @@ class Judge:
     def hear(self, pcm: Pcm) -> Verdict:
         """The most likely sentence in float32 [T] at 24 kHz (one talk of the agent, little else)."""
         words = self._decode(pcm)
-        return Verdict(words, _order_in(words))
+        return Verdict(words, order_in(words))
 
     def _decode(self, pcm: Pcm) -> str:
         silence = np.zeros(int(_PADDING_S * _RATE_HZ), np.float32)
@@ -145,6 +145,7 @@ _READ_BACK = re.compile(
 )
 
 
-def _order_in(words: str) -> Order | None:
+def order_in(words: str) -> Order | None:
+    """The order that these words read back, if they do."""
     match = _READ_BACK.fullmatch(words)
     return Order(match["drink"], match["size"], match["milk"]) if match else None

@@ -24,7 +24,7 @@ from telephony.endpoint import FRAME_SAMPLES
 REPLY_S = (0.4, 1.2)  # silence after the agent's end before the caller goes on
 TRANSFER_REPLY_S = 2.5  # "I will put you through" is followed by "nobody is free"
 PAUSE_S = (0.4, 1.0)
-CUED_S = (0.8, 0.8)  # after the cue: an agent that begins of itself would be heard before the caller
+CUED_S = (0.6, 0.6)  # after the cue: an agent that begins of itself is heard before the caller
 CUT_IN_S = (0.5, 0.9)  # of the agent's line, when it is interrupted
 MISSED_CUT_S = 1.0  # the line was over before we could interrupt it: say our words all the same
 NO_ANSWER_S = 5.5

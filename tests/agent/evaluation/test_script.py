@@ -75,6 +75,28 @@ def test_a_silent_step_waits_to_be_asked() -> None:
     assert never[2] - never[1] == pytest.approx(SILENCE_S, abs=0.2)
 
 
+def test_a_cued_step_waits_for_its_cue_however_long() -> None:
+    caller = ScriptedCaller([spoken(), spoken(manner=Manner.CUE, wait_s=0.6)])
+    answered: list[float] = []
+    for frame in channel([(0.4, 2.0), (3.9, 5.0)], 20.0).reshape(-1, FRAME_SAMPLES):
+        caller(frame)
+        if caller.answered_for_s >= 0.9:
+            answered.append(caller.now_s)
+        if len(answered) == 100:
+            caller.cue()
+    assert answered[0] == pytest.approx(5.9, abs=0.13)
+    assert len(caller.said) == 2
+    assert caller.said[1].frame * 0.08 == pytest.approx(answered[99] + 0.6, abs=0.09)
+
+
+def test_an_answer_has_not_come_before_the_agent_spoke_again() -> None:
+    caller = ScriptedCaller([spoken(), spoken(manner=Manner.CUE)])
+    for frame in channel([(0.4, 2.0)], 12.0).reshape(-1, FRAME_SAMPLES):
+        caller(frame)
+        assert caller.answered_for_s == 0
+    assert len(caller.said) == 1
+
+
 def test_after_a_transfer_it_waits_for_the_second_line() -> None:
     times = onsets([spoken(PERSON), spoken(wait_s=0.5)], [(0.4, 2.0), (3.9, 5.0)], 12.0)
     assert times[1] - 5.0 == pytest.approx(TRANSFER_REPLY_S, abs=0.13)
