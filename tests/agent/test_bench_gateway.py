@@ -1,8 +1,6 @@
 """The gateway as a process: its figures are real, its failure is told in its own words."""
 
 import socket
-import time
-from collections.abc import Callable
 from contextlib import closing
 
 import pytest
@@ -15,18 +13,8 @@ from agent.errors import WorkerUnavailable
 pytestmark = [pytest.mark.loopback, pytest.mark.redis]
 
 
-def has_come(is_true: Callable[[], bool]) -> bool:
-    """True as soon as it is so; False if it is not within 5 s."""
-    deadline = time.monotonic() + 5
-    while not is_true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 def test_what_a_call_holds_is_counted_and_given_back() -> None:
-    settings = {"OFFHOOK_WORKER__ENGINE": "standin"}
+    settings = {"OFFHOOK_WORKER__ENGINE": "standin", "OFFHOOK_LOG__FORMAT": "json"}
     with GatewayProcess(settings) as gateway, SipPeer(gateway.address) as peer, closing(RtpEnd()) as end:
         assert (gateway.num_rtp_ports, gateway.metric("offhook_calls_active")) == (0, 0)
         assert gateway.resident_bytes > 30_000_000
@@ -34,11 +22,16 @@ def test_what_a_call_holds_is_counted_and_given_back() -> None:
         peer.call(sdp(end.port))
         assert gateway.num_rtp_ports == 2
         assert gateway.num_open_files > files
-        assert has_come(lambda: gateway.metric("offhook_calls_active") == 1)
+        gateway.wait_for_metric("offhook_calls_active", 1)
+        (live,), (answered,) = gateway.calls(), gateway.events("call_answered")
+        assert answered["call_id"] == live["call_id"]
+        assert gateway.holder() in gateway.children("agent.worker")
         peer.hang_up()
         gateway.wait_until_idle()
         assert gateway.num_rtp_ports == 0
         assert gateway.metric("offhook_no_such_metric") == 0
+        with pytest.raises(WorkerUnavailable, match="offhook_redis_up is 1, not 7"):
+            gateway.wait_for_metric("offhook_redis_up", 7, timeout_s=0.2)
         assert gateway.is_running
     assert not gateway.is_running
 
