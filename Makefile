@@ -26,6 +26,7 @@ bench:
 	@$(BIN)/offhook bench engine
 	@$(BIN)/offhook bench bridge
 	@$(BIN)/offhook bench calls
+	@$(BIN)/offhook bench survival
 
 train:
 	@deploy/setup.sh voices

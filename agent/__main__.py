@@ -91,6 +91,11 @@ COMMANDS: dict[str, Command] = {
     "bench calls": Command(
         "agent.bench_calls", "hundreds of calls: leaks, refusals, capacity", "offhook bench calls"
     ),
+    "bench survival": Command(
+        "agent.bench_survival",
+        "calls of the model whose worker is killed, or whose Redis is away",
+        "offhook bench survival --calls 4",
+    ),
     "train": Command(
         "model.training",
         "train the built-in model, resumable, on CPU or CUDA",
