@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
 from agent.playout import FADE_SAMPLES, DcBlocker, Pcm, Playout, SilenceGate
 from telephony.endpoint import FRAME_SAMPLES, TICK_SAMPLES
@@ -59,6 +60,15 @@ def test_an_offset_is_no_sound_and_the_voice_keeps_its_level() -> None:
     assert float(np.sqrt(np.mean(voice**2))) == pytest.approx(0.1, rel=0.02)
     assert abs(float(voice[-1600:].mean())) < 1e-3  # whole periods
     assert heard[2].any() and not heard[-1].any()  # the hold, then true silence
+
+
+def test_the_offset_is_taken_by_the_filter_that_scipy_knows() -> None:
+    pcm = np.random.default_rng(0).normal(0.02, 0.1, 5 * FRAME_SAMPLES).astype(np.float32)
+    centre = DcBlocker()
+    streamed = np.concatenate([centre.push(frame) for frame in pcm.reshape(5, -1)])
+    state = [-float(pcm[0])]
+    whole, _ = lfilter([1.0, -1.0], [1.0, -DcBlocker.POLE], pcm.astype(np.float64), zi=state)
+    np.testing.assert_allclose(streamed, whole, atol=1e-6)
 
 
 def test_an_offset_that_comes_with_a_new_decoder_is_gone_within_two_frames() -> None:
