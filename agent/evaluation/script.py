@@ -233,7 +233,8 @@ class ScriptedCaller:
 
     @property
     def _waited_s(self) -> float:
-        return self.now_s - self._since_s
+        """How long nobody has spoken."""
+        return min(self.now_s - self._since_s, self._gate.silent_for_s)
 
     def _has_spoken(self) -> bool:
         """The agent has said something since our last word, and is not speaking now."""

@@ -102,6 +102,11 @@ def test_after_a_transfer_it_waits_for_the_second_line() -> None:
     assert times[1] - 5.0 == pytest.approx(TRANSFER_REPLY_S, abs=0.13)
 
 
+def test_an_answer_longer_than_its_patience_is_not_spoken_over() -> None:
+    times = onsets([spoken(PERSON), spoken(wait_s=0.5)], [(0.4, 2.0), (3.9, 6.0), (6.5, 11.0)], 16.0)
+    assert times[1] - 11.0 == pytest.approx(TRANSFER_REPLY_S, abs=0.13)
+
+
 def test_it_hangs_up_after_the_last_answer_or_without_one() -> None:
     def frames_until_end(agent: list[tuple[float, float]]) -> int:
         caller = ScriptedCaller([spoken()])
