@@ -6,6 +6,7 @@ ModelError
 +-- SlotError           a slot used out of turn (started twice, stepped while free)
 +-- PromptError         a history or prompt the model cannot take
 +-- VoiceError          a synthetic voice that cannot speak here (owned by the voices module)
++-- RecordingError      recordings for training that are incomplete, malformed or cannot be aligned
 """
 
 
@@ -31,3 +32,7 @@ class PromptError(ModelError):
 
 class VoiceError(ModelError):
     """A synthetic voice cannot speak: its engine is missing or refused the text."""
+
+
+class RecordingError(ModelError):
+    """A folder of recordings lacks something, or none of it can be aligned."""
