@@ -153,9 +153,9 @@ def caller_clip(stem: Stem, rng: random.Random, draws: np.random.Generator) -> C
     pcm = np.zeros(CLIP_SAMPLES, np.float32)
     labels = np.full(2 * CLIP_FRAMES, PHONE_IDS["sil"], np.int64)
     times = phone_times_s(2 * CLIP_FRAMES)
-    at = rng.randrange(-SAMPLE_RATE_HZ, SAMPLE_RATE_HZ // 3)
+    turn = rng.choice(stem.turns)
+    at = rng.randrange(-max(SAMPLE_RATE_HZ, len(turn.pcm) - SAMPLE_RATE_HZ), SAMPLE_RATE_HZ // 3)
     while at < CLIP_SAMPLES - SAMPLE_RATE_HZ // 4:
-        turn = rng.choice(stem.turns)
         skip, start = max(0, -at), max(0, at)
         piece = turn.pcm[skip : skip + CLIP_SAMPLES - start]
         pcm[start : start + len(piece)] += piece
@@ -163,6 +163,7 @@ def caller_clip(stem: Stem, rng: random.Random, draws: np.random.Generator) -> C
         inside = (times >= start_s) & (times < end_s)
         labels[inside] = phone_labels(turn.phones, times[inside] - start_s)
         at += len(turn.pcm) + rng.randrange(SAMPLE_RATE_HZ // 10, SAMPLE_RATE_HZ)
+        turn = rng.choice(stem.turns)
     return telephone(pcm, draws), labels
 
 

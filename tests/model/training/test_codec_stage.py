@@ -83,6 +83,14 @@ def test_labels_of_an_agent_clip_lie_on_its_sound(seed: int) -> None:
         assert near_edge or sounding == (label != PHONE_IDS[SILENCE])
 
 
+def test_the_end_of_a_long_turn_is_heard_too() -> None:
+    long = [TimedPhone("aa", 0.0, 7.5), TimedPhone("iy", 7.5, 8.0)]
+    stem = Stem("long", [Turn(Request(Intent.OTHER, "ah ee"), tone(300, 8.0, RATE), [], long)])
+    rng, draws = random.Random(1), np.random.default_rng(1)
+    ends = [PHONE_IDS["iy"] in caller_clip(stem, rng, draws)[1] for _ in range(40)]
+    assert 5 < sum(ends) < 35
+
+
 def test_a_caller_clip_has_turns_over_a_telephone() -> None:
     pcm, labels = caller_clip(_stem(), random.Random(1), np.random.default_rng(1))
     assert pcm.dtype == np.float32
