@@ -9,7 +9,7 @@ import argparse
 import json
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -39,6 +39,7 @@ from model.training.codec_stage import INPUT_GAIN, ClipBatch, CodecDials, CodecT
 from model.training.dialogues import Call, Scriptwriter
 from model.training.feed import GrowingBank, Share, feed
 from model.training.lm_stage import CallBatch, LmDials, LmTraining, call_batches
+from model.training.recordings import RecordedCallers, add_recordings_option
 from model.training.stage import Report
 from model.training.tokenizer_stage import train_tokenizer
 from model.training.tokens_stage import TokenStem, build_tokens, encode_library, load_stems
@@ -48,7 +49,7 @@ TRAIN_SEED, VALIDATION_SEED = 1_000_000, 9_000_000
 OTHER_SENTENCES = 200
 NUM_CODEBOOKS = 6
 CUDA_BATCH_SCALE = 8
-STAGES = ("bank", "codec", "tokens", "lm", "voice", "export")
+STAGES = ("bank", "recordings", "codec", "tokens", "lm", "voice", "export")
 
 Batch = TypeVar("Batch")
 
@@ -103,8 +104,9 @@ class Machine:
 class Pipeline:
     """The stages over one working folder; each takes up where an earlier run stopped it."""
 
-    def __init__(self, folder: Path, machine: Machine, report: Report) -> None:
+    def __init__(self, folder: Path, machine: Machine, report: Report, recorded: Sequence[Path] = ()) -> None:
         self.folder, self.machine, self.report = folder, machine, report
+        self.recorded = RecordedCallers(recorded, folder)
         self.config = builtin_config()
         folder.mkdir(parents=True, exist_ok=True)
         torch.backends.cudnn.benchmark = True  # every batch of a stage has one shape
@@ -115,9 +117,14 @@ class Pipeline:
 
     def bank(self, num_shards: int) -> None:
         """Synthetic callers, and a small bank for validation."""
+        self.recorded.check()  # now rather than when the bank is done
         for name, count, seed in (("bank", num_shards, TRAIN_SEED), ("bank-validation", 1, VALIDATION_SEED)):
             for path in build_bank(self.folder / name, count, seed, self.machine.num_workers):
                 self.report(f"bank: {path.name}")
+
+    def recordings(self) -> None:
+        """Real people's recordings with timed words and phones, if any are given."""
+        self.recorded.build(self.machine.num_workers, self.report)
 
     def codec(self, minutes: float) -> None:
         """Train the codec."""
@@ -125,14 +132,15 @@ class Pipeline:
         scale = self.machine.batch_scale
         dials = replace(dials, caller_clips=scale * dials.caller_clips, agent_clips=scale * dials.agent_clips)
         training = CodecTraining(self.config.codec, dials, self.folder, self.machine.device)
-        training.resume()
+        resumed = training.resume()
         if not training.is_done:
+            self.recorded.note_heard(anew=not resumed)
             paths = sorted((self.folder / "bank").glob("bank-*.npz"))
             sentences = agent_sentences()
 
             def draw(share: Share) -> Iterator[ClipBatch]:
                 bank = GrowingBank(paths, load_shard, share)
-                return clip_batches(bank.draw, sentences, dials, share)
+                return clip_batches(self.recorded.mix(bank.draw, share), sentences, dials, share)
 
             training.run(self._feed(draw, training.steps), self.report)
 
@@ -201,7 +209,10 @@ class Pipeline:
             training.run(self._feed(training.batches, training.steps), self.report)
 
     def export(self, directory: Path) -> None:
-        """Write the model folder that the engine loads."""
+        """Write the model folder that the engine loads.
+
+        `SOURCES.md` lists the recordings that the codec was trained on; a stale one goes if there were none.
+        """
         codec, lm = Codec(self.config.codec), Lm(self.config.lm)
         codec.load_state_dict(self._checkpoint("voice"))
         lm.load_state_dict(self._checkpoint("lm"))
@@ -211,6 +222,7 @@ class Pipeline:
         text = json.dumps(self.config.to_json(), indent=2)
         (directory / "config.json").write_text(text + "\n", encoding="utf-8")
         (directory / TOKENIZER_FILE).write_bytes((self.folder / "model" / TOKENIZER_FILE).read_bytes())
+        self.recorded.export(directory)
         self.report(f"model folder: {directory}")
 
 
@@ -251,14 +263,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", choices=STAGES, help="this stage alone, on what the folder holds (default: all, in order)"
     )
+    add_recordings_option(parser)
     parser.add_argument("--shards", type=int, default=60, help="bank shards of 40 callers each (default 60)")
     parser.add_argument("--codec-minutes", type=float, default=35, help="time for the codec (default 35)")
-    parser.add_argument(
-        "--lm-minutes", type=float, default=60, help="time for the language model (default 60)"
-    )
-    parser.add_argument(
-        "--voice-minutes", type=float, default=15, help="time for the agent's voice (default 15)"
-    )
+    parser.add_argument("--lm-minutes", type=float, default=60, help="the language model's time (default 60)")
+    parser.add_argument("--voice-minutes", type=float, default=15, help="the agent's voice's (default 15)")
 
 
 def machine(options: argparse.Namespace) -> Machine:
@@ -275,9 +284,10 @@ def machine(options: argparse.Namespace) -> Machine:
 def train(options: argparse.Namespace, report: Report) -> None:
     """Run the stages; what an earlier run finished is not done again."""
     torch.set_num_threads(1)
-    pipeline = Pipeline(options.folder, machine(options), report)
+    pipeline = Pipeline(options.folder, machine(options), report, options.recordings)
     stages: dict[str, Callable[[], None]] = {
         "bank": lambda: pipeline.bank(options.shards),
+        "recordings": pipeline.recordings,
         "codec": lambda: pipeline.codec(options.codec_minutes),
         "tokens": pipeline.tokens,
         "lm": lambda: pipeline.lm(options.lm_minutes),
