@@ -130,10 +130,11 @@ def save_shard(stems: list[Stem], path: Path) -> None:
         }
         for stem in stems
     ]
-    partial = path.with_suffix(".partial.npz")
-    np.savez(
-        partial, pcm=np.rint(np.clip(pcm, -1, 1) * 32767).astype(np.int16), truth=np.array(json.dumps(truth))
-    )
+    partial = path.with_suffix(".partial")  # a suffix that no stage takes for a shard, should it be left here
+    with partial.open("wb") as file:
+        np.savez(
+            file, pcm=np.rint(np.clip(pcm, -1, 1) * 32767).astype(np.int16), truth=np.array(json.dumps(truth))
+        )
     partial.replace(path)
 
 

@@ -160,9 +160,10 @@ def save_stems(stems: Sequence[TokenStem], path: Path) -> None:
         }
         for stem in stems
     ]
-    partial = path.with_suffix(".partial.npz")
+    partial = path.with_suffix(".partial")  # a suffix that no stage takes for a shard, should it be left here
     codes = np.concatenate([stem.codes for stem in stems], axis=1)
-    np.savez_compressed(partial, codes=codes, truth=np.array(json.dumps(truth)))
+    with partial.open("wb") as file:
+        np.savez_compressed(file, codes=codes, truth=np.array(json.dumps(truth)))
     partial.replace(path)
 
 
