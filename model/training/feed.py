@@ -105,5 +105,8 @@ def side_by_side(
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(num_workers, len(tasks)), context, initializer=_one_thread) as pool:
-        for future in as_completed([pool.submit(work, *task) for task in tasks]):
-            yield future.result()
+        try:
+            for future in as_completed([pool.submit(work, *task) for task in tasks]):
+                yield future.result()
+        finally:  # one failed, or nobody asks any more: what has not begun would only delay the news
+            pool.shutdown(cancel_futures=True)
