@@ -126,23 +126,41 @@ class Pipeline:
         """Real people's recordings with timed words and phones, if any are given."""
         self.recorded.build(self.machine.num_workers, self.report)
 
+    def _is_spent(self, stage: str, minutes: float) -> bool:
+        """Whether earlier runs spent a stage's time; what it needs is then not made ready either."""
+        path = self.folder / f"{stage}.pt"
+        if not path.exists():
+            return False
+        spent_s = torch.load(path, weights_only=True, map_location="cpu", mmap=True)["spent_s"]
+        return bool(spent_s >= 60 * minutes)
+
+    def _shards(self, name: str) -> list[Path]:
+        """The shards in a folder that the stage of that name fills.
+
+        Raises CheckpointError if there is none.
+        """
+        paths = sorted((self.folder / name).glob("*.npz"))
+        if not paths:
+            stage = name.removesuffix("-validation")
+            raise CheckpointError(f"{self.folder / name} holds no shard; run the stage `{stage}` first")
+        return paths
+
     def codec(self, minutes: float) -> None:
         """Train the codec."""
+        if self._is_spent("codec", minutes):
+            return
         dials = CodecDials(minutes=minutes)
         scale = self.machine.batch_scale
         dials = replace(dials, caller_clips=scale * dials.caller_clips, agent_clips=scale * dials.agent_clips)
+        paths, sentences = self._shards("bank"), agent_sentences()
         training = CodecTraining(self.config.codec, dials, self.folder, self.machine.device)
-        resumed = training.resume()
-        if not training.is_done:
-            self.recorded.note_heard(anew=not resumed)
-            paths = sorted((self.folder / "bank").glob("bank-*.npz"))
-            sentences = agent_sentences()
+        self.recorded.note_heard(anew=not training.resume())
 
-            def draw(share: Share) -> Iterator[ClipBatch]:
-                bank = GrowingBank(paths, load_shard, share)
-                return clip_batches(self.recorded.mix(bank.draw, share), sentences, dials, share)
+        def draw(share: Share) -> Iterator[ClipBatch]:
+            bank = GrowingBank(paths, load_shard, share)
+            return clip_batches(self.recorded.mix(bank.draw, share), sentences, dials, share)
 
-            training.run(self._feed(draw, training.steps), self.report)
+        training.run(self._feed(draw, training.steps), self.report)
 
     def frozen_codec(self) -> Codec:
         """The trained codec: gain folded in, weights as they will be stored.
@@ -164,26 +182,28 @@ class Pipeline:
         """Every stem as the engine will hear it."""
         codec = self.frozen_codec()
         for source, target in (("bank", "tokens"), ("bank-validation", "tokens-validation")):
+            self._shards(source)
             folders = self.folder / source, self.folder / target
             for path in build_tokens(codec, *folders, 1, self.machine.num_workers):
                 self.report(f"tokens: {path.name}")
 
     def lm(self, minutes: float) -> None:
         """Train the language model."""
+        if self._is_spent("lm", minutes):
+            return
+        codec, stems = self.frozen_codec(), self._stems("tokens")
         dials = LmDials(minutes=minutes)
         dials = replace(dials, calls=self.machine.batch_scale * dials.calls)
-        writer = Scriptwriter(encode_library(self.frozen_codec()), self._tokenizer(), dials.num_columns)
+        writer = Scriptwriter(encode_library(codec), self._tokenizer(), dials.num_columns)
         training = LmTraining(
             self.config.lm, dials, self.folder, writer.silence, self._validation(writer), self.machine.device
         )
         training.resume()
-        if not training.is_done:
-            stems = self._stems("tokens")
 
-            def draw(share: Share) -> Iterator[CallBatch]:
-                return call_batches(stems, writer, dials, share)
+        def draw(share: Share) -> Iterator[CallBatch]:
+            return call_batches(stems, writer, dials, share)
 
-            training.run(self._feed(draw, training.steps), self.report)
+        training.run(self._feed(draw, training.steps), self.report)
 
     def _tokenizer(self) -> TextTokenizer:
         folder = self.folder / "model"
@@ -192,7 +212,7 @@ class Pipeline:
         return load_text_tokenizer(folder)
 
     def _stems(self, name: str) -> list[TokenStem]:
-        return [stem for path in sorted((self.folder / name).glob("*.npz")) for stem in load_stems(path)]
+        return [stem for path in self._shards(name) for stem in load_stems(path)]
 
     def _validation(self, writer: Scriptwriter, count: int = 24) -> list[Call]:
         stems = self._stems("tokens-validation")
@@ -201,12 +221,13 @@ class Pipeline:
 
     def voice(self, minutes: float) -> None:
         """Train the codec's decoder on the agent's voice."""
+        if self._is_spent("voice", minutes):
+            return
         dials = VoiceDials(minutes=minutes)
         dials = replace(dials, clips=self.machine.batch_scale * dials.clips)
         training = VoiceTraining(self.frozen_codec(), agent_sentences(), dials, self.folder)
         training.resume()
-        if not training.is_done:
-            training.run(self._feed(training.batches, training.steps), self.report)
+        training.run(self._feed(training.batches, training.steps), self.report)
 
     def export(self, directory: Path) -> None:
         """Write the model folder that the engine loads.
