@@ -20,6 +20,7 @@ from model.channel import telephone
 from model.checkpoint import load_tensors, read_safetensors, save_module
 from model.codec import Codec
 from model.config import FRAME_RATE_HZ, FRAME_SAMPLES, CodecConfig
+from model.errors import CheckpointError
 from model.order_line import Intent, Order, Request
 from model.training.agent_voice import AgentSentence, line_sentences
 from model.training.bank import Stem, load_shard
@@ -200,10 +201,23 @@ def _codec(config: CodecConfig, weights: Path, device: str) -> Codec:
     return codec.to(device).eval()
 
 
+def _holds(weights: Path, codec: Codec) -> bool:
+    """Whether a file holds a codec's weights."""
+    stored = read_safetensors(weights)
+    return all(torch.equal(stored[name], x.cpu().to(stored[name])) for name, x in codec.state_dict().items())
+
+
 def build_tokens(codec: Codec, bank: Path, folder: Path, seed: int, num_workers: int = 0) -> Iterator[Path]:
-    """Encode every bank shard that has no tokens of this seed yet; each path once it is there."""
+    """Encode every bank shard that has no tokens of this seed yet; each path once it is there.
+
+    Raises CheckpointError if the folder's tokens are another codec's.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / "codec.safetensors"
+    if weights.exists() and any(folder.glob("*.npz")) and not _holds(weights, codec):
+        raise CheckpointError(
+            f"{folder} holds tokens of another codec: remove it, and what learnt from it (lm.pt, voice.pt)"
+        )
     save_module(codec, weights, torch.float16)  # frozen: every weight is a half already
     device = str(next(codec.parameters()).device)
     tasks = []
