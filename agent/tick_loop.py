@@ -52,7 +52,10 @@ class StepOutput(Protocol):
 
 
 class Stepper(Protocol):
-    """What a worker needs of an engine: `model.engine.Engine`, or `agent.standin.StandIn`."""
+    """What a worker needs of an engine: `model.engine.Engine`, or `agent.standin.StandIn`.
+
+    Stated here and not beside the engine, so that a worker whose engine is the stand-in loads no torch.
+    """
 
     @property
     def num_slots(self) -> int:

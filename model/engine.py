@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from model.generate import UNGENERATED, Generator
 from model.lm import Lm
 from model.tokenizer import EPAD, PAD, TextTokenizer, load_text_tokenizer
 
-__all__ = ["BUILTIN", "FRAME_SAMPLES", "SAMPLE_RATE_HZ", "Engine", "StepOutput", "Stepper"]
+__all__ = ["BUILTIN", "FRAME_SAMPLES", "SAMPLE_RATE_HZ", "Engine", "StepOutput"]
 
 BUILTIN = Path(__file__).parent / "builtin"
 NO_TOKEN = -1
@@ -41,33 +40,8 @@ class StepOutput:
     tokens: NDArray[np.int16]  # [S, 1 + n_q] the column that was read: the history that can re-prime a slot
 
 
-class Stepper(Protocol):
-    """What a worker needs of an engine."""
-
-    num_slots: int
-
-    def start(
-        self,
-        slot: int,
-        *,
-        seed: int,
-        history: NDArray[np.int16] | None = None,
-        caller_pcm: NDArray[np.float32] | None = None,
-    ) -> None:
-        """Ready a slot for a call; with a history it goes on where that call stood."""
-
-    def force_text(self, slot: int, token: int) -> None:
-        """Make the slot's next step take this text token."""
-
-    def step(self, pcm: NDArray[np.float32], active: NDArray[np.bool_]) -> StepOutput:
-        """Move the active slots on by one frame: float32 [S, 1920], bool [S]."""
-
-    def stop(self, slot: int) -> None:
-        """Free a slot."""
-
-
 class Engine:
-    """The real `Stepper`: codec and language model on one device."""
+    """Codec and language model on one device, a row of the batch for each call."""
 
     def __init__(
         self,

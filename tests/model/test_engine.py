@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.checkpoint import save_module
-from model.engine import FRAME_SAMPLES, NO_TOKEN, Engine, StepOutput, Stepper
+from model.engine import FRAME_SAMPLES, NO_TOKEN, Engine, StepOutput
 from model.errors import CheckpointError, PromptError, SlotError
 from model.lm import Lm
 from model.tokenizer import TextTokenizer
@@ -47,9 +47,8 @@ def _run(engine: Engine, frames: Frames, active: NDArray[np.bool_] = BOTH) -> li
     return [engine.step(frame, active) for frame in frames]
 
 
-def test_it_is_what_a_worker_needs(engine: Engine) -> None:
-    stepper: Stepper = engine
-    assert stepper.num_slots == 2
+def test_it_has_a_row_for_each_slot_and_a_token_for_each_stream(engine: Engine) -> None:
+    assert engine.num_slots == 2
     assert engine.num_streams == 17
 
 
