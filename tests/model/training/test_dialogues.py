@@ -1,0 +1,301 @@
+"""Calls put together from tokens: read back from their tokens alone, they are what the rules say, in time."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from model.engine import BUILTIN
+from model.order_line import (
+    AGENT_LINES,
+    GIVE_UP,
+    GREETING,
+    NOBODY,
+    STILL_THERE,
+    TRANSFER,
+    Control,
+    Line,
+    OrderLine,
+    Pending,
+)
+from model.tokenizer import TextTokenizer, load_text_tokenizer
+from model.training.dialogues import (
+    ANSWER_FRAMES,
+    SILENCE_FRAMES,
+    TRANSCRIPT_DELAY,
+    YIELD_FRAMES,
+    Call,
+    Scriptwriter,
+)
+from model.training.tokens_stage import AFTER_FRAMES, BEFORE_FRAMES, TokenTurn
+from tests.model.training import made
+
+NUM_COLUMNS = 480
+NUM_CALLS = 60
+STEM = made.stem()
+LIBRARY = made.library()
+LENGTHS = {line.text: int(line.codes.shape[1]) for line in LIBRARY}
+IDLE = set(STEM.idle.tolist())
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A turn of the caller's, from its first sound to its last."""
+
+    column: int
+    turn: TokenTurn
+
+    @property
+    def last(self) -> int:
+        return self.column + self.turn.last - self.turn.first
+
+
+@dataclass(frozen=True)
+class Said:
+    """A line of the agent's, as far as it was played."""
+
+    column: int
+    text: str
+    num_frames: int
+
+    @property
+    def stop(self) -> int:
+        return self.column + self.num_frames
+
+    @property
+    def whole_stop(self) -> int:
+        """Where it ends, or would have ended."""
+        return self.column + LENGTHS[self.text]
+
+
+@pytest.fixture(scope="module")
+def words() -> TextTokenizer:
+    return load_text_tokenizer(BUILTIN)
+
+
+@pytest.fixture(scope="module")
+def calls(words: TextTokenizer) -> list[Call]:
+    writer = Scriptwriter(LIBRARY, words, NUM_COLUMNS)
+    return [writer.draw(STEM, random.Random(seed)) for seed in range(NUM_CALLS)]
+
+
+def _heard(call: Call) -> list[Heard]:
+    found = [
+        Heard(int(column), turn)
+        for turn in STEM.turns
+        for column in np.flatnonzero(call.caller[0] == turn.first)
+    ]
+    return sorted(found, key=lambda heard: heard.column)
+
+
+def _said(call: Call) -> list[Said]:
+    found = []
+    for column in np.flatnonzero(call.agent[1] == 1).tolist():
+        number = int(call.agent[0, column])
+        stop = column
+        while stop < NUM_COLUMNS and call.agent[:, stop].tolist() == [number, stop - column + 1]:
+            stop += 1
+        found.append(Said(column, LIBRARY[number].text, stop - column))
+    return found
+
+
+def _events(call: Call) -> list[Heard | Said]:
+    events: list[Heard | Said] = [*_heard(call), *_said(call)]
+    return sorted(events, key=lambda event: event.column)
+
+
+def _interruptions(call: Call) -> Iterator[tuple[Said, Heard]]:
+    """Turns that begin while a line is being said, late enough in it to be answered by silence here."""
+    for said, heard in pairwise(_events(call)):
+        if isinstance(said, Said) and isinstance(heard, Heard) and heard.column < said.whole_stop:
+            if heard.column + max(YIELD_FRAMES) + 1 < NUM_COLUMNS:
+                yield said, heard
+
+
+def _unprompted(rules: OrderLine, said: Said, before: str) -> None:
+    """What the agent may say without being asked."""
+    if said.text == NOBODY.text:
+        assert before == TRANSFER.text
+        rules.say(NOBODY, Pending.NOTHING)
+    else:
+        assert said.text == STILL_THERE.text or (said.text == GIVE_UP.text and before == STILL_THERE.text)
+
+
+def test_every_answer_is_the_rules(calls: list[Call]) -> None:
+    num_answers = 0
+    for call in calls:
+        rules, asked, before = OrderLine(), None, ""
+        for event in _events(call):
+            if isinstance(event, Heard):
+                assert asked is None, "a turn was left without an answer"
+                asked = event
+            elif not before:
+                assert event.text == GREETING.text and event.column in range(2, 5)
+                before = event.text
+            elif asked is None:
+                _unprompted(rules, event, before)
+                before = event.text
+            else:
+                assert event.text == rules.answer(asked.turn.request).text
+                assert event.column - (asked.last + 1) in ANSWER_FRAMES
+                asked, before = None, event.text
+                num_answers += 1
+        assert asked is None or asked.last + 1 + max(ANSWER_FRAMES) >= NUM_COLUMNS
+    assert num_answers > 3 * NUM_CALLS
+
+
+def test_the_caller_is_whole_and_else_there_is_only_their_line(calls: list[Call]) -> None:
+    for call in calls:
+        rest = np.ones(NUM_COLUMNS, bool)
+        rest[:7] = False
+        assert call.caller[0, :7].tolist() == list(range(1, 8)), "a call begins cold, its first frame unread"
+        for heard in _heard(call):
+            first, stop = heard.turn.first - BEFORE_FRAMES, heard.turn.last + AFTER_FRAMES
+            column = heard.column - BEFORE_FRAMES
+            num_frames = min(stop - first, NUM_COLUMNS - column)
+            played = call.caller[0, column : column + num_frames].tolist()
+            assert played == list(range(first, first + num_frames))
+            rest[column : column + num_frames] = False
+        assert set(call.caller[0, rest].tolist()) <= IDLE
+        assert (call.caller[1] == 1).all()
+
+
+def test_words_are_written_down_once_they_were_heard(calls: list[Call], words: TextTokenizer) -> None:
+    """Column i is drawn from caller frames up to i - 1."""
+    for call in calls:
+        wanted = np.full(NUM_COLUMNS, words.pad)
+        for heard in _heard(call):
+            at = 0
+            for word, frame in heard.turn.words:
+                ends = heard.column + frame - heard.turn.first
+                at = max(at, ends + 1 + TRANSCRIPT_DELAY)
+                for piece in words.encode(word):
+                    wanted[at : at + 1] = piece
+                    at += 1
+        np.testing.assert_array_equal(call.transcript, wanted)
+
+
+def test_an_interrupted_line_is_cut_short_and_its_text_stops(calls: list[Call], words: TextTokenizer) -> None:
+    num_cut = 0
+    for call in calls:
+        for said, heard in _interruptions(call):
+            if said.stop == said.whole_stop:
+                assert heard.column + 1 + max(YIELD_FRAMES) >= said.whole_stop, "it was talked over"
+                continue
+            num_cut += 1
+            assert said.stop - (heard.column + 1) in YIELD_FRAMES
+            answer = heard.last + 1 + min(ANSWER_FRAMES)
+            assert not call.agent[:, said.stop : answer].any()
+            assert set(call.text[said.stop : answer - 1].tolist()) <= {words.pad}
+    assert num_cut > 20
+
+
+def test_a_line_that_nobody_interrupts_is_said_whole_with_its_words(
+    calls: list[Call], words: TextTokenizer
+) -> None:
+    for call in calls:
+        interrupted = [said for said, _ in _interruptions(call)]
+        for said in _said(call):
+            if said in interrupted or said.whole_stop > NUM_COLUMNS:
+                continue
+            assert said.stop == said.whole_stop
+            text = call.text[: said.stop]
+            for place, word in enumerate(said.text.split()):
+                pieces = words.encode(word)
+                at = said.column + made.LINE_WORD_FRAMES * place
+                assert text[at : at + len(pieces)].tolist() == pieces
+                gap = len(words.encode(said.text.split()[place - 1])) < made.LINE_WORD_FRAMES
+                assert text[at - 1] == words.epad or not gap
+            plain = " ".join(said.text.lower().replace(".", "").replace("?", "").replace(",", "").split())
+            assert words.decode(text[said.column :].tolist()) == plain
+
+
+def test_silence_is_asked_about_and_then_given_up(calls: list[Call]) -> None:
+    counts = {STILL_THERE.text: 0, GIVE_UP.text: 0}
+    for call in calls:
+        events = _events(call)
+        for before, event in pairwise(events):
+            if isinstance(event, Said) and event.text in counts:
+                assert isinstance(before, Said)
+                assert event.column - before.stop == SILENCE_FRAMES
+                counts[event.text] += 1
+    assert counts[STILL_THERE.text] > counts[GIVE_UP.text] > 0
+
+
+def test_a_line_that_ends_the_call_says_so_at_its_end(calls: list[Call], words: TextTokenizer) -> None:
+    tokens = {Control.HANG_UP: words.hangup, Control.TRANSFER: words.transfer}
+    controls = {line.text: line.control for line in (*_lines(), TRANSFER)}
+    seen = dict.fromkeys(tokens.values(), 0)
+    for call in calls:
+        wanted = {}
+        for said in _said(call):
+            control = controls.get(said.text, Control.NONE)
+            if control in tokens and said.whole_stop - 2 < NUM_COLUMNS:
+                wanted[said.whole_stop - 2] = tokens[control]
+        found = {i: t for i, t in enumerate(call.text.tolist()) if t in tokens.values()}
+        assert found == wanted
+        for column, token in found.items():
+            seen[token] += 1
+            if token == words.hangup:
+                assert column == max(found) and column + 2 < call.end <= column + 2 + 20
+    assert all(count > 3 for count in seen.values())
+
+
+def _lines() -> list[Line]:
+    return [line for line in AGENT_LINES if line.control is Control.HANG_UP]
+
+
+def test_nobody_is_free_only_where_the_runtime_says_so(calls: list[Call], words: TextTokenizer) -> None:
+    num_refused = num_through = 0
+    for call in calls:
+        forced = np.flatnonzero(call.forced).tolist()
+        assert forced == np.flatnonzero(call.text == words.nobody).tolist()
+        passed_on = [
+            said.column
+            for before, said in pairwise(_said(call))
+            if before.text == TRANSFER.text and said.text == NOBODY.text
+        ]
+        assert passed_on == [column + 2 for column in forced if column + 2 < NUM_COLUMNS]
+        num_refused += len(forced)
+        lines = _said(call)
+        if lines[-1].text == TRANSFER.text and lines[-1].whole_stop + 30 < NUM_COLUMNS:
+            num_through += 1
+            assert call.end <= lines[-1].whole_stop + 20, "a call that was put through is over"
+    assert num_refused > 3 and num_through > 3
+
+
+@pytest.mark.parametrize("num_columns", [40, 97, 150, NUM_COLUMNS])
+def test_nothing_is_written_past_the_end(words: TextTokenizer, num_columns: int) -> None:
+    writer = Scriptwriter(LIBRARY, words, num_columns)
+    ends = []
+    for seed in range(20):
+        call = writer.draw(STEM, random.Random(seed))
+        assert call.agent.shape == call.caller.shape == (made.NUM_CODEBOOKS, num_columns)
+        assert call.text.shape == call.transcript.shape == call.forced.shape == (num_columns,)
+        assert 0 < call.end <= num_columns
+        assert not call.agent[:, call.end :].any() and not call.forced[call.end :].any()
+        assert set(call.text[call.end :].tolist()) <= {words.pad}
+        assert set(call.transcript[call.end :].tolist()) <= {words.pad}
+        assert set(call.caller[0, call.end :].tolist()) <= IDLE
+        ends.append(call.end)
+    assert min(ends) < num_columns or num_columns < 150
+
+
+def test_a_seed_is_a_call(words: TextTokenizer) -> None:
+    writer = Scriptwriter(LIBRARY, words, NUM_COLUMNS)
+    one, same, other = (writer.draw(STEM, random.Random(seed)) for seed in (1, 1, 2))
+    for name in ("agent", "caller", "text", "transcript", "forced", "end"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(same, name))
+    assert not np.array_equal(one.agent, other.agent)
+
+
+def test_callers_ask_only_what_they_can_say(words: TextTokenizer) -> None:
+    """A stem may lack an intent."""
+    few = made.stem(made.REQUESTS[2:4])
+    writer = Scriptwriter(LIBRARY, words, NUM_COLUMNS)
+    calls = [writer.draw(few, random.Random(seed)) for seed in range(5)]
+    onsets = [np.isin(call.caller[0], [turn.first for turn in few.turns]).sum() for call in calls]
+    assert max(onsets) > 2
