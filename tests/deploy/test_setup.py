@@ -1,5 +1,6 @@
 """What a bare machine relies on before any of our Python can run."""
 
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -50,6 +51,16 @@ def test_every_dependency_is_locked_to_a_version_it_allows() -> None:
         else:
             assert run[canonicalize_name(requirement.name)] in requirement.specifier, requirement.name
     assert not set(run) & set(locked("requirements-test.txt")), "a package is locked in one place"
+
+
+@pytest.mark.parametrize("python", ["3.11.2", "3.12.0", "3.13.0"])
+def test_the_lock_has_what_its_packages_want_on_every_python(python: str) -> None:
+    here = {"python_full_version": python, "python_version": python.rpartition(".")[0], "extra": ""}
+    run = set(locked("requirements.txt")) | {"torch"}
+    for name in run:
+        for wanted in map(Requirement, importlib.metadata.requires(name) or ()):
+            if wanted.marker is None or wanted.marker.evaluate(here):
+                assert canonicalize_name(wanted.name) in run, f"{name} wants {wanted}"
 
 
 def test_the_reference_model_is_locked_for_tests_only() -> None:
