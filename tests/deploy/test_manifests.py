@@ -1,8 +1,10 @@
 """What deploy/ ships is held to the code: metric names, settings, paths, and Debian's own promtool."""
 
+import asyncio
 import importlib
 import json
 import re
+import stat
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,12 @@ import pytest
 
 from agent import metrics
 from agent.settings import Settings, setting_names
+from agent.store import ping
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 DASHBOARD = DEPLOY / "grafana" / "offhook.json"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
+ALERT_TESTS = Path(__file__).with_name("alerts.yml")
 OUR_PROCESS_METRICS = {"process_cpu_seconds_total", "process_open_fds", "process_max_fds"} | {
     "process_resident_memory_bytes"
 }
@@ -66,6 +70,17 @@ def test_dashboard_shows_what_it_must() -> None:
     assert 0.08 in [step["value"] for step in tick["thresholds"]["steps"]]
 
 
+def test_a_single_number_waits_for_the_first_instead_of_showing_nan() -> None:
+    quantiles = [
+        target["expr"]
+        for panel in panels()
+        if panel["type"] == "stat"
+        for target in panel["targets"]
+        if "histogram_quantile" in target["expr"]
+    ]
+    assert quantiles and all(query.endswith(" >= 0") for query in quantiles)
+
+
 def test_every_panel_asks_the_provisioned_source_and_has_its_own_place() -> None:
     uid = load_yaml(DEPLOY / "grafana" / "datasource.yml")["datasources"][0]["uid"]
     taken: set[tuple[int, int]] = set()
@@ -94,6 +109,17 @@ def test_prometheus_takes_the_configuration() -> None:
     assert targets == [f"{Settings().http.bind_address}:{Settings().http.port}"]
 
 
+def test_every_alert_fires_when_it_should_and_only_then() -> None:
+    checked = subprocess.run(
+        ["/usr/bin/promtool", "test", "rules", ALERT_TESTS], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    cases = [case for test in load_yaml(ALERT_TESTS)["tests"] for case in test["alert_rule_test"]]
+    names = {rule["alert"] for group in load_yaml(ALERTS)["groups"] for rule in group["rules"]}
+    assert {case["alertname"] for case in cases if case["exp_alerts"]} == names
+    assert {case["alertname"] for case in cases if not case["exp_alerts"]} == names
+
+
 def test_compose_sets_only_settings_that_exist_and_mounts_only_files_that_exist() -> None:
     services = load_yaml(DEPLOY / "compose.yaml")["services"]
     assert set(services) == {"offhook", "redis", "prometheus", "grafana"}
@@ -107,18 +133,36 @@ def test_compose_sets_only_settings_that_exist_and_mounts_only_files_that_exist(
     assert (DEPLOY / services["offhook"]["build"]["context"] / "deploy" / "Dockerfile").exists()
 
 
+def test_compose_waits_longer_than_live_calls_may_go_on() -> None:
+    grace = load_yaml(DEPLOY / "compose.yaml")["services"]["offhook"]["stop_grace_period"]
+    assert float(grace.removesuffix("s")) >= Settings().drain_timeout_s + 10
+
+
+@pytest.mark.redis
+async def test_redis_takes_its_flags_and_answers_other_users(tmp_path: Path) -> None:
+    services = load_yaml(DEPLOY / "compose.yaml")["services"]
+    server_sees, offhook_sees = (
+        next(m.split(":")[1] for m in services[name]["volumes"] if m.startswith("redis-socket:"))
+        for name in ("redis", "offhook")
+    )
+    command = [word.replace(server_sees, str(tmp_path)) for word in services["redis"]["command"]]
+    url = services["offhook"]["environment"]["OFFHOOK_REDIS_URL"].replace(offhook_sees, str(tmp_path))
+    server = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL, cwd=tmp_path)
+    try:
+        async with asyncio.timeout(10):
+            while not (tmp_path / "redis.sock").exists():
+                assert server.returncode is None
+                await asyncio.sleep(0.05)
+            await ping(url)
+        assert stat.S_IMODE((tmp_path / "redis.sock").stat().st_mode) == 0o777
+    finally:
+        server.terminate()
+        await server.wait()
+
+
 def test_compose_opens_nothing_beyond_this_machine() -> None:
     services = load_yaml(DEPLOY / "compose.yaml")["services"]
     assert services["redis"]["network_mode"] == "none"
     assert "--web.listen-address=127.0.0.1:9090" in services["prometheus"]["command"]
     assert services["grafana"]["environment"]["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
     assert all("ports" not in service for service in services.values())
-
-
-def test_dockerfile_copies_what_setup_and_serve_need() -> None:
-    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
-    kept = {line.removeprefix("!").split("*")[0] for line in ignored if line.startswith("!")}
-    top = DEPLOY.parent
-    for path in ("agent", "telephony", "model", "pyproject.toml", "deploy/setup.sh", "requirements.txt"):
-        assert (top / path).exists()
-        assert any(path.startswith(one) for one in kept), path
