@@ -133,6 +133,12 @@ def test_compose_sets_only_settings_that_exist_and_mounts_only_files_that_exist(
     assert (DEPLOY / services["offhook"]["build"]["context"] / "deploy" / "Dockerfile").exists()
 
 
+def test_compose_lets_offhook_write_to_its_volumes_and_tmp_alone() -> None:
+    offhook = load_yaml(DEPLOY / "compose.yaml")["services"]["offhook"]
+    assert offhook["read_only"] and offhook["tmpfs"] == ["/tmp"] and offhook["cap_drop"] == ["ALL"]
+    assert {mount.split(":")[1] for mount in offhook["volumes"]} == {"/run/redis", "/var/lib/offhook"}
+
+
 def test_compose_waits_longer_than_live_calls_may_go_on() -> None:
     grace = load_yaml(DEPLOY / "compose.yaml")["services"]["offhook"]["stop_grace_period"]
     assert float(grace.removesuffix("s")) >= Settings().drain_timeout_s + 10
