@@ -365,9 +365,12 @@ async def _signals() -> AsyncIterator[tuple[asyncio.Event, asyncio.Event]]:
 
 
 def _greet(settings: Settings, sip: SipGateway, http: ControlServer, pool: WorkerPool) -> None:
-    """Tell the operator where to call."""
+    """Tell the operator where to call; whoever reads JSON gets JSON."""
     port = sip.udp_port or sip.tcp_port
     uri = f"sip:order@{settings.sip.bind_address}:{port}"
+    if settings.log.format == "json":
+        log.info("gateway_ready", uri=uri, num_slots=pool.num_slots)
+        return
     recordings = settings.recording.folder
     lines = [
         f"offhook answers {uri} ({pool.num_slots} calls at once)",

@@ -202,6 +202,9 @@ async def test_a_gateway_that_is_stopped_says_bye_and_leaves_nothing() -> None:
             assert await asyncio.to_thread(gateway._process.wait, 15) == 0, gateway.log
             assert len(children) >= 2  # the worker and Redis
             assert not [pid for pid in children if is_running(pid)]
+            whole = gateway.log.splitlines()[1:]  # the first may be cut
+            told = [json.loads(line)["event"] for line in whole]
+            assert "gateway_ready" in told and told[-1] == "gateway_stopped"
     assert call.ended is not None and call.ended.code == 200 and not call.is_ended_by_us
 
 
