@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from agent.clock import Now
 from agent.floor import FloorEvent, FloorTracker
-from agent.latency import FAR_END_S, BridgeTimes, TurnTimes, down_delay_s, up_delay_s
+from agent.latency import BridgeTimes, TurnTimes, down_delay_s, line_delay_s, up_delay_s
 from agent.playout import DcBlocker, Playout, SilenceGate
 from agent.recording import Recorder
 from agent.slot import SlotFault, SlotReply, WorkerLost
@@ -268,7 +268,8 @@ class Duplex:
     @property
     def _line_delay_s(self) -> float:
         """From the caller's mouth to our bridge and back to the caller's ear."""
-        return self._endpoint.stats().jitter_buffer_s + FAR_END_S
+        stats = self._endpoint.stats()
+        return line_delay_s(stats.codec, stats.jitter_buffer_s)
 
     def _signal(self, signal: Signal) -> None:
         if not self.signals.full():

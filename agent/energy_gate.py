@@ -3,8 +3,10 @@
 Pure computation on samples: no clock, no I/O. The same samples give the same segments whatever the chunks.
 
 A 10 ms hop is *voiced* when its RMS exceeds a threshold, which is fixed on a quiet line and follows the noise
-on a noisy one, and stays voiced until it falls `hysteresis_db` below. A segment opens at its first voiced hop
-and is *confirmed* by 100 ms of voiced hops; it ends with its last voiced hop when 200 ms of silence follow.
+on a noisy one, and stays voiced until it falls `hysteresis_db` below; with `tail_db`, until it is that far
+below the segment's own level, or reaches the noise, if this is lower still. A segment opens at its first
+voiced hop and is *confirmed* by 100 ms of voiced hops; it ends with its last voiced hop when 200 ms of silence
+follow.
 """
 
 import math
@@ -40,6 +42,7 @@ class GateConfig:
     noise_window_s: float = 3.0
     noise_margin_db: float = 10.0
     threshold_max_dbfs: float = -27.0
+    tail_db: float | None = None  # for voices of unknown level, whose last consonants a fixed threshold cuts
     onset_bias_s: float = 0.0
     offset_bias_s: float = -0.008
 
@@ -113,6 +116,8 @@ class EnergyGate:
         self._first: int | None = None  # first voiced hop of the open segment
         self._last = -1  # last voiced hop of the open segment
         self._voiced_hops = 0
+        self._loudness = 0.0  # summed power of the open segment's hops that exceeded the opening threshold
+        self._loud_hops = 0
         self._is_confirmed = False
 
     @property
@@ -155,18 +160,27 @@ class EnergyGate:
 
     def _hop(self, power: float) -> list[GateEvent]:
         level = max(SILENCE_DBFS, 10.0 * math.log10(power)) if power > 0 else SILENCE_DBFS
-        self._judge(level)
+        self._judge(level, power)
         index, self._hops = self._hops, self._hops + 1
         if self._is_voiced:
             return self._voiced(index)
         return self._silent(index)
 
-    def _judge(self, level_dbfs: float) -> None:
+    def _judge(self, level_dbfs: float, power: float) -> None:
         config = self.config
-        floor = self._noise.push(level_dbfs) + config.noise_margin_db
-        threshold = min(max(floor, config.threshold_dbfs), config.threshold_max_dbfs)
+        noise_dbfs = self._noise.push(level_dbfs) + config.noise_margin_db
+        threshold = min(max(noise_dbfs, config.threshold_dbfs), config.threshold_max_dbfs)
+        if self._first is None:
+            self._loudness, self._loud_hops = 0.0, 0
+        if level_dbfs > threshold:
+            self._loudness += power
+            self._loud_hops += 1
         if self._is_voiced:
             threshold -= config.hysteresis_db
+        # No tail while the line's noise is not known yet: it might never end.
+        if self._is_confirmed and config.tail_db is not None and self.now_s >= config.noise_window_s:
+            spoken_dbfs = 10.0 * math.log10(self._loudness / self._loud_hops)
+            threshold = min(threshold, max(noise_dbfs, spoken_dbfs - config.tail_db))
         self._is_voiced = level_dbfs > threshold
 
     def _voiced(self, index: int) -> list[GateEvent]:

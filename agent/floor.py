@@ -12,12 +12,15 @@ No I/O, no clock: times are seconds of the call's audio clock. Definitions, the 
 """
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from agent.energy_gate import Edge, EnergyGate, GateConfig, GateEvent, Pcm
 
 KEPT_SEGMENTS = 64  # per side; a segment needs its neighbours of the last seconds only
+CALLER_TAIL_DB = (
+    30.0  # callers are of any level: 20 calls' ends by this were 4 ms early at the median, 44 without
+)
 
 
 class FloorEventKind(StrEnum):
@@ -98,7 +101,7 @@ class FloorTracker:
 
     def __init__(self, config: FloorConfig | None = None, gate: GateConfig | None = None) -> None:
         self._config = config or FloorConfig()
-        self.caller_gate = EnergyGate(gate)
+        self.caller_gate = EnergyGate(replace(gate or GateConfig(), tail_db=CALLER_TAIL_DB))
         self.agent_gate = EnergyGate(gate)
         self._caller: deque[_Speech] = deque(maxlen=KEPT_SEGMENTS)
         self._agent: deque[_Speech] = deque(maxlen=KEPT_SEGMENTS)

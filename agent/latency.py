@@ -13,12 +13,8 @@ from dataclasses import dataclass, field, replace
 
 from agent import metrics
 from agent.floor import FloorEvent, FloorEventKind
-from telephony.endpoint import SAMPLE_RATE_HZ, TICK_S, HeardFrame
+from telephony.endpoint import SAMPLE_RATE_HZ, TICK_S, HeardFrame, path_samples
 
-# What a caller's ear adds to times measured at our bridge, beside our own jitter buffer: the far end's least
-# jitter buffer (20 ms), packets of 20 ms, and both sides' resamplers. Against `offhook call` on loopback:
-# docs/log.md.
-FAR_END_S = 0.05
 MAX_KEPT = 10_000  # of each figure in one call; later ones are still observed as metrics
 
 
@@ -69,6 +65,16 @@ class TurnTimes:
     def _keep(values: list[float], value: float) -> None:
         if len(values) < MAX_KEPT:
             values.append(value)
+
+
+def line_delay_s(codec: str, jitter_buffer_s: float) -> float:
+    """By how much a time measured at our bridge is longer at the caller's ear.
+
+    A codec's path lies in each direction, and a jitter buffer at each end: the far one is taken to hold the
+    one packet that is the least, and ours is known with the packet being played, which is as long. Measured
+    on loopback against the callers' own tapes: docs/log.md.
+    """
+    return 2 * path_samples(codec) / SAMPLE_RATE_HZ + jitter_buffer_s
 
 
 def up_delay_s(heard: HeardFrame, jitter_buffer_s: float, collected_s: float) -> float:

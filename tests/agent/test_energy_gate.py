@@ -107,3 +107,40 @@ def test_the_bias_against_speech_with_known_times_is_subtracted() -> None:
     assert abs(float(np.median(onsets))) <= 0.010, onsets
     assert abs(float(np.median(offsets))) <= 0.025, offsets
     assert np.percentile(np.abs(onsets), 75) <= 0.040, onsets
+
+
+def fading(level_dbfs: float, *, tail_below_db: float, noise_dbfs: float = -90.0) -> Pcm:
+    """1 s of voice from 4.0 s on and a weak last consonant of 80 ms, over noise: float32 [6 s]."""
+    rng = np.random.default_rng(3)
+    pcm = rng.normal(0, 10 ** (noise_dbfs / 20), 6 * RATE)
+    voice = rng.normal(0, 10 ** (level_dbfs / 20), RATE + RATE * 2 // 25)
+    voice[RATE:] *= 10 ** (-tail_below_db / 20)
+    pcm[4 * RATE : 4 * RATE + len(voice)] += voice
+    return pcm.astype(np.float32)
+
+
+@pytest.mark.parametrize("level_dbfs", [-20.0, -30.0, -38.0])
+def test_with_a_tail_an_end_does_not_depend_on_the_level(level_dbfs: float) -> None:
+    config = GateConfig(tail_db=30.0, offset_bias_s=0.0)
+    (heard,) = find_segments(fading(level_dbfs, tail_below_db=24.0), config)
+    assert heard.end_s == pytest.approx(5.08, abs=0.011)
+    (cut,) = find_segments(fading(-30.0, tail_below_db=24.0), GateConfig(offset_bias_s=0.0))
+    assert cut.end_s == pytest.approx(5.0, abs=0.011)
+
+
+def test_a_tail_ends_in_the_lines_noise() -> None:
+    config = GateConfig(tail_db=30.0, offset_bias_s=0.0)
+    (heard,) = find_segments(fading(-30.0, tail_below_db=24.0, noise_dbfs=-50.0), config)
+    assert heard.end_s == pytest.approx(5.0, abs=0.011)
+
+
+def test_a_noisy_lines_first_words_end_although_its_noise_is_not_known_yet() -> None:
+    early = fading(-30.0, tail_below_db=24.0, noise_dbfs=-50.0)[round(3.5 * RATE) :]
+    (heard,) = find_segments(early, GateConfig(tail_db=30.0, offset_bias_s=0.0))
+    assert heard.end_s == pytest.approx(1.5, abs=0.011)
+
+
+def test_the_next_segment_has_a_level_of_its_own() -> None:
+    loud_then_quiet = np.concatenate([fading(-15.0, tail_below_db=60.0), fading(-38.0, tail_below_db=24.0)])
+    ends = [one.end_s for one in find_segments(loud_then_quiet, GateConfig(tail_db=30.0, offset_bias_s=0.0))]
+    assert ends == pytest.approx([5.0, 11.08], abs=0.011)

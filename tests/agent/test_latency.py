@@ -7,7 +7,7 @@ import pytest
 
 from agent import metrics
 from agent.floor import FloorEvent, FloorEventKind
-from agent.latency import BridgeTimes, TurnTimes, down_delay_s, percentile, up_delay_s
+from agent.latency import BridgeTimes, TurnTimes, down_delay_s, line_delay_s, percentile, up_delay_s
 from telephony.endpoint import FRAME_SAMPLES, HeardFrame
 
 HEARD = HeardFrame(np.zeros(FRAME_SAMPLES, np.float32), np.zeros(FRAME_SAMPLES, np.float32), 44, 100.0)
@@ -60,3 +60,9 @@ def test_bridge_times_say_their_percentiles() -> None:
     told = bridge.as_json()
     assert told == {"up_p50_s": 0.019, "up_p95_s": 0.028, "down_p50_s": 0.03, "down_p95_s": 0.03}
     assert sample("offhook_bridge_delay_seconds_count", direction="down") == before + 20
+
+
+def test_a_line_adds_two_paths_and_the_jitter_buffers() -> None:
+    assert line_delay_s("PCMU/8000", 0.04) == pytest.approx(0.062)
+    assert line_delay_s("G722/16000", 0.06) == pytest.approx(0.07875)
+    assert line_delay_s("", 0.0) == 0
