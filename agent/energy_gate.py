@@ -5,8 +5,8 @@ Pure computation on samples: no clock, no I/O. The same samples give the same se
 A 10 ms hop is *voiced* when its RMS exceeds a threshold, which is fixed on a quiet line and follows the noise
 on a noisy one, and stays voiced until it falls `hysteresis_db` below; with `tail_db`, until it is that far
 below the segment's own level, or reaches the noise, if this is lower still. A segment opens at its first
-voiced hop and is *confirmed* by 100 ms of voiced hops; it ends with its last voiced hop when 200 ms of silence
-follow.
+voiced hop and is *confirmed* by 100 ms of voiced hops; it ends with its last voiced hop when 200 ms of
+silence follow.
 """
 
 import math
