@@ -144,16 +144,27 @@ def _run(
             module.add_arguments(chosen)
         args = parser.parse_args(words)
         if not command.takes_settings:
-            return cast(Callable[[argparse.Namespace], int], module.run)(args)
+            return _mendable(lambda: cast(Callable[[argparse.Namespace], int], module.run)(args))
         settings = load_settings(os.environ)
         logs.configure(settings.log.format, settings.log.level, show_pii=settings.log.pii)
-        return int(module.run(settings) if name == "serve" else module.run(args, settings))
+        return _mendable(lambda: module.run(settings) if name == "serve" else module.run(args, settings))
     except ConfigError as error:
         print(f"offhook: {error}", file=sys.stderr)
         return 2
     except (AgentError, ModelError, TelephonyError) as error:
         print(f"offhook {name}: {error}", file=sys.stderr)
         return 1
+
+
+def _mendable(run: Callable[[], int]) -> int:
+    """Run; where a group of tasks failed with one error alone, that error."""
+    try:
+        return int(run())
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        raise error from None
 
 
 def _chosen(words: Sequence[str]) -> str | None:

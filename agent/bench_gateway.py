@@ -144,9 +144,14 @@ class GatewayProcess:
 
     def holder(self) -> int:
         """The process of the worker that holds the only call."""
-        (call,) = self.calls()
-        (pid,) = self.children(call["worker_id"])
-        return pid
+        calls = self.calls()
+        found = [pid for call in calls for pid in self.children(call["worker_id"])]
+        if len(found) != 1:
+            raise WorkerUnavailable(
+                f"{len(calls)} calls are held by {len(found)} workers of this gateway, not one by one: let "
+                "it start its own workers (unset OFFHOOK_WORKER__ADDRESSES), and call it alone"
+            )
+        return found[0]
 
     def get(self, path: str) -> str:
         """The body of one HTTP answer. Raises OSError if it is not 200."""

@@ -43,11 +43,16 @@ class RedisProcess:
         if server is None:
             raise RedisUnavailable("redis-server is not installed; run `make setup`")
         command = [server, "--port", str(self.port), "--bind", HOST, "--save", "", "--appendonly", "no"]
+        assert self._process is None, "it runs already"
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RedisUnavailable(f"redis-server does not answer on port {self.port}")
+                self.kill()
+                raise RedisUnavailable(
+                    f"redis-server does not answer on port {self.port}: see that `redis-server --version` "
+                    "works, or try again if another program took the port"
+                )
             time.sleep(RETRY_S)
 
     def kill(self) -> None:

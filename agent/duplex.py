@@ -38,6 +38,7 @@ FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
 HISTORY_FRAMES = 500  # 40 s of tokens: what re-primes a slot elsewhere
 CALLER_FRAMES = 25  # 2 s of the caller's sound, which warms the codec there
 MAX_LOST_TICKS = 3_000  # a minute: what one hole in the caller's frames may cost
+LEAST_FRAMES = 6  # before a wish of the model's is obeyed: its text runs ahead of its voice
 QUIET_FRAMES = 5  # 400 ms of the model's silence: it has said what it had to say
 
 
@@ -188,7 +189,7 @@ class Duplex:
             with contextlib.suppress(WorkerLost, SlotFault):  # `converse` tells
                 await self._slot.force_text(token)
 
-    async def until_quiet(self, at_least: int = 6, limit_s: float = 8.0) -> None:
+    async def until_quiet(self, at_least: int = LEAST_FRAMES, limit_s: float = 8.0) -> None:
         """Return when the model has fallen silent and the caller has heard all of it, or after `limit_s`.
 
         `at_least` frames pass in any case: the text runs ahead of the voice.

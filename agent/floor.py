@@ -1,6 +1,7 @@
 """Who holds the floor, measured from both channels; it measures and never decides: the model alone yields.
 
-No I/O, no clock: times are seconds of the call's audio clock. Definitions, the same as the offline scorer's:
+No I/O, no clock: times are seconds of the call's audio clock. Definitions, the same as `offhook eval`'s,
+which knows its callers' ends and needs no tail to find them:
 
 - response gap: the agent's first sustained start (over 1 s long, or the call's last) after the caller's turn
   ended, minus that end; signed, once per turn; up to 200 ms early counts, and nothing after 5 s does.
@@ -18,9 +19,8 @@ from enum import StrEnum
 from agent.energy_gate import Edge, EnergyGate, GateConfig, GateEvent, Pcm
 
 KEPT_SEGMENTS = 64  # per side; a segment needs its neighbours of the last seconds only
-CALLER_TAIL_DB = (
-    30.0  # callers are of any level: 20 calls' ends by this were 4 ms early at the median, 44 without
-)
+# A caller has any level. Ends in 20 calls were early by 4 ms at the median with this tail, by 44 without.
+CALLER_TAIL_DB = 30.0
 
 
 class FloorEventKind(StrEnum):
@@ -123,6 +123,8 @@ class FloorTracker:
         """Take float32 [T] of each side, heard and played in the same ticks."""
         assert len(caller) == len(agent), (len(caller), len(agent))
         events: list[FloorEvent] = []
+        # While the agent speaks its echo may come back at the level of a tail.
+        self.caller_gate.may_trail = not self.agent_gate.is_speaking
         heard = [(event, True) for event in self.caller_gate.push(caller)]
         said = [(event, False) for event in self.agent_gate.push(agent)]
         for event, is_caller in sorted(heard + said, key=lambda pair: pair[0].known_at_s):

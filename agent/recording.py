@@ -209,7 +209,7 @@ class Recorder:
             self._unsynced = 0
 
     def _delay_agent(self, stereo: Stereo) -> None:
-        """Move the agent's channel back by the lag; what is pushed out waits for the next frame."""
+        """Move the agent's channel back by the lag; what is pushed out waits, at the end for nothing."""
         delayed = np.concatenate([self._agent_tail, stereo[:, 1]])
         stereo[:, 1] = delayed[: len(stereo)]
         self._agent_tail = delayed[len(stereo) :]

@@ -8,21 +8,20 @@ does no worse. Both directions pass G.711.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from agent.duplex import QUIET_FRAMES
+from agent.duplex import LEAST_FRAMES, QUIET_FRAMES
 from agent.energy_gate import Pcm
 from agent.evaluation.placed_call import FRAME_S
 from agent.evaluation.script import Script, ScriptedCaller
-from agent.playout import SilenceGate
+from agent.playout import DcBlocker, SilenceGate
 from model.channel import fit, g711, resample
 from model.engine import Engine
 from telephony.endpoint import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 WIRE_RATE_HZ = 8000
-LEAST_FRAMES = 6  # before a request of the model's is obeyed: its text runs ahead of its voice
 
 
 def over_the_wire(pcm: Pcm) -> Pcm:
@@ -40,6 +39,7 @@ class OfflineCall:
     limit_s: float
     _said: list[Pcm] = field(default_factory=list)
     _heard: list[Pcm] = field(default_factory=list)
+    _centre: DcBlocker = field(default_factory=DcBlocker)
     _gate: SilenceGate = field(default_factory=SilenceGate)
     _request: int | None = None  # the token by which the model asks to hang up or to transfer
     _asked_frames: int = 0
@@ -52,11 +52,11 @@ class OfflineCall:
         if said is None or len(self._said) * FRAME_S >= self.limit_s:
             return None
         self._said.append(said)
-        return over_the_wire(said) if said.any() else said
+        return said
 
     def hear(self, pcm: Pcm, text: int, requests: tuple[int, ...]) -> int | None:
         """Take the model's frame; one of the request tokens once the model has finished speaking after it."""
-        frame = self._gate.push(pcm)
+        frame = self._gate.push(self._centre.push(pcm))
         self._heard.append(frame)
         self._quiet_frames = 0 if frame.any() else self._quiet_frames + 1
         if text in requests and self._request is None:
@@ -111,7 +111,9 @@ def _begin(engine: Engine, slot: int, waiting: Iterator[Script], limit_s: float)
     if script is None:
         return None
     engine.start(slot, seed=script.number)
-    return OfflineCall(script, ScriptedCaller(script.steps), limit_s)
+    # Each step whole: the wire's filters know no frames.
+    steps = [replace(step, pcm=over_the_wire(step.pcm)) if len(step.pcm) else step for step in script.steps]
+    return OfflineCall(script, ScriptedCaller(steps), limit_s)
 
 
 def _end(engine: Engine, slot: int, call: OfflineCall, on_done: Callable[[OfflineCall], None]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,7 @@ CONCURRENT = 2
 LIMIT_S = 180.0
 ATTEMPTS = 5
 BUSY = 503
+DEFAULT_CODEC = "PCMU"
 OFFLINE = "offline"  # in the place of a codec's name
 MISSES = "offhook_worker_deadline_misses_total"
 
@@ -59,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calls", type=int, default=DEFAULT_CALLS, metavar="N")
     parser.add_argument("--concurrent", type=int, default=CONCURRENT, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--codec", choices=CODECS, default="PCMU")
+    parser.add_argument("--codec", choices=CODECS, default=DEFAULT_CODEC)
     parser.add_argument(
         "--folder", type=Path, help="recordings and results (default: eval-quick or eval-offline)"
     )
@@ -69,13 +71,20 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Call, judge, print the table; 0 if every bar is met."""
     if args.calls < 1 or args.concurrent < 1:
         raise AgentError("--calls and --concurrent count from 1")
+    if args.offline and (args.uri or args.codec != DEFAULT_CODEC):
+        raise AgentError("--offline calls nobody: leave --uri and --codec out, or take --quick")
     folder = args.folder or Path("eval-offline" if args.offline else "eval-quick")
     codec = OFFLINE if args.offline else args.codec
-    plan = Plan(folder, args.seed, args.calls, args.concurrent, codec)
+    model = args.uri or model_digest(settings.worker.model_dir)
+    plan = Plan(folder, args.seed, args.calls, args.concurrent, codec, model)
     plan.prepare()
-    misses = _call_offline(plan, settings) if args.offline else _call_all(plan, args.uri)
+    misses: int | None = None
+    if args.offline:
+        _call_offline(plan, settings)
+    else:
+        misses = _call_all(plan, args.uri)
     summary = judge_all(plan)
-    lines = bars(summary, misses, plan.live_gaps_s())
+    lines = bars(summary, misses, plan.live_gaps_s(), is_offline=args.offline)
     note = "VOID: the worker missed deadlines, so this machine was too busy to measure. " if misses else ""
     title = f"{note}{summary.calls} calls, {summary.turns} turns, {plan.codec}, {plan.folder}"
     console.print(table(lines, title))
@@ -91,11 +100,12 @@ class Plan:
     calls: int
     concurrent: int
     codec: str
+    model: str = ""  # its digest, or whom we call
 
     def prepare(self) -> None:
         """Make the folder, or check that it is of the same run."""
         mark = self.folder / "run.json"
-        wanted = {"seed": self.seed, "codec": self.codec}
+        wanted = {"seed": self.seed, "codec": self.codec, "model": self.model}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not mark.exists():
@@ -146,7 +156,8 @@ class Plan:
     def keep(self, script: Script, caller: Pcm, agent: Pcm, placed: Sequence[PlacedTurn]) -> None:
         """Write a call that was held: both channels, float32 [T] each, and what its caller said when."""
         write_channels(self.sound(script.number), caller, agent)
-        truth = {"voice": script.voice.name, "turns": [one.as_json() for one in placed]}
+        turns = [one.as_json() for one in placed]
+        truth = {"voice": script.voice.name, "turns": turns}
         self.truth(script.number).write_text(json.dumps(truth) + "\n", encoding="utf-8")
 
     @property
@@ -155,11 +166,16 @@ class Plan:
         return self.folder / "line"
 
     def live_gaps_s(self) -> list[float]:
-        """The response gaps that the line measured while it was called."""
-        gaps_s: list[float] = []
-        for sidecar in sorted(self.line_folder.glob("*.json")):
-            gaps_s += json.loads(sidecar.read_text(encoding="utf-8"))["turns"]["response_gaps_s"]
-        return gaps_s
+        """The response gaps that the line measured in the calls that are judged.
+
+        None if it held others as well, void ones or of a sitting that was broken off: a recording does not
+        say whose call it is.
+        """
+        sidecars = sorted(self.line_folder.glob("*.json"))
+        if len(sidecars) != self.calls - len(self.missing()):
+            return []
+        told = [json.loads(path.read_text(encoding="utf-8")) for path in sidecars]
+        return [gap_s for sidecar in told for gap_s in sidecar["turns"]["response_gaps_s"]]
 
     def missing(self) -> list[int]:
         """Calls that are still to be placed."""
@@ -205,12 +221,23 @@ async def _place_all(plan: Plan, uri: str, scripts: dict[int, Script]) -> None:
                 group.create_task(one_after_another())
 
 
-def _call_offline(plan: Plan, settings: Settings) -> int:
+def model_digest(folder: Path) -> str:
+    """Sixteen hexadecimal digits that change with a model's files; "" for a folder without any."""
+    digest = hashlib.sha256()
+    paths = sorted(path for path in folder.glob("*") if path.suffix in (".safetensors", ".json", ".model"))
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16] if paths else ""
+
+
+def _call_offline(plan: Plan, settings: Settings) -> None:
     """Hold every missing call without a telephone; there is no deadline to miss."""
     from agent.evaluation.offline import OfflineCall, call_offline  # loads torch: not for `--help`
     from model.engine import Engine
 
     missing = plan.missing()
+    if not missing:
+        return
     engine = Engine.load(settings.worker.model_dir, plan.concurrent, device=settings.worker.device)
     with Progress(console=console) as progress:
         bar = progress.add_task("calling", total=len(missing))
@@ -221,7 +248,6 @@ def _call_offline(plan: Plan, settings: Settings) -> int:
             progress.advance(bar)
 
         call_offline(engine, [make_script(number, plan.seed) for number in missing], LIMIT_S, keep)
-    return 0
 
 
 async def _place_one(plan: Plan, uri: str, script: Script, phone: SipGateway) -> None:

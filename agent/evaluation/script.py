@@ -162,6 +162,7 @@ class ScriptedCaller:
     _frame: int = 0
     _next: int = 0
     _since_s: float = 0.0  # when we last stopped speaking
+    _agent_until_s: float = 0.0  # when the agent last spoke; a comfort tone is no speech
     _left: Pcm = field(default_factory=lambda: np.zeros(0, np.float32))
     _cue_s: float | None = None
 
@@ -183,6 +184,8 @@ class ScriptedCaller:
         """One frame of the call; None when the script is over and the agent has had its last word."""
         self._gate.push(heard)
         self._frame += 1
+        if self._gate.is_speaking:
+            self._agent_until_s = self.now_s
         if not len(self._left):
             if self._next == len(self.steps):
                 return None if self._is_over() else np.zeros(FRAME_SAMPLES, np.float32)
@@ -234,7 +237,7 @@ class ScriptedCaller:
     @property
     def _waited_s(self) -> float:
         """How long nobody has spoken."""
-        return min(self.now_s - self._since_s, self._gate.silent_for_s)
+        return self.now_s - max(self._since_s, self._agent_until_s)
 
     def _has_spoken(self) -> bool:
         """The agent has said something since our last word, and is not speaking now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.table import Table
@@ -14,6 +14,7 @@ from agent.evaluation.scores import DEAD_AIR_S, Spread, spread
 Json = dict[str, Any]
 
 LIVE_APART_S = 0.04
+OF_A_LINE = ("response gap p50", "response gap p95", "barge-in stop p50", "worker deadline misses")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +102,24 @@ class Bar:
     is_met: bool | None  # None: reported, without a bar
 
 
-def bars(summary: Summary, deadline_misses: int | None, live_gaps_s: Sequence[float] = ()) -> list[Bar]:
-    """Every figure with its bar; `live_gaps_s` are what the line itself measured in the same calls."""
+def bars(
+    summary: Summary,
+    deadline_misses: int | None,
+    live_gaps_s: Sequence[float] = (),
+    *,
+    is_offline: bool = False,
+) -> list[Bar]:
+    """Every figure with its bar; `live_gaps_s` are what the line itself measured in the same calls.
+
+    Offline there is no telephone, so that its times are reported without a bar.
+    """
+    lines = _all_bars(summary, deadline_misses, live_gaps_s)
+    if not is_offline:
+        return lines
+    return [replace(line, bar="", is_met=None) if line.name in OF_A_LINE else line for line in lines]
+
+
+def _all_bars(summary: Summary, deadline_misses: int | None, live_gaps_s: Sequence[float]) -> list[Bar]:
     s, ms = summary, _ms
     missed = "not known" if deadline_misses is None else str(deadline_misses)
     return [

@@ -30,17 +30,17 @@ class Survival:
 
 def survival_of(outcome: CallOutcome, agent: Pcm, died_s: float, judge: Judge) -> Survival:
     """Judge a call: `outcome` of its turns, the agent's channel float32 [T], and when the death was."""
-    order, question = outcome.turns[0], outcome.turns[1] if len(outcome.turns) > 1 else None
+    order, question = [*outcome.turns, None, None][:2]
     after = [talk for talk in _talks(agent) if talk.start_s > died_s]
     words = [judge.hear(_cut(agent, talk)) for talk in after]
     asked_s = question.start_s if question else outcome.seconds
     return Survival(
-        read_back=order.heard,
-        is_understood=order.is_right,
+        read_back=order.heard if order else "",
+        is_understood=order is not None and order.is_right,
         question=question.text if question else "",
         answer=question.heard if question else "",
         is_right=question is not None and question.is_right,
-        is_remembered=_is_remembered(order, question) if order.is_right else None,
+        is_remembered=_is_remembered(order, question) if order and order.is_right else None,
         heard_after_s=round(after[0].start_s - died_s, 3) if after else None,
         answered_after_s=question.gap_s if question else None,
         num_greetings=sum(said.says(GREETING.text) for said in words),

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.channel import resample
+from model.config import SAMPLE_RATE_HZ
 from model.errors import RecordingError
 from model.voices_phones import ARPABET, SILENCE, TimedPhone, TimedWord, plain_word, to_inventory
 
-SAMPLE_RATE_HZ = 24_000
 # Score per frame. Read sentences reach -7 to -15 with their own text, -37 and less with another's; digits
 # at 8 kHz -7 to -24 with their own.
 WORST_FIT = -20.0

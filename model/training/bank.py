@@ -1,4 +1,4 @@
-"""Stage 1: a bank of synthetic callers. A *stem* is one speaker saying a dozen requests, clean, at 24 kHz.
+"""A bank of synthetic callers. A *stem* is one speaker saying some eighteen requests, clean, at 24 kHz.
 
 Noise and telephone are added anew whenever a stem is used. Shards are written whole or not at all.
 """

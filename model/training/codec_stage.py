@@ -1,4 +1,4 @@
-"""Stage 2: the codec. Callers teach the encoder to hear (phones), the agent's voice the decoder to speak.
+"""The codec. Callers teach the encoder to hear (phones), the agent's voice the decoder to speak.
 
 Semantic teaching is cross-entropy on the synthesiser's own phones, in place of the distillation of
 arXiv 2410.00037 section 3.3.3; it is asked of the 25 Hz features, of the semantic code alone and of all codes

@@ -73,8 +73,7 @@ class GrowingBank(Generic[Stem]):
     """The shards that fall to one share, read one after another so that drawing starts at once."""
 
     def __init__(self, paths: list[Path], load: Callable[[Path], list[Stem]], share: Share) -> None:
-        if not paths:
-            raise FileNotFoundError("there is no shard to train on; run the stages before this one")
+        assert paths, "there is no shard to draw from"
         self._paths = iter(paths[share.number % len(paths) :: share.count])
         self._load = load
         self._stems: list[Stem] = []

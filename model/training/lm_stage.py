@@ -1,4 +1,4 @@
-"""Stage 4: the language model learns from whole calls when to speak, what to say, and to note what it hears.
+"""The language model learns from whole calls when to speak, what to say, and to note what it hears.
 
 Source of the objective: Moshi (arXiv 2410.00037, section 4.2), plus a head that predicts the caller's words,
 which gives the hearing a dense target.

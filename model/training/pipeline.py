@@ -132,6 +132,8 @@ class Pipeline:
         if not path.exists():
             return False
         spent_s = torch.load(path, weights_only=True, map_location="cpu", mmap=True)["spent_s"]
+        if spent_s >= 60 * minutes:
+            self.report(f"{stage}: its {minutes:g} minutes are spent; --{stage}-minutes gives it more")
         return bool(spent_s >= 60 * minutes)
 
     def _shards(self, name: str) -> list[Path]:
@@ -165,10 +167,15 @@ class Pipeline:
     def frozen_codec(self) -> Codec:
         """The trained codec: gain folded in, weights as they will be stored.
 
-        Raises CheckpointError if it has not been trained.
+        Raises CheckpointError if it has not been trained, or not for long enough to have codebooks.
         """
         trainee = Trainee(self.config.codec)
         trainee.load_state_dict(self._checkpoint("codec"))
+        if not trainee.codec.quantizer.rvq_first.codebooks[0]._initialized:
+            raise CheckpointError(
+                f"{self.folder / 'codec.pt'} has no codebooks: its time ended before they were placed; "
+                "give the codec more --codec-minutes"
+            )
         return freeze(trainee.codec).to(self.machine.device)
 
     def _checkpoint(self, stage: str) -> dict[str, Tensor]:

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.channel import resample
+from model.config import SAMPLE_RATE_HZ
 from model.errors import RecordingError
 from model.order_line import Intent, Request
-from model.training.alignment import SAMPLE_RATE_HZ, Aligner, NotAligned
+from model.training.alignment import Aligner, NotAligned
 from model.training.bank import Stem, Turn, load_shard, save_shard
 from model.training.feed import GrowingBank, Share, side_by_side
 from model.training.recording_folder import SOURCES, TRANSCRIPTS, Recording, RecordingFolder, read_folder

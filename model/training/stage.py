@@ -48,7 +48,8 @@ class Stage(ABC, Generic[Batch]):
         while not self.is_done:
             recent.append(self.step(next(batches)))
             if self.steps % REPORT_EVERY_STEPS == 0:
-                report(f"step {self.steps} {self.spent_s:.0f} s: {mean_figures(recent)}")
+                skipped = f" skipped {self.num_skipped}" if self.num_skipped else ""
+                report(f"step {self.steps} {self.spent_s:.0f} s: {mean_figures(recent)}{skipped}")
                 recent = []
             self._between_steps(report)
             if time.monotonic() - self._saved_at_s > SAVE_EVERY_S:

@@ -1,4 +1,4 @@
-"""Stage 0: the subwords. Words of the order line become single pieces; any other English can be spelt."""
+"""The subwords. Words of the order line become single pieces; any other English can be spelt."""
 
 from __future__ import annotations
 

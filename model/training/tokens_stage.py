@@ -1,4 +1,4 @@
-"""Stage 3: the frozen codec turns speech into tokens: callers over telephone lines, and the agent's library.
+"""The frozen codec turns speech into tokens: callers over telephone lines, and the agent's library.
 
 A stem is encoded as one long call, from the codec's cold start on, so its tokens are what the engine will
 hear. A library sentence is encoded after silence and in the same phase: one sentence, one token sequence.
@@ -214,7 +214,7 @@ def build_tokens(codec: Codec, bank: Path, folder: Path, seed: int, num_workers:
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / "codec.safetensors"
-    if weights.exists() and any(folder.glob("*.npz")) and not _holds(weights, codec):
+    if any(folder.glob("*.npz")) and not (weights.exists() and _holds(weights, codec)):
         raise CheckpointError(
             f"{folder} holds tokens of another codec: remove it, and what learnt from it (lm.pt, voice.pt)"
         )

@@ -1,4 +1,4 @@
-"""Stage 5: the decoder alone learns the agent's voice; nothing else moves, so tokens keep their meaning."""
+"""The decoder alone learns the agent's voice; nothing else moves, so tokens keep their meaning."""
 
 from __future__ import annotations
 

@@ -131,6 +131,18 @@ def test_the_holder_follows_both_sides() -> None:
     assert seen == [Holder.NOBODY, Holder.CALLER, Holder.BOTH, Holder.AGENT, Holder.NOBODY]
 
 
+def test_the_agents_echo_does_not_hold_the_callers_turn_open() -> None:
+    """An echo at -50 dBFS, above a quiet caller's tail, of an agent that answers at once."""
+    agent, caller = channel([(0.2, 2.0), (5.1, 8.0)], 9.0), 0.4 * channel([(3.5, 5.0)], 9.0)
+    caller = np.asarray(caller + 0.0225 * agent, np.float32)
+    tracker = FloorTracker()
+    events: list[FloorEvent] = []
+    for at in range(0, len(caller), 1920):
+        events += tracker.push(caller[at : at + 1920], agent[at : at + 1920])
+    (gap_s,) = values(events + tracker.finish(), RESPONSE)
+    assert -0.2 <= gap_s <= 0.12  # what its first moments add to the caller's turn is no early start
+
+
 def test_live_gaps_agree_with_the_offline_scorer() -> None:
     rng = np.random.default_rng(5)
     caller: Spans = []

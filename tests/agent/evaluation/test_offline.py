@@ -5,10 +5,10 @@ import random
 import numpy as np
 import pytest
 
-from agent.duplex import QUIET_FRAMES
+from agent.duplex import LEAST_FRAMES, QUIET_FRAMES
 from agent.energy_gate import Pcm
 from agent.evaluation.judge import Judge
-from agent.evaluation.offline import LEAST_FRAMES, OfflineCall, call_offline, over_the_wire
+from agent.evaluation.offline import OfflineCall, call_offline, over_the_wire
 from agent.evaluation.outcome import judge_call, place_turns
 from agent.evaluation.script import Script, ScriptedCaller, Step, speak_step
 from model.engine import BUILTIN, Engine
@@ -51,6 +51,12 @@ def test_a_request_is_obeyed_once_and_only_when_the_model_has_finished() -> None
     assert told == [None] * len(told), "it still speaks"
     quiet = [hear(call, SILENCE) for _ in range(3 * QUIET_FRAMES)]
     assert quiet.count(HANG_UP) == 1 and quiet.index(HANG_UP) >= QUIET_FRAMES - 1
+
+
+def test_a_decoder_whose_silence_is_a_constant_is_silent_all_the_same() -> None:
+    call, offset = offline_call(), np.float32(0.016)
+    assert hear(call, VOICE + offset, HANG_UP) is None
+    assert HANG_UP in [hear(call, SILENCE + offset) for _ in range(30)]
 
 
 def test_a_call_ends_at_its_limit() -> None:

@@ -10,7 +10,7 @@ import pytest
 from agent.errors import AgentError, AudioFileError
 from agent.evaluation.outcome import PlacedTurn
 from agent.evaluation.placed_call import write_channels
-from agent.evaluation.quick import Plan, add_arguments, judge_all, run
+from agent.evaluation.quick import Plan, add_arguments, judge_all, model_digest, run
 from agent.evaluation.script import Manner
 from agent.evaluation.segments import CallerTurn
 from agent.settings import Settings
@@ -82,10 +82,23 @@ def test_what_the_line_measured_is_read_from_its_recordings(tmp_path: Path) -> N
     run_ = plan(tmp_path)
     assert run_.live_gaps_s() == []
     run_.line_folder.mkdir()
-    for name, gaps in (("a", [0.4, 0.5]), ("b", []), ("c", [0.3])):
-        sidecar = {"turns": {"response_gaps_s": gaps}}
-        (run_.line_folder / f"{name}.json").write_text(json.dumps(sidecar))
+    for number, gaps in enumerate(([0.4, 0.5], [], [0.3])):
+        (run_.line_folder / f"{number}.json").write_text(json.dumps({"turns": {"response_gaps_s": gaps}}))
+        run_.truth(number).write_text("{}")
     assert run_.live_gaps_s() == [0.4, 0.5, 0.3]
+    run_.truth(1).unlink()  # void: its gaps are not among the judged ones
+    assert run_.live_gaps_s() == []
+
+
+def test_a_folder_of_another_models_calls_is_refused(tmp_path: Path) -> None:
+    for name in ("config.json", "lm.safetensors"):
+        (tmp_path / name).write_text("old")
+    old = model_digest(tmp_path)
+    (tmp_path / "lm.safetensors").write_text("new")
+    assert old and model_digest(tmp_path) not in ("", old) and model_digest(tmp_path / "none") == ""
+    Plan(tmp_path / "run", 0, 3, 2, "PCMU", old).prepare()
+    with pytest.raises(AgentError, match="holds another run"):
+        Plan(tmp_path / "run", 0, 3, 2, "PCMU", model_digest(tmp_path)).prepare()
 
 
 def arguments(*words: str) -> argparse.Namespace:
@@ -100,3 +113,6 @@ def test_wrong_usage_says_what_to_do(tmp_path: Path) -> None:
             arguments(*words)
     with pytest.raises(AgentError, match="count from 1"):
         run(arguments("--quick", "--calls", "0", "--folder", str(tmp_path)), Settings())
+    for words in (("--uri", "sip:a@127.0.0.1"), ("--codec", "G722")):
+        with pytest.raises(AgentError, match="--offline calls nobody"):
+            run(arguments("--offline", *words), Settings())

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agent.evaluation.summary import Share, bars, summarise, table
+from agent.evaluation.summary import OF_A_LINE, Share, bars, summarise, table
 
 
 def turn(**changes: Any) -> dict[str, Any]:
@@ -69,6 +69,9 @@ def test_bars() -> None:
     assert met("response gap p50", []) is False
     assert met("worker deadline misses", good, 1) is False
     assert met("worker deadline misses", good, None) is None
+    slow = [call(turn(gap_s=0.9))] * 3
+    offline = [line for line in bars(summarise(slow), 7, is_offline=True) if line.name in OF_A_LINE]
+    assert [line.is_met for line in offline] == [None] * 4
     for gap_s, is_met in ((0.3, True), (0.339, True), (0.261, True), (0.35, False), (0.25, False)):
         assert met("live gap p50 less the judged", good, live=[gap_s, gap_s, 9.0]) is is_met
     assert table(bars(summarise(good), 0), "run").row_count == len(bars(summarise(good), 0))

@@ -98,3 +98,9 @@ def test_only_the_first_line_counts_as_a_greeting() -> None:
     assert greets(sound, KnowingJudge(GREETED))
     assert not greets(sound, KnowingJudge(OKAY.text))
     assert not greets(np.zeros(48_000, np.float32), KnowingJudge())
+
+
+def test_a_line_that_was_lost_before_the_order_has_remembered_nothing() -> None:
+    outcome = CallOutcome(0, "", 4.0, GREETED, True, 0.3, [])
+    told = survival_of(outcome, channel([(0.3, 2.0)], 4.0), DIED_S, KnowingJudge())
+    assert (told.read_back, told.is_understood, told.is_remembered, told.answer) == ("", False, None, "")

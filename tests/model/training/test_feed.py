@@ -100,7 +100,7 @@ def test_drawing_starts_with_the_first_shard_and_the_rest_follow() -> None:
 
 
 def test_without_a_shard_it_says_what_is_missing() -> None:
-    with pytest.raises(FileNotFoundError, match="no shard to train on; run the stages before"):
+    with pytest.raises(AssertionError, match="there is no shard to draw from"):
         _bank(0, 1, [], [])
 
 
