@@ -137,32 +137,36 @@ def _run(
     from model.errors import ModelError
     from telephony.errors import TelephonyError
 
-    command = COMMANDS[name]
+    command, mendable = COMMANDS[name], (AgentError, ModelError, TelephonyError)
     try:
         module = importlib.import_module(command.module)
         if name != "serve":
             module.add_arguments(chosen)
         args = parser.parse_args(words)
         if not command.takes_settings:
-            return _mendable(lambda: cast(Callable[[argparse.Namespace], int], module.run)(args))
+            return _mended(lambda: cast(Callable[[argparse.Namespace], int], module.run)(args), mendable)
         settings = load_settings(os.environ)
         logs.configure(settings.log.format, settings.log.level, show_pii=settings.log.pii)
-        return _mendable(lambda: module.run(settings) if name == "serve" else module.run(args, settings))
+        return _mended(
+            lambda: module.run(settings) if name == "serve" else module.run(args, settings), mendable
+        )
     except ConfigError as error:
         print(f"offhook: {error}", file=sys.stderr)
         return 2
-    except (AgentError, ModelError, TelephonyError) as error:
+    except mendable as error:
         print(f"offhook {name}: {error}", file=sys.stderr)
         return 1
 
 
-def _mendable(run: Callable[[], int]) -> int:
-    """Run; where a group of tasks failed with one error alone, that error."""
+def _mended(run: Callable[[], int], mendable: tuple[type[Exception], ...]) -> int:
+    """Run; where a group of tasks failed, raise the one error that the operator can mend."""
     try:
         return int(run())
     except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error: BaseException | None = group.subgroup(mendable)
+        if error is None:
+            raise
+        while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         raise error from None
 

@@ -94,3 +94,19 @@ def test_every_sub_command_has_help_with_an_example(name: str, capsys: pytest.Ca
     shown = capsys.readouterr().out
     assert shown.startswith(f"usage: offhook {name} ")
     assert cli.COMMANDS[name].example.splitlines()[0] in shown
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_an_error_out_of_a_group_of_tasks_is_told_in_one_line(
+    depth: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error: Exception = AudioFileError("nobody answers; start the line")
+    for _ in range(depth):
+        error = ExceptionGroup("tasks", [ValueError("a consequence"), error])
+
+    def fails(*_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("agent.talk.run", fails)
+    assert cli.main(["talk", "in.wav", "out.wav"]) == 1
+    assert capsys.readouterr().err == "offhook talk: nobody answers; start the line\n"
