@@ -36,7 +36,7 @@ def stem(requests: tuple[Request, ...] = REQUESTS) -> TokenStem:
     return TokenStem(codes, turns, np.array(idle))
 
 
-def library() -> list[LibraryLine]:
+def agent_library() -> list[LibraryLine]:
     """Silence (zeros) and every line; code 0 is the line's number, code 1 the frame in it, both from 1 on."""
     texts = [line.text for line in AGENT_LINES] + [readback(order).text for order in every_order()]
     lines = [LibraryLine("", np.zeros((NUM_CODEBOOKS, 1), np.int16), [])]

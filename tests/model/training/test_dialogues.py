@@ -36,7 +36,7 @@ from tests.model.training import made
 NUM_COLUMNS = 480
 NUM_CALLS = 60
 STEM = made.stem()
-LIBRARY = made.library()
+LIBRARY = made.agent_library()
 LENGTHS = {line.text: int(line.codes.shape[1]) for line in LIBRARY}
 IDLE = set(STEM.idle.tolist())
 

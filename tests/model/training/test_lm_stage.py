@@ -96,7 +96,7 @@ def test_weight_ends_with_the_call_and_forced_text_is_named() -> None:
 
 def test_a_share_is_a_stream_of_calls() -> None:
     tokenizer = load_text_tokenizer(BUILTIN)
-    writer = Scriptwriter(made.library(), tokenizer, 120)
+    writer = Scriptwriter(made.agent_library(), tokenizer, 120)
     dials = LmDials(calls=3, num_columns=120)
 
     def first(share: Share) -> list[Tensor]:
