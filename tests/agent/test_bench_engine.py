@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.__main__ import main
 from agent.bench_engine import Load, add_arguments, caller_frames, calls_per_core, measure, run
 from agent.errors import ConfigError
 from agent.settings import Settings, WorkerSettings
@@ -62,11 +63,15 @@ def test_the_command_prints_and_writes_its_figures(
     assert "standin engine" in printed and told["machine"]["commit"] in printed
 
 
-def test_what_cannot_be_measured_is_said_plainly(tmp_path: Path) -> None:
+def test_what_cannot_be_measured_is_said_plainly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     with pytest.raises(ConfigError, match="1,2,4"):
         run(parser.parse_args(["--calls", "two"]), Settings())
-    empty = WorkerSettings(model_dir=tmp_path, start_timeout_s=START_S)
-    with pytest.raises(ConfigError, match=r"config\.json"):
-        run(parser.parse_args(["--calls", "1"]), Settings(worker=empty))
+    monkeypatch.setenv("OFFHOOK_WORKER__MODEL_DIR", str(tmp_path))
+    monkeypatch.setenv("OFFHOOK_WORKER__START_TIMEOUT_S", str(START_S))
+    assert main(["bench", "engine", "--calls", "1"]) == 2
+    told = capsys.readouterr().err
+    assert "config.json does not exist" in told and "Traceback" not in told
