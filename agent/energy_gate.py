@@ -179,8 +179,8 @@ class EnergyGate:
         if self._is_voiced:
             threshold -= config.hysteresis_db
         # No tail while the line's noise is not known yet: it might never end.
-        has_tail = self.may_trail and config.tail_db is not None and self.now_s >= config.noise_window_s
-        if self._is_confirmed and has_tail and config.tail_db is not None:
+        is_line_known = self.now_s >= config.noise_window_s
+        if config.tail_db is not None and self.may_trail and self._is_confirmed and is_line_known:
             spoken_dbfs = 10.0 * math.log10(self._loudness / self._loud_hops)
             threshold = min(threshold, max(noise_dbfs, spoken_dbfs - config.tail_db))
         self._is_voiced = level_dbfs > threshold

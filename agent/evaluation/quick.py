@@ -168,8 +168,8 @@ class Plan:
     def live_gaps_s(self) -> list[float]:
         """The response gaps that the line measured in the calls that are judged.
 
-        None if it held others as well, void ones or of a sitting that was broken off: a recording does not
-        say whose call it is.
+        None of them if it held others as well, void ones or of a sitting that was broken off: a recording
+        does not say whose call it is.
         """
         sidecars = sorted(self.line_folder.glob("*.json"))
         if len(sidecars) != self.calls - len(self.missing()):
