@@ -112,6 +112,16 @@ class LmConfig:
             raise ConfigError(f"dep_q {self.dep_q} is more than the n_q {self.n_q} streams")
 
     @property
+    def agent_q(self) -> int:
+        """Codebooks of the agent's voice."""
+        return self.dep_q
+
+    @property
+    def caller_q(self) -> int:
+        """Codebooks of the caller's voice."""
+        return self.n_q - self.agent_q
+
+    @property
     def num_streams(self) -> int:
         """Text, agent and caller streams together."""
         return self.n_q + 1

@@ -76,19 +76,34 @@ class Lm(nn.Module):
         tokens = [self.config.text_card] + [self.config.card] * self.config.n_q
         return torch.tensor(tokens, device=self.text_linear.weight.device)
 
-    def init_state(self, batch: int) -> State:
-        """What the temporal transformer remembers, for `batch` rows at their start."""
+    def init_state(self, batch: int, *, can_pin: bool = False, kv_dtype: torch.dtype | None = None) -> State:
+        """What the temporal transformer remembers, for `batch` rows at their start.
+
+        With `can_pin` a row's first steps can be kept beyond the window; `kv_dtype` is what keys and values
+        are kept in (default: the weights' dtype).
+        """
         state = State.root(batch, self.text_linear.weight.device)
-        self.transformer.init_state(state.child("transformer"))
+        self.transformer.init_state(state.child("transformer"), can_pin=can_pin, kv_dtype=kv_dtype)
         return state
+
+    def embed(self, columns: Tensor) -> Tensor:
+        """What the temporal transformer is given: int64 [B, n_q + 1, T] -> float [B, T, dim]."""
+        x: Tensor = self.text_emb(columns[:, 0])
+        for stream, embedding in enumerate(self.emb, start=1):
+            x = x + embedding(columns[:, stream])
+        return x
 
     def temporal(self, columns: Tensor, state: State | None = None) -> Tensor:
         """Int64 [B, n_q + 1, T] -> normed float [B, T, dim]."""
-        x = self.text_emb(columns[:, 0])
-        for stream, embedding in enumerate(self.emb, start=1):
-            x = x + embedding(columns[:, stream])
-        y: Tensor = self.out_norm(self.transformer(x, state and state.child("transformer")))
+        y: Tensor = self.out_norm(self.transformer(self.embed(columns), state and state.child("transformer")))
         return y
+
+    def remember(self, embedded: Tensor, state: State, num_steps: int) -> None:
+        """Let rows live through embedded columns, float [B, T, dim], in one pass; nothing is predicted.
+
+        No row may be beyond step `num_steps` afterwards, and that not beyond the window.
+        """
+        self.transformer(embedded, state.child("transformer"), num_steps)
 
     def depth(self, hidden: Tensor, text: Tensor, audio: Tensor) -> Tensor:
         """Teacher-forced logits of one column each: hidden float [N, dim], text int64 [N], audio int64

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from model.checkpoint import save_module
-from model.engine import FRAME_SAMPLES, NO_TOKEN, Engine, StepOutput
+from model.controls import NO_TOKEN
+from model.engine import FRAME_SAMPLES, Engine, StepOutput
 from model.errors import CheckpointError, PromptError, SlotError
 from model.lm import Lm
 from model.tokenizer import TextTokenizer
@@ -78,7 +79,7 @@ def test_slots_are_used_in_turn(engine: Engine) -> None:
         engine.step(_frames(1)[0], BOTH)
     with pytest.raises(SlotError, match="slot 0 is in use"):
         engine.start(0, seed=0)
-    with pytest.raises(SlotError, match="slot 1 is free; start it before forcing"):
+    with pytest.raises(SlotError, match="slot 1 is free; start it before telling"):
         engine.force_text(1, 5)
     engine.stop(0)
     engine.stop(0)
@@ -183,7 +184,7 @@ def test_history_is_remembered_without_being_spoken(parts: Engine) -> None:
     reborn.start(1, seed=1, history=history, caller_pcm=frames[:, 0].reshape(-1))
     for mine, theirs in zip(reborn._generator.state.rows(1), lived._generator.state.rows(0), strict=True):
         np.testing.assert_allclose(mine.numpy(), theirs.numpy(), atol=1e-4)
-    for mine, theirs in zip(reborn._hearing.rows(1), lived._hearing.rows(0), strict=True):
+    for mine, theirs in zip(reborn._program.hearing.rows(1), lived._program.hearing.rows(0), strict=True):
         np.testing.assert_allclose(mine.numpy(), theirs.numpy(), atol=1e-4)
     output = reborn.step(_frames(1, seed=7)[0], SECOND)
     assert output.pcm[1].any(), "it speaks at once, without a second start-up"
