@@ -55,8 +55,10 @@ class State:
 
     def reset(self, rows: Tensor) -> None:
         """Forget everything in the rows where bool [B] is true."""
+        chosen = rows.nonzero().flatten().tolist()  # a mask would make the device pass over the other rows too
         for tensor in self.walk():
-            tensor[rows] = 0
+            for row in chosen:
+                tensor[row].zero_()
 
     def walk(self) -> Iterator[Tensor]:
         """Every tensor of the tree."""

@@ -24,6 +24,8 @@ from model.config import FRAME_RATE_HZ, SAMPLE_RATE_HZ, CodecConfig, LmConfig
 from model.lm import Lm
 from tests.model.tiny import CODEC_CONFIG, LM_CONFIG, randomize
 
+__all__ = ["LMGen", "codec_pair", "lm_pair", "reference_generator"]
+
 SEANET_KEYS = {
     "channels": 1,
     "causal": True,

@@ -67,8 +67,8 @@ def test_noise_is_exponential_and_unrelated_between_seeds_steps_streams_and_toke
         for one, other in ((drops[1:], drops[:-1]), (drops[:, 1:], drops[:, :-1])):
             both = torch.stack([one.flatten(), other.flatten()])
             assert abs(torch.corrcoef(both)[0, 1].item()) < 0.02
-    for one, other in ((0, 1), (1, 2), (2, 3)):
-        both = torch.stack([draws[one].flatten(), draws[other].flatten()])
+    for first, second in ((0, 1), (1, 2), (2, 3)):
+        both = torch.stack([draws[first].flatten(), draws[second].flatten()])
         assert abs(torch.corrcoef(both)[0, 1].item()) < 0.02
 
 
