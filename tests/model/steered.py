@@ -59,7 +59,7 @@ class Steered:
             on_text_logits_hook=self._shape,
             on_text_hook=self._replace,
         )
-        self.generator.depformer_step = self._depth
+        setattr(self.generator, "depformer_step", self._depth)  # noqa: B010 -- a method of theirs
 
     def step(self, caller: Sequence[int]) -> tuple[int, list[int] | None]:
         """One frame of the caller's codes: the text token and, when a frame is whole, its codes."""
