@@ -63,10 +63,11 @@ class TensorFile:
         if not path.is_file():
             raise CheckpointError(f"{path} does not exist; name a model folder that holds it")
         try:
-            self._file: Any = safe_open(path, framework="pt", device="cpu")
-            self._keys = tuple(self._file.keys())
+            file: Any = safe_open(path, framework="pt", device="cpu")
+            self._keys = tuple(file.keys())
         except (SafetensorError, OSError, ValueError) as error:
             raise CheckpointError(f"{path} is {what_it_is(path)} ({error})") from error
+        self._file = file
 
     def keys(self) -> Iterable[str]:
         """Every tensor's name."""
