@@ -3,7 +3,7 @@
 Source: Moshi (arXiv 2410.00037, sections 3.4.2-3.4.4). A *column* is what the temporal transformer sees at
 one step: one token of each of the text, agent and caller streams, each stream late by its own delay. Column 0
 holds every stream's initial token; the model reads column s and predicts text and agent codes of column
-s + 1.
+s + 1 (and the caller's codes, in a model whose `dep_q` covers them).
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ from model.transformer import LmLayer, RmsNorm, Transformer
 
 
 class TokenEmbedding(nn.Embedding):
-    """One extra row for the initial token; ZERO_TOKEN adds nothing."""
+    """One extra row for the initial token; ZERO_TOKEN adds nothing. `low_rank`: the rows are that narrow, and
+    one projection for all widens them (0: rows of full width)."""
 
-    def __init__(self, card: int, dim: int) -> None:
-        super().__init__(card + 1, dim)
+    def __init__(self, card: int, dim: int, low_rank: int = 0) -> None:
+        super().__init__(card + 1, low_rank or dim)
+        self.low_rank = nn.Linear(low_rank, dim, bias=False) if low_rank else None
 
     def forward(self, tokens: Tensor) -> Tensor:
         found = super().forward(tokens.clamp(min=0))
-        return torch.where((tokens == ZERO_TOKEN)[..., None], torch.zeros_like(found), found)
+        found = torch.where((tokens == ZERO_TOKEN)[..., None], torch.zeros_like(found), found)
+        return found if self.low_rank is None else self.low_rank(found)
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,12 @@ class Lm(nn.Module):
         self.out_norm = RmsNorm(dim)
         self.text_linear = nn.Linear(dim, config.text_card, bias=False)
         self.depformer_in = nn.ModuleList(
-            [nn.Linear(dim, depth_dim, bias=False) for _ in range(config.dep_q)]
+            [nn.Linear(dim, depth_dim, bias=False) for _ in range(config.num_weight_sets)]
         )
-        self.depformer_text_emb = TokenEmbedding(config.text_card, depth_dim)
+        rank = config.depformer_low_rank_embeddings
+        self.depformer_text_emb = TokenEmbedding(config.text_card, depth_dim, rank)
         self.depformer_emb = nn.ModuleList(
-            [TokenEmbedding(config.card, depth_dim) for _ in range(config.dep_q - 1)]
+            [TokenEmbedding(config.card, depth_dim, rank) for _ in range(config.dep_q - 1)]
         )
         self.depformer = DepthTransformer(config)
         self.linears = nn.ModuleList(
@@ -110,7 +114,8 @@ class Lm(nn.Module):
         [N, dep_q] -> float [N, dep_q, card]."""
         before = [self.depformer_text_emb(text)]
         before += [emb(audio[:, k]) for k, emb in enumerate(self.depformer_emb)]
-        inputs = [linear(hidden) + token for linear, token in zip(self.depformer_in, before, strict=True)]
+        entries = [self.depformer_in[place] for place in self.config.weight_sets]
+        inputs = [linear(hidden) + token for linear, token in zip(entries, before, strict=True)]
         out = self.depformer(torch.stack(inputs, dim=1))  # [N, dep_q, C]
         return torch.stack([head(out[:, k]) for k, head in enumerate(self.linears)], dim=1)
 
@@ -119,7 +124,7 @@ class Lm(nn.Module):
     ) -> Tensor:
         """Logits float [B, card] of codebook `step` after `previous` int64 [B] (text before codebook 0)."""
         embed = self.depformer_text_emb if step == 0 else self.depformer_emb[step - 1]
-        x = self.depformer_in[step](hidden) + embed(previous)
+        x = self.depformer_in[self.config.weight_sets[step]](hidden) + embed(previous)
         y: Tensor = self.linears[step](self.depformer.step(x, step, past))
         return y
 

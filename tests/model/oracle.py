@@ -44,7 +44,7 @@ TRANSFORMER_KEYS = {
     "norm": "layer_norm",
     "positional_embedding": "rope",
 }
-LM_KEYS = {
+LM_FIELDS = {
     "causal": True,
     "norm": "rms_norm_f32",
     "gating": "silu",
@@ -53,19 +53,33 @@ LM_KEYS = {
     "depformer_weights_per_step": True,
     "depformer_pos_emb": "none",
     "depformer_gating": "silu",
-    "device": "cpu",
-    "dtype": torch.float32,
 }
 
 
 def lm_pair(config: LmConfig = LM_CONFIG, seed: int = 0) -> tuple[Lm, Any]:
     """Our language model and the reference's, equal in every weight."""
-    build: Any = LMModel
-    reference = build(**asdict(config) | LM_KEYS | {"delays": list(config.delays)}).eval()
-    randomize(reference, seed)
+    reference = reference_lm(config, seed)
     ours = Lm(config).eval()
     load_tensors(ours, reference.state_dict(), "oracle")
     return ours, reference
+
+
+def published_fields(config: LmConfig) -> dict[str, Any]:
+    """The fields of a published config.json for these sizes, all of them that JSON can hold."""
+    fields = asdict(config)
+    del fields["agent_codebooks"]
+    fields["delays"] = list(config.delays)
+    fields["depformer_low_rank_embeddings"] = config.depformer_low_rank_embeddings or None
+    fields["depformer_weights_per_step_schedule"] = list(config.depformer_weights_per_step_schedule) or None
+    return fields | LM_FIELDS
+
+
+def reference_lm(config: LmConfig, seed: int = 0) -> Any:
+    """The reference's language model with random weights, on the CPU in float32."""
+    build: Any = LMModel
+    reference = build(**published_fields(config), device="cpu", dtype=torch.float32).eval()
+    randomize(reference, seed)
+    return reference
 
 
 def codec_pair(config: CodecConfig = CODEC_CONFIG, seed: int = 0) -> tuple[Codec, Any]:

@@ -1,0 +1,357 @@
+"""The published config.json: its fields, by the names of the reference package, as ours.
+
+A field is one of four things: taken over; fixed, because we run one value of it alone; of no consequence
+here; or unknown, which is an error, since it may change what the weights mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from model.config import (
+    FRAME_RATE_HZ,
+    SAMPLE_RATE_HZ,
+    CodecConfig,
+    CodecTransformerConfig,
+    LmConfig,
+    QuantizerConfig,
+    SamplingConfig,
+    SeanetConfig,
+    from_json,
+)
+from model.errors import CheckpointError
+
+DIALOGUE_TYPES = ("moshi", "hibiki", "personaplex")
+HUB_PREFIX = "hf://"
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The fields of one object of a published configuration."""
+
+    taken: Mapping[str, str]  # their name -> ours
+    fixed: Mapping[str, Collection[object]]  # their name -> the values that we run
+    ignored: Collection[str] = ()
+    optional: Collection[str] = ()  # taken or fixed ones that may be absent: their default is what we run
+
+    def take(self, tree: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """The fields that are taken over, by our names.
+
+        Raises CheckpointError on an unknown field, a missing one, and a value that we do not run.
+        """
+        known = {*self.taken, *self.fixed, *self.ignored}
+        unknown = sorted(set(tree) - known)
+        if unknown:
+            raise CheckpointError(
+                f"{where} has fields that this version does not know: {', '.join(unknown)}; "
+                "they may change what the weights mean, so the model is not run"
+            )
+        missing = sorted({*self.taken, *self.fixed} - set(tree) - set(self.optional))
+        if missing:
+            raise CheckpointError(f"{where} lacks {', '.join(missing)}")
+        for name, values in self.fixed.items():
+            if name in tree and tree[name] not in values:
+                wanted = " or ".join(repr(value) for value in values)
+                raise CheckpointError(f"{where} asks for {name} {tree[name]!r}; only {wanted} is run here")
+        # null is how a published file says "without it": our default
+        taken = {ours: tree[theirs] for theirs, ours in self.taken.items() if tree.get(theirs) is not None}
+        return taken
+
+
+def _same(*names: str) -> dict[str, str]:
+    return {name: name for name in names}
+
+
+NOTHING: tuple[object, ...] = (None, False, [], {})
+LM_FIELDS = Fields(
+    taken=_same(
+        "dim",
+        "num_heads",
+        "num_layers",
+        "hidden_scale",
+        "context",
+        "max_period",
+        "n_q",
+        "dep_q",
+        "card",
+        "text_card",
+        "existing_text_padding_id",
+        "delays",
+        "depformer_dim",
+        "depformer_dim_feedforward",
+        "depformer_num_heads",
+        "depformer_num_layers",
+        "depformer_low_rank_embeddings",
+        "depformer_weights_per_step_schedule",
+        "extra_heads_num_heads",
+        "extra_heads_dim",
+    ),
+    fixed={
+        "causal": (True,),
+        "layer_scale": (None,),
+        "gating": ("silu",),
+        "norm": ("rms_norm_f32",),
+        "positional_embedding": ("rope",),
+        "kv_repeat": (1,),
+        "norm_emb": (False,),
+        "bias_proj": (False,),
+        "cross_attention": NOTHING,
+        "demux_second_stream": (False,),
+        "demux_second_text_stream": (False,),
+        "text_card_out": (None,),
+        "existing_text_end_padding_id": (0,),
+        "depformer_causal": (True,),
+        "depformer_layer_scale": (None,),
+        "depformer_multi_linear": (True,),
+        "depformer_gating": ("silu",),
+        "depformer_norm": (None,),
+        "depformer_pos_emb": ("none",),
+        "depformer_weights_per_step": (True,),
+    },
+    ignored=(
+        "depformer_context",  # the depth model always sees its whole frame
+        "depformer_max_period",  # and has no positions
+        "gradient_checkpointing",
+    ),
+    optional=(
+        "causal",
+        "layer_scale",
+        "max_period",
+        "existing_text_padding_id",
+        "depformer_low_rank_embeddings",
+        "depformer_weights_per_step_schedule",
+        "extra_heads_num_heads",
+        "extra_heads_dim",
+        "kv_repeat",
+        "norm_emb",
+        "bias_proj",
+        "cross_attention",
+        "demux_second_stream",
+        "demux_second_text_stream",
+        "text_card_out",
+        "existing_text_end_padding_id",
+        "depformer_causal",
+        "depformer_layer_scale",
+        "depformer_gating",
+        "depformer_norm",
+    ),
+)
+# What the loader takes for itself, beside the language model's own fields.
+LOADER_FIELDS = (
+    "moshi_name",
+    "mimi_name",
+    "mimi_config_name",
+    "tokenizer_name",
+    "lora_name",
+    "model_type",
+    "lm_gen_config",
+    "lora",
+    "lora_rank",
+    "lora_scaling",
+    "quantize",
+    "conditioners",
+    "fuser",
+    "model_id",
+    "epoch",
+    "version",
+    "tts_config",
+    "stt_config",
+)
+SAMPLING_FIELDS = Fields(
+    taken={
+        "temp_text": "text_temperature",
+        "top_k_text": "text_top_k",
+        "temp": "audio_temperature",
+        "top_k": "audio_top_k",
+    },
+    fixed={"use_sampling": (True,), "cfg_coef": (1, None)},
+    optional=("temp_text", "top_k_text", "temp", "top_k", "use_sampling", "cfg_coef"),
+)
+CODEC_FIELDS = Fields(
+    taken=_same("seanet", "transformer", "quantizer"),
+    fixed={"sample_rate": (SAMPLE_RATE_HZ,), "channels": (1,), "frame_rate": (FRAME_RATE_HZ,)},
+)
+SEANET_FIELDS = Fields(
+    taken=_same(
+        "dimension",
+        "n_filters",
+        "ratios",
+        "kernel_size",
+        "residual_kernel_size",
+        "last_kernel_size",
+        "compress",
+    ),
+    fixed={
+        "channels": (1,),
+        "causal": (True,),
+        "n_residual_layers": (1,),
+        "activation": ("ELU",),
+        "disable_norm_outer_blocks": (0,),
+        "norm": ("none",),
+        "pad_mode": ("constant",),
+        "true_skip": (True,),
+    },
+    ignored=("dilation_base",),  # a single residual layer has dilation 1 whatever its base
+)
+CODEC_TRANSFORMER_FIELDS = Fields(
+    taken=_same("num_heads", "num_layers", "dim_feedforward", "context", "max_period", "layer_scale"),
+    fixed={
+        "causal": (True,),
+        "conv_layout": (True,),
+        "gating": ("none",),
+        "norm": ("layer_norm",),
+        "positional_embedding": ("rope",),
+    },
+    ignored=("d_model", "input_dimension", "output_dimensions"),  # the weights' shapes show these
+)
+QUANTIZER_FIELDS = Fields(
+    taken=_same("dimension", "n_q", "bins"), fixed={}, ignored=("input_dimension", "output_dimension")
+)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A fixed choice from a table, added to every input of the temporal model (Hibiki's speaker likeness)."""
+
+    name: str
+    values: tuple[str, ...]  # the table's first rows, in order
+
+
+@dataclass(frozen=True)
+class FileNames:
+    """The files of a published folder; a name may point into another repository (hf://owner/name/file)."""
+
+    weights: str = "model.safetensors"
+    codec: str = "tokenizer-e351c8d8-checkpoint125.safetensors"
+    tokenizer: str = "tokenizer_spm_32k_3.model"
+    codec_config: str = ""
+    lora: str = ""
+
+
+@dataclass(frozen=True)
+class PublishedConfig:
+    """What a published config.json says."""
+
+    model_type: str
+    lm: LmConfig
+    sampling: SamplingConfig
+    files: FileNames
+    lora_rank: int = 0  # 0: no low-rank changes
+    lora_scaling: float = 2.0
+    is_quantized: bool = False
+    condition: Condition | None = None
+
+
+@dataclass(frozen=True)
+class StoredCodec:
+    """A codec and how many levels its file holds; the model may use fewer of them."""
+
+    config: CodecConfig = field(default_factory=CodecConfig)
+    num_levels: int = 32
+
+
+def read_published(tree: Mapping[str, Any], where: str, default: PublishedConfig) -> PublishedConfig:
+    """Take a published config.json apart; what it does not speak of is as in `default`.
+
+    Raises CheckpointError naming a field that is unknown or asks for what we do not run, ConfigError if the
+    sizes contradict each other.
+    """
+    model_type = tree.get("model_type", "moshi")
+    if model_type not in DIALOGUE_TYPES:
+        raise CheckpointError(
+            f"{where} describes a model of type {model_type!r}; "
+            f"dialogue models are {', '.join(DIALOGUE_TYPES)}"
+        )
+    own = {name: value for name, value in tree.items() if name not in LOADER_FIELDS}
+    lm, condition = default.lm, default.condition
+    if own:  # a file may speak of names alone
+        if own.get("text_card_out") == own.get("text_card"):
+            own.pop("text_card_out", None)
+        taken = LM_FIELDS.take(own, where)
+        taken["agent_codebooks"] = default.lm.agent_codebooks
+        lm = from_json(LmConfig, taken)
+        condition = _condition(tree, where)
+    sampling = tree.get("lm_gen_config") or {}
+    settings = {
+        "text_temperature": default.sampling.text_temperature,
+        "text_top_k": default.sampling.text_top_k,
+        "audio_temperature": default.sampling.audio_temperature,
+        "audio_top_k": default.sampling.audio_top_k,
+    } | SAMPLING_FIELDS.take(sampling, f"{where}: lm_gen_config")
+    has_lora = bool(tree.get("lora", False))
+    is_quantized = bool(tree.get("quantize", default.is_quantized))
+    if has_lora and is_quantized:
+        raise CheckpointError(
+            f"{where} asks for low-rank changes (lora) to weights of 8 bits (quantize); they need the full "
+            "weights: take the bf16 repository as the base"
+        )
+    return PublishedConfig(
+        model_type=model_type,
+        lm=lm,
+        sampling=from_json(SamplingConfig, settings),
+        files=_file_names(tree, where, default.files, has_lora),
+        lora_rank=int(tree.get("lora_rank", 128)) if has_lora else 0,
+        lora_scaling=float(tree.get("lora_scaling", 2.0)),
+        is_quantized=is_quantized,
+        condition=condition,
+    )
+
+
+def _file_names(tree: Mapping[str, Any], where: str, default: FileNames, has_lora: bool) -> FileNames:
+    names = FileNames(
+        weights=tree.get("moshi_name") or default.weights,
+        codec=tree.get("mimi_name") or default.codec,
+        tokenizer=tree.get("tokenizer_name") or default.tokenizer,
+        codec_config=tree.get("mimi_config_name") or "",
+        lora=(tree.get("lora_name") or "lora.safetensors") if has_lora else "",
+    )
+    for name in (names.weights, names.codec, names.tokenizer, names.codec_config, names.lora):
+        is_plain = isinstance(name, str) and PurePosixPath(name).name == name
+        is_elsewhere = isinstance(name, str) and name.startswith(HUB_PREFIX) and ".." not in name.split("/")
+        if name and not (is_plain or is_elsewhere):
+            raise CheckpointError(
+                f"{where} names the file {name!r}; write a plain file name, or {HUB_PREFIX}owner/name/file"
+            )
+    return names
+
+
+def _condition(tree: Mapping[str, Any], where: str) -> Condition | None:
+    """The one kind of conditioning that is run: one look-up table, summed."""
+    conditioners, fuser = tree.get("conditioners") or {}, tree.get("fuser") or {}
+    if not conditioners and not any(fuser.get(way) for way in ("sum", "cross", "prepend")):
+        return None
+    if len(conditioners) == 1 and not fuser.get("cross") and not fuser.get("prepend"):
+        ((name, how),) = conditioners.items()
+        table = how.get("lut") or {}
+        values = table.get("possible_values")
+        if (
+            how.get("type") == "lut"
+            and table.get("tokenizer") == "noop"
+            and values
+            and fuser.get("sum") == [name]
+        ):
+            return Condition(name, tuple(values))
+    raise CheckpointError(
+        f"{where} asks for conditioners {sorted(conditioners)} with fuser {dict(fuser)}; of conditioning "
+        "only a single look-up table that is summed to the input is run here"
+    )
+
+
+def read_codec_config(tree: Mapping[str, Any], where: str, num_levels: int) -> StoredCodec:
+    """A published codec configuration, cut to so many levels of its quantizer.
+
+    Raises CheckpointError or ConfigError as `read_published` does.
+    """
+    taken = CODEC_FIELDS.take(tree, where)
+    transformer = from_json(
+        CodecTransformerConfig, CODEC_TRANSFORMER_FIELDS.take(taken["transformer"], f"{where}: transformer")
+    )
+    quantizer = from_json(QuantizerConfig, QUANTIZER_FIELDS.take(taken["quantizer"], f"{where}: quantizer"))
+    if quantizer.n_q < num_levels:
+        raise CheckpointError(f"{where}: the model speaks {num_levels} levels, the codec has {quantizer.n_q}")
+    seanet = from_json(SeanetConfig, SEANET_FIELDS.take(taken["seanet"], f"{where}: seanet"))
+    used = QuantizerConfig(quantizer.dimension, num_levels, quantizer.bins)
+    return StoredCodec(CodecConfig(seanet, transformer, transformer, used), quantizer.n_q)
