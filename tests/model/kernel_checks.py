@@ -21,7 +21,10 @@ from model.kernels_ring import SPLIT_KEYS
 from model.transformer import RmsNorm
 
 IS_INTERPRETED = bool(triton.knobs.runtime.interpret)
-pytestmark = pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")  # Triton 3.9: of a later default
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION"),  # Triton 3.9, compiled: of a later default
+    pytest.mark.filterwarnings("ignore:All-NaN slice"),  # Triton 3.6 and 3.7's interpreter: of a spoilt row
+]
 assert IS_INTERPRETED or torch.cuda.is_available(), "set TRITON_INTERPRET=1 before Triton is imported"
 DEVICE = torch.device("cpu" if IS_INTERPRETED else "cuda")
 
@@ -71,8 +74,12 @@ def an_interpreter_that_rounds() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def seed() -> None:
+def seed_and_spoilt_workspace() -> Iterator[None]:
+    """With deterministic algorithms `torch.empty` gives NaN; a GPU would refuse our formulas under them."""
     torch.manual_seed(0)
+    torch.use_deterministic_algorithms(IS_INTERPRETED)
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 def noise(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -303,6 +310,8 @@ def test_a_sum_is_rounded_then_normed(width: int, dtype: torch.dtype) -> None:
         normed, added = add_rms_norm(x, residual, norm.alpha)
         assert normed.dtype == dtype and torch.equal(added, x + residual)
         assert_near(normed, norm(x + residual), close(dtype))
+        exact = (normed == norm(x + residual)).float().mean()
+        assert dtype == torch.float32 or exact > 0.97, "the norm is of the rounded sum"
         normed, added = add_rms_norm(x, None, norm.alpha)
         assert added is x
         assert_near(normed, norm(x), close(dtype))
@@ -326,8 +335,8 @@ def test_the_first_half_is_the_gate(dtype: torch.dtype) -> None:
 def test_codebooks_see_themselves_and_those_before(
     heads: int, dim: int, steps: int, dtype: torch.dtype
 ) -> None:
-    keys_values = torch.full((3, 2, heads, steps, dim), torch.nan, device=DEVICE, dtype=dtype)
-    frames = noise(steps, 3, 3, heads, dim, dtype=dtype)
+    keys_values = torch.full((2, 2, heads, steps, dim), torch.nan, device=DEVICE, dtype=dtype)
+    frames = noise(steps, 2, 3, heads, dim, dtype=dtype)
     for step in range(steps):
         out = depth_attention(frames[step], keys_values, step)
         assert torch.equal(keys_values[:, :, :, step], frames[step][:, 1:])
@@ -335,7 +344,7 @@ def test_codebooks_see_themselves_and_those_before(
         q = frames[step][:, 0, :, None].float()
         keys, values = keys_values[:, :, :, : step + 1].float().unbind(1)
         expected = F.scaled_dot_product_attention(q, keys, values)[:, :, 0].flatten(1)
-        assert out.shape == (3, heads * dim) and out.dtype == dtype
+        assert out.shape == (2, heads * dim) and out.dtype == dtype
         assert_near(out.float(), expected, close(dtype))
 
 
