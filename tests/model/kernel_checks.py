@@ -15,7 +15,7 @@ import torch.nn.functional as F
 import triton
 from torch import Tensor
 
-from model.attention import Place, rotate
+from model.attention import rotate
 from model.kernels import add_rms_norm, depth_attention, int8_linear, ring_attention, rope_write, silu_mul
 from model.kernels_ring import SPLIT_KEYS
 from model.transformer import RmsNorm
@@ -218,7 +218,7 @@ def angles(position: Tensor) -> tuple[Tensor, Tensor]:
 
 def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """`model.attention.rotate` of one step: x float [B, H, D]."""
-    return rotate(x[:, :, None], Place(cos[:, None, None], sin[:, None, None], None))[:, :, 0]
+    return rotate(x[:, :, None], cos[:, None, None], sin[:, None, None])[:, :, 0]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
