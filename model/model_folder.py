@@ -209,7 +209,8 @@ def _preset_of(directory: Path, tree: dict[str, Any]) -> tuple[Preset, str]:
         }
         if preset.repository and names & parts:
             return preset, preset.name
-    kinds = {preset.model_type: preset for preset in reversed(presets().values())}
+    # the first of a kind stands for it; the built-in model is never published this way
+    kinds = {preset.model_type: preset for preset in reversed(presets().values()) if preset.repository}
     kind = tree.get("model_type", "moshi")
     if kind == "moshi" and ((directory / "voices.tgz").exists() or (directory / "voices").is_dir()):
         kind = "personaplex"
