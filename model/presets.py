@@ -105,7 +105,7 @@ def _personaplex() -> Preset:
     voices += [f"VAR{sex}{number}" for sex in "FM" for number in range(5)]
     return Preset(
         name="personaplex",
-        summary="takes a role in words and a voice from a sample, English",
+        summary="takes a role in words, and one of 18 voices or any recorded one; English",
         config=ModelConfig("personaplex-7b-v1", _mimi(8), LmConfig(dep_q=16, agent_codebooks=8)),
         licence="NVIDIA Open Model License",
         repository="nvidia/personaplex-7b-v1",

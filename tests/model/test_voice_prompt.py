@@ -51,7 +51,7 @@ def test_a_published_voice_is_its_inputs_and_the_columns_it_ends_with(tmp_path: 
         assert voice.last_column[stream] == codes[stream - 1, VOICE_FRAMES - 1 - delay], stream
         expected = codes[stream - 1, VOICE_FRAMES - 1] if delay else NOT_YET
         assert voice.pending[stream] == expected, stream
-    assert (voice.last_column[0], voice.pending[0]) == (3, NOT_YET)
+    assert [int(voice.last_column[0]), int(voice.pending[0])] == [3, NOT_YET]
 
 
 def test_a_recording_becomes_codes_of_whole_frames(tmp_path: Path) -> None:
