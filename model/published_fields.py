@@ -28,6 +28,8 @@ class Fields:
 
         Raises CheckpointError on an unknown field, a missing one, and a value that we do not run.
         """
+        if not isinstance(tree, Mapping):
+            raise CheckpointError(f"{where} is no JSON object, but {tree!r}")
         known = {*self.taken, *self.fixed, *self.ignored}
         unknown = sorted(set(tree) - known)
         if unknown:

@@ -3,9 +3,11 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from model.config import CodecConfig, LmConfig, QuantizerConfig
-from model.errors import CheckpointError
+from model.errors import CheckpointError, ModelError
 from model.presets import presets
 from model.published_config import FileNames, PublishedConfig, read_codec_config, read_published
 from tests.model.oracle import reference_codec_fields
@@ -167,3 +169,21 @@ def test_a_codec_that_is_built_otherwise_is_refused(where: str, change: dict[str
     tree[where] |= change
     with pytest.raises(CheckpointError, match=message):
         read_codec_config(tree, "mimi.json", 8)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    st.sampled_from(sorted({*HIBIKI, "lora_rank", "lora_scaling", "lora", "quantize", "mimi_config_name"})),
+    JSON,
+)
+def test_whatever_a_field_holds_is_read_or_refused(name: str, value: Any) -> None:
+    try:
+        _read(HIBIKI | {"lora": True, name: value}, "hibiki-2b")
+    except ModelError:
+        pass
