@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -123,7 +124,7 @@ def read_published(tree: Mapping[str, Any], where: str, default: PublishedConfig
 
 def _number(tree: Mapping[str, Any], name: str, default: float, where: str) -> float:
     value = tree.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise CheckpointError(f"{where} says {name} {value!r}, where a number above 0 is needed")
     return float(value)
 
