@@ -163,6 +163,9 @@ def fill(
         weights[key] = out
     module.load_state_dict(weights, assign=True)
     module.requires_grad_(False)
+    # A buffer that is not saved would be left without memory; modules must not have such.
+    left = [name for name, buffer in module.named_buffers() if buffer.is_meta]
+    assert not left or torch.device(device).type == "meta", left
 
 
 def _read_into(out: Tensor, stored: Stored, entry: _Entry) -> None:
