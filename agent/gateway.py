@@ -25,13 +25,16 @@ from agent.duplex import ModelSlot, Pcm, Tokens
 from agent.errors import AgentError, EndReason, NoFreeSlot
 from agent.frame_phase import BridgeClock
 from agent.pool import WorkerPool
+from agent.profile import build_profile
 from agent.recording import Recorder
 from agent.redis_server import open_redis
 from agent.session import Parts, Session
 from agent.settings import Settings, WorkerSettings
-from agent.slot import Slot
+from agent.slot import PromptRefused, Slot
 from agent.standin_tokens import StandInTokens
 from agent.store import SessionRecord, SlotLease, Store
+from agent.wire import DEFAULT_PROFILE
+from model.control import CallProfile
 from model.errors import ModelError
 from model.tokenizer import load_text_tokenizer
 from telephony.call import CallState
@@ -81,8 +84,9 @@ class Gateway:
         store: Store,
         tokens: Tokens,
         bridge_clock: BridgeClock,
+        profile: CallProfile = DEFAULT_PROFILE,
     ) -> None:
-        self._settings = settings
+        self._settings, self._profile = settings, profile
         self._sip, self._pool, self._store, self._tokens = sip, pool, store, tokens
         self._bridge_clock = bridge_clock
         self._gateway_id = f"gw-{secrets.token_hex(3)}"
@@ -115,6 +119,16 @@ class Gateway:
         if session is not None:
             session.hang_up(EndReason.OPERATOR_HUNG_UP)
         return session is not None
+
+    async def say(self, call_id: str, text: str) -> bool | None:
+        """Let a live call's agent say this; None: no such call, False: no model answers it just now."""
+        session = self._sessions.get(call_id)
+        return None if session is None else await session.say(text)
+
+    async def silence(self, call_id: str, seconds: float) -> bool | None:
+        """Keep a live call's agent silent for so long; None and False as for `say`."""
+        session = self._sessions.get(call_id)
+        return None if session is None else await session.silence(seconds)
 
     # ---- calls ----
 
@@ -167,7 +181,13 @@ class Gateway:
     async def _admit(self, call_id: str, invite: IncomingSipCall) -> None:
         began_s = clock.now()
         log.info("call_offered", sip_call_id=invite.call_id, pii_caller=invite.caller)
-        grant = None if self._is_stopping else await self._grant(call_id)
+        try:
+            grant = None if self._is_stopping else await self._grant(call_id)
+        except PromptRefused as error:
+            log.error("prompt_refused", cause=str(error), remedy="see OFFHOOK_AGENT__*, `offhook check`")
+            invite.reject(500, "Agent is misconfigured")
+            self._refused(EndReason.PROMPT_REFUSED)
+            return
         if grant is None:
             retry_after = str(self._settings.sip.retry_after_s)
             invite.reject(503, "No free line", {"Retry-After": retry_after})
@@ -219,6 +239,7 @@ class Gateway:
             clock.now,
             self._recorder(call_id),
             self._settings.recording.consent,
+            self._settings.agent.greeting,
         )
         session = self._sessions[call_id] = Session(endpoint, slot, record, parts)
         self._is_idle.clear()
@@ -245,7 +266,7 @@ class Gateway:
     # ---- slots ----
 
     async def _grant(self, call_id: str) -> Grant | None:
-        """Lease and claim a slot of any worker; None when all are taken."""
+        """Lease and claim a slot of any worker; None when all are taken. Raises PromptRefused."""
         candidates = self._pool.candidates()
         while candidates:
             lease = await self._store.lease_slot(call_id, candidates)
@@ -260,17 +281,20 @@ class Gateway:
     async def _claim(
         self, lease: SlotLease, history: NDArray[np.int16] | None = None, caller_pcm: Pcm | None = None
     ) -> Slot | None:
-        """The slot that a lease promises; without one the lease is given back."""
+        """The slot that a lease promises; without one the lease is given back. Raises PromptRefused."""
         slot: Slot | None = None
         try:
             slot = await self._pool.claim(
                 lease.call_id,
                 fencing=lease.fencing,
                 seed=secrets.randbits(63),
+                profile=self._profile,
                 worker_id=lease.worker_id,
                 history=history,
                 caller_pcm=caller_pcm,
             )
+        except PromptRefused:
+            raise
         except NoFreeSlot as error:
             log.info("claim_refused", worker_id=lease.worker_id, cause=str(error))
         finally:
@@ -302,6 +326,7 @@ def load_tokens(settings: WorkerSettings) -> Tokens:
 
 async def _serve(settings: Settings) -> int:
     tokens = load_tokens(settings.worker)
+    profile = build_profile(settings.agent, tokens)
     url = settings.redis_url.get_secret_value() if settings.redis_url else None
     async with contextlib.AsyncExitStack() as stack:
         stop, stop_now = await stack.enter_async_context(_signals())
@@ -312,7 +337,7 @@ async def _serve(settings: Settings) -> int:
         name = f"gw-{secrets.token_hex(3)}"
         workers = WorkerPool(settings.worker, name=name, phase_s=bridge_clock.worker_phase_s)
         pool = await stack.enter_async_context(workers)
-        gateway = Gateway(settings, sip, pool, store, tokens, bridge_clock)
+        gateway = Gateway(settings, sip, pool, store, tokens, bridge_clock, profile)
         http = ControlServer(gateway, settings.http, metrics.REGISTRY, show_pii=settings.log.pii)
         await stack.enter_async_context(http)
         if not await _until_ready(pool, stop):

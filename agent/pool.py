@@ -31,10 +31,11 @@ from agent import clock, metrics
 from agent.errors import AgentError, ConfigError, NoFreeSlot, WorkerUnavailable
 from agent.local_worker import LocalWorker
 from agent.settings import WorkerSettings
-from agent.slot import ClaimRefused, Slot, WorkerLost
-from agent.wire import PERIOD_S, Stats
+from agent.slot import ClaimRefused, PromptRefused, Slot, WorkerLost
+from agent.wire import DEFAULT_PROFILE, PERIOD_S, Stats
 from agent.worker_address import WorkerAddress
 from agent.worker_link import WorkerLink
+from model.control import CallProfile
 from telephony.audio import Pcm
 from telephony.endpoint import TICK_S, TICKS_PER_FRAME
 
@@ -309,6 +310,7 @@ class WorkerPool:
         *,
         fencing: int,
         seed: int,
+        profile: CallProfile = DEFAULT_PROFILE,
         worker_id: str | None = None,
         history: NDArray[np.int16] | None = None,
         caller_pcm: Pcm | None = None,
@@ -316,14 +318,22 @@ class WorkerPool:
     ) -> Slot:
         """Claim a slot of that worker, or of the emptiest; with `wait_s`, try for so long (after WorkerLost).
 
-        Raises NoFreeSlot (ClaimRefused if a worker said why).
+        Raises NoFreeSlot (ClaimRefused if a worker said why; PromptRefused at once, however long `wait_s`).
         """
         deadline_s = clock.now() + wait_s
         while True:
             try:
                 return await self._try_claim(
-                    worker_id, call_id, fencing=fencing, seed=seed, history=history, caller_pcm=caller_pcm
+                    worker_id,
+                    call_id,
+                    fencing=fencing,
+                    seed=seed,
+                    profile=profile,
+                    history=history,
+                    caller_pcm=caller_pcm,
                 )
+            except PromptRefused:
+                raise
             except NoFreeSlot:
                 left_s = deadline_s - clock.now()
                 if left_s <= 0:

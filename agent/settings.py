@@ -29,6 +29,7 @@ from pydantic import (
 
 from agent.errors import ConfigError
 from agent.logs import LogFormat, LogLevel
+from agent.wire_fields import MAX_BIAS, MAX_ROLE_BYTES, MAX_VOICE_BYTES
 from telephony.settings import SipSettings
 
 MIN_SECRET_BYTES = 16
@@ -118,6 +119,41 @@ class RecordingSettings(_Section):
     consent: bool = False  # callers are told and agree: written into each sidecar
 
 
+class AgentSettings(_Section):
+    """Who the agent is: how each call's model is set up. Unset, the model is as it was trained."""
+
+    voice: str = ""  # one of the model's voices
+    role: str = ""  # what the agent is told of itself before the caller is heard
+    role_file: Path | None = None  # or a file that holds it
+    text_temperature: float | None = Field(default=None, ge=0, le=10)  # 0: always the likeliest token
+    text_top_k: int | None = Field(default=None, ge=0, le=1_000_000)  # 0: draw from all tokens
+    audio_temperature: float | None = Field(default=None, ge=0, le=10)
+    audio_top_k: int | None = Field(default=None, ge=0, le=1_000_000)
+    text_bias: Words = ()  # word=number, added to the word's logit: okay=-2.5
+    banned: Words = ()  # words that are never said
+    greeting: str = Field(
+        default="", max_length=2000
+    )  # what it says first; empty: the model greets by itself
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if self.role and self.role_file is not None:
+            raise ValueError("role and role_file are both set; keep one")
+        if len(self.voice.encode()) > MAX_VOICE_BYTES:
+            raise ValueError(f"voice is no voice's name: it is longer than {MAX_VOICE_BYTES} bytes")
+        if len(self.role.encode()) > MAX_ROLE_BYTES:
+            raise ValueError(f"role is longer than {MAX_ROLE_BYTES} bytes; say it shorter")
+        for item in self.text_bias:
+            word, _, number = item.rpartition("=")
+            try:
+                is_right = bool(word.strip()) and abs(float(number)) <= MAX_BIAS
+            except ValueError:
+                is_right = False
+            if not is_right:
+                raise ValueError(f"text_bias has {item!r}; write word=number, e.g. okay=-2.5")
+        return self
+
+
 class CallSettings(_Section):
     """Limits and destinations of a call."""
 
@@ -151,6 +187,7 @@ class Settings(_Section):
     sip: SipSettings = SipSettings()
     http: HttpSettings = HttpSettings()
     worker: WorkerSettings = WorkerSettings()
+    agent: AgentSettings = AgentSettings()
     recording: RecordingSettings = RecordingSettings()
     call: CallSettings = CallSettings()
     log: LogSettings = LogSettings()

@@ -1,7 +1,7 @@
 """Fakes of our own seams, for unit tests: a call that moves tick by tick, a slot that answers as told."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -135,6 +135,10 @@ class FakeTokens:
 
     hangup, transfer, nobody = HANG_UP, TRANSFER, NOBODY
 
+    def encode(self, text: str) -> list[int]:
+        spelt = {word.removeprefix("▁"): token for token, word in WORDS.items()}
+        return [spelt[word] for word in text.split() if word in spelt]
+
     def piece(self, token: int) -> str:
         return WORDS.get(token, "")
 
@@ -158,6 +162,8 @@ class FakeSlot:
         self.clock = clock
         self.heard: list[Pcm] = []
         self.forced: list[int] = []
+        self.said: list[list[int]] = []
+        self.silences: list[int] = []
         self.num_releases = 0
         self._answer = answer
         self._error: AgentError | None = None
@@ -185,6 +191,14 @@ class FakeSlot:
 
     async def force_text(self, token: int) -> None:
         self.forced.append(token)
+
+    async def say(self, tokens: Sequence[int]) -> bool:
+        self.said.append(list(tokens))
+        return True
+
+    async def silence(self, frames: int) -> bool:
+        self.silences.append(frames)
+        return True
 
     async def release(self) -> None:
         self.num_releases += 1

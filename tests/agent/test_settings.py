@@ -80,6 +80,12 @@ def test_variables_win_over_the_file(tmp_path: Path) -> None:
         ({"OFFHOOK_WORKER__COUNT": "0"}, "leaves no worker"),
         ({"OFFHOOK_WORKER__ENGINE": "magic"}, "OFFHOOK_WORKER__ENGINE: .*'builtin' or 'standin'"),
         ({"OFFHOOK_CALL__TRANSFER_TARGET": "the desk"}, "no SIP URI"),
+        ({"OFFHOOK_AGENT__ROLE": "x", "OFFHOOK_AGENT__ROLE_FILE": "y"}, "OFFHOOK_AGENT: role and role_file"),
+        ({"OFFHOOK_AGENT__ROLE": "x" * 16385}, "role is longer than 16384 bytes"),
+        ({"OFFHOOK_AGENT__VOICE": "x" * 129}, "voice is no voice's name"),
+        ({"OFFHOOK_AGENT__TEXT_BIAS": "okay"}, "text_bias has 'okay'; write word=number"),
+        ({"OFFHOOK_AGENT__TEXT_BIAS": "okay=nan"}, "text_bias has 'okay=nan'"),
+        ({"OFFHOOK_AGENT__TEXT_TEMPERATURE": "-1"}, "OFFHOOK_AGENT__TEXT_TEMPERATURE: .*greater than"),
         ({"OFFHOOK_CONFIG": "/nonexistent.toml"}, "/nonexistent.toml cannot be read"),
     ],
 )
