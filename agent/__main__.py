@@ -102,6 +102,11 @@ COMMANDS: dict[str, Command] = {
         "offhook train --help",
         takes_settings=False,
     ),
+    "calibrate": Command(
+        "agent.calibrate",
+        "measure how many calls a worker holds on this machine, and keep it for `serve`",
+        "offhook calibrate",
+    ),
     "check": Command(
         "agent.check",
         "configuration and environment, each problem with its remedy",

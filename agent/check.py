@@ -15,7 +15,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -23,7 +23,10 @@ from pathlib import Path
 from pydantic import BaseModel, SecretStr
 from redis.exceptions import RedisError
 
-from agent.errors import RedisUnavailable
+from agent.calibration import CalibrationFile, cache_folder
+from agent.engines import EngineChoice, EngineFactory, model_folder
+from agent.errors import AgentError, RedisUnavailable
+from agent.profile import build_profile, load_tokens
 from agent.redis_server import find_redis_server
 from agent.settings import CONFIG_VARIABLE, Settings, setting_names
 from agent.store import ping
@@ -198,19 +201,60 @@ def _model(settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.OK, "no model is loaded here")
         return
     remedy = "set OFFHOOK_WORKER__MODEL_DIR to a model folder, OFFHOOK_WORKER__DEVICE to one that is here"
-    if not (worker.model_dir / "config.json").is_file():
-        yield Finding(Level.PROBLEM, f"{worker.model_dir} is no model folder: it has no config.json", remedy)
-        return
-    from model.engine import Engine  # imports torch: seconds that only this check should cost
     from model.errors import ModelError
 
     try:
-        Engine.load(worker.model_dir, worker.slots, device=worker.device)
+        folder = model_folder(worker.model_dir)
+    except ModelError as error:
+        yield Finding(Level.PROBLEM, str(error), remedy)
+        return
+    if not (folder / "config.json").is_file():
+        yield Finding(Level.PROBLEM, f"{worker.model_dir} is no model folder: it has no config.json", remedy)
+        return
+    num_slots = 1 if worker.slots == "auto" else worker.slots
+    factory = EngineFactory(EngineChoice(worker.engine, folder, worker.device, worker.threads, worker.share))
+    try:
+        engine = factory.build(num_slots)  # imports torch: seconds that only this check should cost
     except (ModelError, RuntimeError, OSError) as error:  # RuntimeError: torch's word for a missing device
         cause = " ".join(str(error).split())
         yield Finding(Level.PROBLEM, f"the model in {worker.model_dir} does not load: {cause}", remedy)
     else:
         yield Finding(Level.OK, f"the model in {worker.model_dir} loads on {worker.device}")
+        yield from _agent(settings, factory.voices(engine), takes_role=factory.takes_role(engine))
+        yield from _capacity(settings, factory)
+
+
+def _agent(settings: Settings, voices: Sequence[str], *, takes_role: bool) -> Iterator[Finding]:
+    """Whether this model can be set up as `[agent]` says."""
+    agent = settings.agent
+    try:
+        profile = build_profile(agent, load_tokens(settings.worker))
+    except AgentError as error:
+        yield Finding(Level.PROBLEM, str(error), "correct it, or unset it")
+        return
+    if profile.voice and profile.voice not in voices:
+        there = f"it has {', '.join(sorted(voices))}" if voices else "it has one voice"
+        what = f"the model has no voice {profile.voice!r}: {there}"
+        yield Finding(Level.PROBLEM, what, "set OFFHOOK_AGENT__VOICE to one of them, or unset it")
+    if profile.role and not takes_role:
+        remedy = "unset OFFHOOK_AGENT__ROLE and OFFHOOK_AGENT__ROLE_FILE, or choose a model that takes one"
+        yield Finding(Level.PROBLEM, "the model takes no role", remedy)
+
+
+def _capacity(settings: Settings, factory: EngineFactory) -> Iterator[Finding]:
+    """What is known of how many calls fit."""
+    worker = settings.worker
+    kept = CalibrationFile(settings.cache or cache_folder(os.environ), factory.key()).read()
+    if kept is None:
+        if worker.slots == "auto":
+            yield Finding(Level.OK, "how many calls fit is measured at the first start (`offhook calibrate`)")
+        return
+    measured = f"{kept.num_slots} calls a worker were measured to fit (p99 {1e3 * kept.p99_s:.1f} ms a step)"
+    if worker.slots != "auto" and worker.slots > kept.num_slots:
+        remedy = "lower OFFHOOK_WORKER__SLOTS or set it to auto"
+        yield Finding(Level.NOTE, f"{measured}, {worker.slots} are configured", remedy)
+    else:
+        yield Finding(Level.OK, measured)
 
 
 def _workers(settings: Settings) -> Iterator[Finding]:

@@ -25,18 +25,16 @@ from agent.duplex import ModelSlot, Pcm, Tokens
 from agent.errors import AgentError, EndReason, NoFreeSlot
 from agent.frame_phase import BridgeClock
 from agent.pool import WorkerPool
-from agent.profile import build_profile
+from agent.profile import build_profile, load_tokens
 from agent.recording import Recorder
 from agent.redis_server import open_redis
 from agent.session import Parts, Session
-from agent.settings import Settings, WorkerSettings
+from agent.settings import Settings
 from agent.slot import PromptRefused, Slot
-from agent.standin_tokens import StandInTokens
 from agent.store import SessionRecord, SlotLease, Store
 from agent.wire import DEFAULT_PROFILE
 from model.control import CallProfile
 from model.errors import ModelError
-from model.tokenizer import load_text_tokenizer
 from telephony.call import CallState
 from telephony.endpoint import TICK_S
 from telephony.errors import CallEnded, TelephonyError
@@ -319,11 +317,6 @@ class Gateway:
         return slot
 
 
-def load_tokens(settings: WorkerSettings) -> Tokens:
-    """The tokenizer that belongs to the configured engine. Raises CheckpointError."""
-    return StandInTokens() if settings.engine == "standin" else load_text_tokenizer(settings.model_dir)
-
-
 async def _serve(settings: Settings) -> int:
     tokens = load_tokens(settings.worker)
     profile = build_profile(settings.agent, tokens)
@@ -335,7 +328,8 @@ async def _serve(settings: Settings) -> int:
         sip = await stack.enter_async_context(SipGateway(settings.sip))
         bridge_clock = await _watch_bridge(sip)
         name = f"gw-{secrets.token_hex(3)}"
-        workers = WorkerPool(settings.worker, name=name, phase_s=bridge_clock.worker_phase_s)
+        phase_s = bridge_clock.worker_phase_s
+        workers = WorkerPool(settings.worker, name=name, phase_s=phase_s, cache=settings.cache)
         pool = await stack.enter_async_context(workers)
         gateway = Gateway(settings, sip, pool, store, tokens, bridge_clock, profile)
         http = ControlServer(gateway, settings.http, metrics.REGISTRY, show_pii=settings.log.pii)

@@ -1,14 +1,24 @@
-"""The operator's `[agent]` settings -> the profile that every claim of a slot carries."""
+"""The operator's `[agent]` settings and the model's tokenizer -> the profile that every claim carries."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from agent.duplex import Tokens
+from agent.engines import model_folder
 from agent.errors import ConfigError
-from agent.settings import AgentSettings
+from agent.settings import AgentSettings, WorkerSettings
+from agent.standin_tokens import StandInTokens
 from agent.wire_fields import MAX_BANNED_TOKENS, MAX_BIAS_TOKENS, MAX_ROLE_BYTES
 from model.control import CallProfile
+from model.tokenizer import load_text_tokenizer
+
+
+def load_tokens(settings: WorkerSettings) -> Tokens:
+    """The tokenizer that belongs to the configured engine. Raises ModelError."""
+    if settings.engine == "standin":
+        return StandInTokens()
+    return load_text_tokenizer(model_folder(settings.model_dir))
 
 
 def build_profile(settings: AgentSettings, tokens: Tokens) -> CallProfile:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import ipaddress
+import os
 import re
 import tomllib
 import typing
@@ -33,6 +34,8 @@ from agent.wire_fields import MAX_BIAS, MAX_ROLE_BYTES, MAX_VOICE_BYTES
 from telephony.settings import SipSettings
 
 MIN_SECRET_BYTES = 16
+MAX_SLOTS = 256  # per worker
+MEASURING_S = 360.0  # what finding out the number of slots may take, once per machine and model
 PREFIX = "OFFHOOK_"
 NESTING = "__"
 CONFIG_VARIABLE = "OFFHOOK_CONFIG"
@@ -47,6 +50,19 @@ def _split(value: object) -> object:
     return value
 
 
+def _slots(value: object) -> int | str:
+    if value == "auto":
+        return "auto"
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = 0
+    if not 1 <= number <= MAX_SLOTS:
+        raise ValueError(f"{value!r} is no number of calls; write auto, or 1 to {MAX_SLOTS}")
+    return number
+
+
+Slots = Annotated[int | Literal["auto"], BeforeValidator(_slots)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
@@ -86,14 +102,15 @@ class WorkerSettings(_Section):
     """The processes that hold the model; by default we start them ourselves."""
 
     count: int = Field(default=1, ge=0, le=64)  # how many to start here; 0 when all are listed in `addresses`
-    slots: int = Field(default=2, ge=1, le=256)  # calls per worker
+    slots: Slots = "auto"  # calls per worker; auto: as many as this machine is measured to hold
     engine: Literal["builtin", "standin"] = "builtin"  # standin: a tone machine that needs no model
-    model_dir: Path = BUILTIN_MODEL
+    model_dir: Path = BUILTIN_MODEL  # a model folder, or the name of a published model
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
     threads: int = Field(default=1, ge=1, le=64)  # of one worker's tensor work
     addresses: Words = ()  # running workers: unix:/path or tcp:host:port
     secret: SecretStr | None = None  # shared with every worker that is reached by TCP
-    start_timeout_s: float = Field(default=60.0, gt=0, le=600)
+    start_timeout_s: float = Field(default=60.0, gt=0, le=600)  # the measuring for slots=auto not included
+    trace_folder: Path | None = None  # each call's exact input is kept here for replay: the caller's voice
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:
@@ -109,6 +126,19 @@ class WorkerSettings(_Section):
         if not self.count and not self.addresses:
             raise ValueError("count=0 without addresses leaves no worker; set count=1 or list addresses")
         return self
+
+    @property
+    def ready_timeout_s(self) -> float:
+        """How long a worker may take until it serves."""
+        return self.start_timeout_s + (MEASURING_S * max(1, self.count) if self.slots == "auto" else 0.0)
+
+    @property
+    def share(self) -> float:
+        """The part of this machine's device that each of our workers has, 1 if they do not share."""
+        num_workers = max(1, self.count)
+        if self.device.startswith("cuda"):
+            return 1 / num_workers
+        return min(1.0, len(os.sched_getaffinity(0)) / (num_workers * self.threads))
 
 
 class RecordingSettings(_Section):
@@ -183,6 +213,7 @@ class Settings(_Section):
     """Everything an operator may set, as `OFFHOOK_*` variables or in the file `OFFHOOK_CONFIG` names."""
 
     redis_url: SecretStr | None = None  # None: a private Redis is started and stopped with us
+    cache: Path | None = None  # what can be made again, measured capacities first; None: ~/.cache/offhook
     drain_timeout_s: float = Field(default=30.0, ge=0)  # after SIGTERM, how long live calls may go on
     sip: SipSettings = SipSettings()
     http: HttpSettings = HttpSettings()

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -14,14 +13,13 @@ from agent import metrics
 from agent.clock import ManualClock
 from agent.errors import AgentError, ConfigError, EndReason, NoFreeSlot
 from agent.frame_phase import BridgeClock
-from agent.gateway import Gateway, load_tokens
-from agent.settings import Settings, WorkerSettings
+from agent.gateway import Gateway
+from agent.settings import Settings
 from agent.slot import PromptRefused, WorkerLost
 from agent.standin_tokens import StandInTokens
 from agent.store import SessionRecord, SlotLease
 from agent.wire import RefusalReason
 from model.control import CallProfile
-from model.errors import CheckpointError
 from telephony.endpoint import EndpointEventKind
 from telephony.errors import AddressTaken, CallEnded
 from tests.fakes import Answer, FakeEndpoint, FakeSlot, settle
@@ -294,9 +292,3 @@ async def test_the_first_signal_stops_gently_and_the_next_at_once() -> None:
         assert not stop_now.is_set()
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(stop_now.wait(), 1)
-
-
-def test_tokens_belong_to_the_engine(tmp_path: Path) -> None:
-    assert isinstance(load_tokens(WorkerSettings(engine="standin")), StandInTokens)
-    with pytest.raises(CheckpointError, match=str(tmp_path)):
-        load_tokens(WorkerSettings(model_dir=tmp_path))

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from agent.errors import ConfigError
-from agent.profile import build_profile
-from agent.settings import AgentSettings
+from agent.profile import build_profile, load_tokens
+from agent.settings import AgentSettings, WorkerSettings
+from agent.standin_tokens import StandInTokens
 from agent.wire_fields import MAX_ROLE_BYTES, profile
 from model.control import CallProfile
+from model.errors import CheckpointError
 from tests.fakes import FakeTokens
 
 
@@ -65,3 +67,9 @@ def test_a_role_file_out_of_bounds_is_refused(tmp_path: Path, content: bytes, sa
     (tmp_path / "role").write_bytes(content)
     with pytest.raises(ConfigError, match=said):
         build(role_file=tmp_path / "role")
+
+
+def test_tokens_belong_to_the_engine(tmp_path: Path) -> None:
+    assert isinstance(load_tokens(WorkerSettings(engine="standin")), StandInTokens)
+    with pytest.raises(CheckpointError, match=str(tmp_path)):
+        load_tokens(WorkerSettings(model_dir=tmp_path))
