@@ -24,11 +24,12 @@ from pydantic import BaseModel, SecretStr
 from redis.exceptions import RedisError
 
 from agent.calibration import CalibrationFile, cache_folder
-from agent.engines import EngineChoice, EngineFactory, model_folder
+from agent.engines import STANDIN, EngineChoice, EngineFactory, model_folder
 from agent.errors import AgentError, RedisUnavailable
 from agent.profile import build_profile, load_tokens
 from agent.redis_server import find_redis_server
 from agent.settings import CONFIG_VARIABLE, Settings, setting_names
+from agent.standin import VOICES
 from agent.store import ping
 from agent.worker_address import WorkerAddress
 
@@ -197,8 +198,10 @@ def _peers(settings: Settings) -> Iterator[Finding]:
 
 def _model(settings: Settings) -> Iterator[Finding]:
     worker = settings.worker
-    if worker.count == 0 or worker.engine == "standin":
+    if worker.count == 0 or worker.engine == STANDIN:
         yield Finding(Level.OK, "no model is loaded here")
+        if worker.engine == STANDIN:
+            yield from _agent(settings, VOICES, takes_role=False)
         return
     remedy = "set OFFHOOK_WORKER__MODEL_DIR to a model folder, OFFHOOK_WORKER__DEVICE to one that is here"
     from model.errors import ModelError
@@ -255,6 +258,10 @@ def _capacity(settings: Settings, factory: EngineFactory) -> Iterator[Finding]:
         yield Finding(Level.NOTE, f"{measured}, {worker.slots} are configured", remedy)
     else:
         yield Finding(Level.OK, measured)
+    num_calls, max_calls = worker.count * kept.num_slots, settings.sip.max_calls
+    if worker.slots == "auto" and num_calls > max_calls:
+        what = f"the workers hold {num_calls} calls, but the gateway takes {max_calls}"
+        yield Finding(Level.NOTE, what, "raise OFFHOOK_SIP__MAX_CALLS, and the RTP ports with it")
 
 
 def _workers(settings: Settings) -> Iterator[Finding]:
@@ -285,18 +292,42 @@ def _why_not_reachable(address: WorkerAddress) -> str | None:
     return None
 
 
+def _traces(settings: Settings) -> Iterator[Finding]:
+    folder = settings.worker.trace_folder
+    if folder is None:
+        return
+    cause = _why_not_writable(_existing(folder))
+    if cause is not None:
+        remedy = "make it, give it to this user, or unset OFFHOOK_WORKER__TRACE_FOLDER"
+        yield Finding(Level.PROBLEM, f"traces cannot be written to {folder} ({cause})", remedy)
+        return
+    remedy = "unset OFFHOOK_WORKER__TRACE_FOLDER when you have seen enough"
+    yield Finding(Level.NOTE, f"every call's sound and words are kept in {folder}", remedy)
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    return next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path("/"))
+
+
+def _why_not_writable(folder: Path) -> str | None:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error.strerror
+
+
 def _recordings(settings: Settings) -> Iterator[Finding]:
     folder = settings.recording.folder
     if folder is None:
         yield Finding(Level.OK, "recordings are off")
         return
-    above = next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path("/"))
-    try:
-        with tempfile.TemporaryFile(dir=above):
-            pass
-    except OSError as error:
+    above = _existing(folder)
+    cause = _why_not_writable(above)
+    if cause is not None:
         remedy = "make it, give it to this user, or set OFFHOOK_RECORDING__FOLDER"
-        yield Finding(Level.PROBLEM, f"recordings cannot be written to {folder} ({error.strerror})", remedy)
+        yield Finding(Level.PROBLEM, f"recordings cannot be written to {folder} ({cause})", remedy)
         return
     free_bytes = shutil.disk_usage(above).free
     if free_bytes < LEAST_FREE_BYTES:
@@ -336,6 +367,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _peers,
     _workers,
     _recordings,
+    _traces,
     _open_files,
     _transfer,
     _model,

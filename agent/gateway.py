@@ -336,6 +336,7 @@ async def _serve(settings: Settings) -> int:
         await stack.enter_async_context(http)
         if not await _until_ready(pool, stop):
             return 0
+        _warn_of_refusals(pool, profile)
         _greet(settings, sip, http, pool)
         await gateway.serve(stop, stop_now)
     log.info("gateway_stopped")
@@ -381,6 +382,16 @@ async def _signals() -> AsyncIterator[tuple[asyncio.Event, asyncio.Event]]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+
+
+def _warn_of_refusals(pool: WorkerPool, profile: CallProfile) -> None:
+    """Say at once, and not only at the first call, that a worker's model will refuse our profile."""
+    for link in pool.links:
+        hello = link.hello
+        if profile.voice and profile.voice not in hello.voices:
+            log.error("voice_unknown", worker_id=link.worker_id, voice=profile.voice, voices=hello.voices)
+        if profile.role and not hello.takes_role:
+            log.error("role_impossible", worker_id=link.worker_id, model=hello.model)
 
 
 def _greet(settings: Settings, sip: SipGateway, http: ControlServer, pool: WorkerPool) -> None:

@@ -31,6 +31,7 @@ from agent.engines import STANDIN, EngineChoice, EngineFactory
 from agent.errors import ConfigError
 from agent.local_worker import EXIT_CONFIG
 from agent.tick_loop import Stepper
+from agent.trace import TracedStepper
 from agent.wire import FRAME_SAMPLES, PERIOD_S
 from agent.worker_address import WorkerAddress
 from agent.worker_server import WorkerIdentity, WorkerServer
@@ -163,11 +164,12 @@ async def serve(config: WorkerConfig) -> None:
     built = build(config)
     num_columns = warm_up(built.stepper)
     _settle_collector()
-    model = EngineFactory(config.choice).name
+    factory = EngineFactory(config.choice)
+    model = factory.name
     about = built.voices, built.takes_role, built.step_p99_s
     identity = WorkerIdentity(config.worker_id, model, num_columns, *about)
     async with asyncio.TaskGroup() as group:
-        stepper = built.stepper
+        stepper = _traced(built.stepper, config, factory)
         server = WorkerServer(stepper, identity, secret=config.secret, phase_s=config.phase_s, tidy=_collect)
         serving = group.create_task(server.serve(config.address))
         draining: list[asyncio.Task[None]] = []
@@ -186,6 +188,16 @@ async def serve(config: WorkerConfig) -> None:
         await serving
         for task in draining:
             task.cancel()
+    if isinstance(stepper, TracedStepper):
+        await asyncio.to_thread(stepper.close)
+
+
+def _traced(stepper: Stepper, config: WorkerConfig, factory: EngineFactory) -> Stepper:
+    """The engine, wrapped if calls are to be kept; only now, so that warming up is not."""
+    if config.trace_folder is None:
+        return stepper
+    log.warning("calls_are_traced", folder=str(config.trace_folder))
+    return TracedStepper(stepper, config.trace_folder, factory.key())
 
 
 def _watch_stdin(server: WorkerServer) -> None:

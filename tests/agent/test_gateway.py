@@ -4,9 +4,12 @@ import asyncio
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import structlog
 
 from agent import gateway as module
 from agent import metrics
@@ -19,9 +22,11 @@ from agent.slot import PromptRefused, WorkerLost
 from agent.standin_tokens import StandInTokens
 from agent.store import SessionRecord, SlotLease
 from agent.wire import RefusalReason
+from agent.worker_link import linked
 from model.control import CallProfile
 from telephony.endpoint import EndpointEventKind
 from telephony.errors import AddressTaken, CallEnded
+from tests.agent.worker_rig import served
 from tests.fakes import Answer, FakeEndpoint, FakeSlot, settle
 
 PROFILE = CallProfile(voice="tone")
@@ -292,3 +297,14 @@ async def test_the_first_signal_stops_gently_and_the_next_at_once() -> None:
         assert not stop_now.is_set()
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(stop_now.wait(), 1)
+
+
+async def test_a_profile_that_workers_will_refuse_is_told_at_the_start(tmp_path: Path) -> None:
+    async with served(tmp_path, 1) as (_, address), linked(address) as link:
+        pool = cast(Any, SimpleNamespace(links=[link]))
+        with structlog.testing.capture_logs() as logs:
+            module._warn_of_refusals(pool, CallProfile(voice="tone"))
+            assert logs == []
+            module._warn_of_refusals(pool, CallProfile(voice="anna", role="You sell coffee."))
+    assert [entry["event"] for entry in logs] == ["voice_unknown", "role_impossible"]
+    assert logs[0]["voices"] == ("tone",)
