@@ -107,7 +107,8 @@ def _shown(value: object) -> str:
         return ""
     if isinstance(value, SecretStr):
         return "**********"
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return shown.replace("\n", "\\n")  # a role may have several lines, a setting has one
 
 
 def _python(_settings: Settings) -> Iterator[Finding]:

@@ -17,6 +17,8 @@ from typing import Any, cast
 from agent.machine import cpu_name
 from agent.standin import VOICES, StandIn
 from agent.tick_loop import Stepper
+from agent.wire import MAX_VOICES
+from agent.wire_fields import MAX_VOICE_BYTES
 
 STANDIN = "standin"
 MODEL_SOURCES = Path(__file__).resolve().parent.parent / "model"
@@ -89,10 +91,11 @@ class EngineFactory:
         return cast(Stepper, engine)
 
     def voices(self, stepper: Stepper) -> tuple[str, ...]:
-        """The voices that a profile may name."""
+        """The voices that a profile may name, as many as a gateway can be told of."""
         if self._choice.engine == STANDIN:
             return VOICES
-        return tuple(cast(Sequence[str], getattr(stepper, "voices", ())))
+        told = cast(Sequence[str], getattr(stepper, "voices", ()))
+        return tuple(voice for voice in told if len(voice.encode()) <= MAX_VOICE_BYTES)[:MAX_VOICES]
 
     def takes_role(self, stepper: Stepper) -> bool:
         """Whether a profile may hold a role."""

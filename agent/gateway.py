@@ -266,14 +266,20 @@ class Gateway:
     async def _grant(self, call_id: str) -> Grant | None:
         """Lease and claim a slot of any worker; None when all are taken. Raises PromptRefused."""
         candidates = self._pool.candidates()
+        refusal: PromptRefused | None = None
         while candidates:
             lease = await self._store.lease_slot(call_id, candidates)
             if lease is None:
-                return None
-            slot = await self._claim(lease)
+                break
+            try:
+                slot = await self._claim(lease)
+            except PromptRefused as error:  # another worker may hold another model
+                refusal, slot = error, None
             if slot is not None:
                 return Grant(lease, slot)
             candidates = [one for one in candidates if one[0] != lease.worker_id]
+        if refusal is not None:
+            raise refusal
         return None
 
     async def _claim(

@@ -237,6 +237,9 @@ async def test_a_prompt_that_the_model_refuses_is_told_to_the_caller_as_our_faul
         assert invite.rejected == (500, None) and not invite.has_rung
         assert scene.store.held == []
     assert scene.ended(EndReason.PROMPT_REFUSED) == 1
+    async with Scene({"w0": refusal, "w1": [a_slot("w1")]}) as scene:  # which holds another model
+        invite = await scene.call(FakeEndpoint())
+        assert invite.rejected is None and scene.gateway.calls()[0].worker_id == "w1"
 
 
 async def test_a_live_call_is_told_what_to_say() -> None:
