@@ -17,7 +17,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,12 +149,13 @@ def search(
     Raises what the engine raises with a single slot; with more, an engine that fails counts as one too many.
     """
     timer = Timer() if timer is None else timer
+    trying = _Search(build, limits, memory, timer, num_steps)
     ends_s = timer.now() + BUDGET_S
     trials: list[Trial] = []
     low, high, candidate = 0, limits.max_slots + 1, 1
     best: Trial | None = None
     while high - low > max(1, low // COARSE) and timer.now() < ends_s:
-        trial = _try(build, candidate, limits, memory, timer, num_steps, is_first=not low)
+        trial = trying.attempt(candidate, is_first=not low)
         trials.append(trial)
         on_trial(trial)
         if trial.obstacle:
@@ -165,36 +166,41 @@ def search(
     return Calibration(low, (best or trials[0]).p99_s, tuple(trials))
 
 
-def _try(
-    build: Callable[[int], Stepper],
-    num_slots: int,
-    limits: Limits,
-    memory: Memory | None,
-    timer: Timer,
-    num_steps: int,
-    *,
-    is_first: bool,
-) -> Trial:
-    """Measure one number of slots; a second time where only the slowest steps were too slow.
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What all trials of one search have in common."""
 
-    Neighbours on the machine make single steps slow, and what they did once they may not do twice.
-    """
-    nothing = math.nan, math.nan, math.nan
-    try:
-        stepper = build(num_slots)
-        trial = timer.measure(stepper, limits, num_steps)
-        if trial.obstacle.startswith("p99") and trial.p50_s <= limits.wall_s:
-            again = timer.measure(stepper, limits, num_steps)
+    build: Callable[[int], Stepper]
+    limits: Limits
+    memory: Memory | None
+    timer: Timer
+    num_steps: int
+
+    def attempt(self, num_slots: int, *, is_first: bool) -> Trial:
+        """Measure one number of slots."""
+        try:
+            trial = self._measure(num_slots)
+            free_bytes, all_bytes = (1, 1) if self.memory is None else self.memory()
+        except Exception as error:
+            if is_first and not is_out_of_memory(error):
+                raise
+            obstacle = "out of memory" if is_out_of_memory(error) else _told(error)
+            return Trial(num_slots, math.nan, math.nan, math.nan, obstacle)
+        if free_bytes < HEADROOM_SHARE * all_bytes and not trial.obstacle:
+            return replace(trial, obstacle=f"{free_bytes >> 20} of {all_bytes >> 20} MiB of memory are left")
+        return trial
+
+    def _measure(self, num_slots: int) -> Trial:
+        """A second time where only the slowest steps were too slow.
+
+        Neighbours on the machine make single steps slow, and what they did once they may not do twice.
+        """
+        stepper = self.build(num_slots)
+        trial = self.timer.measure(stepper, self.limits, self.num_steps)
+        if trial.obstacle.startswith("p99") and trial.p50_s <= self.limits.wall_s:
+            again = self.timer.measure(stepper, self.limits, self.num_steps)
             trial = min(trial, again, key=lambda one: (bool(one.obstacle), one.p99_s))
-        free_bytes, all_bytes = (1, 1) if memory is None else memory()
-    except Exception as error:
-        if is_first and not is_out_of_memory(error):
-            raise
-        return Trial(num_slots, *nothing, "out of memory" if is_out_of_memory(error) else _told(error))
-    if free_bytes < HEADROOM_SHARE * all_bytes and not trial.obstacle:
-        obstacle = f"{free_bytes >> 20} of {all_bytes >> 20} MiB of memory are left"
-        return Trial(num_slots, trial.p50_s, trial.p99_s, trial.cpu_s, obstacle)
-    return trial
+        return trial
 
 
 def _told(error: Exception) -> str:

@@ -104,7 +104,7 @@ def find_slots(
     limits = Limits.of(choice.device, choice.num_threads, choice.share)
 
     def measure() -> Calibration:
-        log.info("calibration_begins", max_slots=limits.max_slots)
+        log.info("calibration_begins", max_slots=limits.max_slots, load=round(os.getloadavg()[0], 1))
         return search(factory.build, limits, memory=factory.memory, on_trial=_note_trial)
 
     try:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from agent import trace as module
+from agent.__main__ import main
 from agent.clock import ManualClock
 from agent.settings import Settings, WorkerSettings
 from agent.standin import FORCE_RAISE, PAD_TOKEN, StandIn
@@ -191,6 +192,13 @@ def test_parts_that_do_not_fit_together_are_refused(folder: Path, wrong: dict[st
     replace(kept, **wrong).save(path)  # type: ignore[arg-type]
     with pytest.raises(TraceError, match="no trace"):
         Trace.load(path)
+
+
+def test_talk_wants_sounds_or_a_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["talk", "only-one.wav"]) == 2
+    assert "--replay" in capsys.readouterr().err
+    assert main(["talk", "--replay", "nowhere.npz"]) == 1
+    assert "nowhere.npz is no trace" in capsys.readouterr().err
 
 
 def test_the_command_says_whether_the_tokens_are_equal(
