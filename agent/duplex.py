@@ -46,7 +46,7 @@ class Tokens(Pieces, Protocol):
     """The model's tokenizer, as far as a call needs it."""
 
     def encode(self, text: str) -> list[int]:
-        """The text as tokens, one for each piece; what cannot be said is left out."""
+        """The text as tokens, one for each piece."""
 
     @property
     def hangup(self) -> int:
@@ -59,6 +59,11 @@ class Tokens(Pieces, Protocol):
     @property
     def nobody(self) -> int:
         """Forced on the model: there is nobody to take over, say so."""
+
+
+def sayable(tokens: Tokens, text: str) -> list[int]:
+    """The text's tokens that have a sound; a letter that the model does not know is left out."""
+    return [token for token in tokens.encode(text) if tokens.piece(token)]
 
 
 class ModelSlot(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent.duplex import Tokens
+from agent.duplex import Tokens, sayable
 from agent.engines import model_folder
 from agent.errors import ConfigError
 from agent.settings import AgentSettings, WorkerSettings
@@ -32,7 +32,7 @@ def build_profile(settings: AgentSettings, tokens: Tokens) -> CallProfile:
             f"OFFHOOK_AGENT__TEXT_BIAS takes {MAX_BIAS_TOKENS} words, "
             f"OFFHOOK_AGENT__BANNED {MAX_BANNED_TOKENS}"
         )
-    if settings.greeting and not tokens.encode(settings.greeting):
+    if settings.greeting and not sayable(tokens, settings.greeting):
         raise ConfigError("OFFHOOK_AGENT__GREETING holds nothing that this model can say")
     return CallProfile(
         voice=settings.voice,

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from agent import metrics
 from agent.call_stats import CallStats
 from agent.clock import Now
-from agent.duplex import Duplex, ModelSlot, Pcm, Signal, Tokens
+from agent.duplex import Duplex, ModelSlot, Pcm, Signal, Tokens, sayable
 from agent.errors import EndReason, NoFreeSlot, WorkerUnavailable
 from agent.recording import Recorder
 from agent.settings import CallSettings
@@ -96,7 +96,7 @@ class Session:
 
         False when no model answers just now. Raises ValueError if there is nothing in it to say, or too much.
         """
-        tokens = self._parts.tokens.encode(text)
+        tokens = sayable(self._parts.tokens, text)
         if not tokens:
             raise ValueError("it holds nothing that this model can say")
         if len(tokens) > MAX_SAY_TOKENS:
@@ -213,7 +213,7 @@ class Session:
     async def _greet(self, slot: ModelSlot) -> None:
         """Give the model the configured first sentence, unless the conversation has begun."""
         if self._parts.greeting and not len(self._duplex.history):
-            await self._duplex.greet(slot, self._parts.tokens.encode(self._parts.greeting))
+            await self._duplex.greet(slot, sayable(self._parts.tokens, self._parts.greeting))
 
     async def _recover(self) -> ModelSlot | None:
         """Another slot that remembers the conversation, as soon as there is one; None after RECOVERY_S.

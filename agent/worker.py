@@ -160,17 +160,25 @@ def warm_up(stepper: Stepper) -> int:
 
 async def serve(config: WorkerConfig) -> None:
     """Load, warm up, and serve until a signal, or the end of stdin where that was asked for."""
-    loop = asyncio.get_running_loop()
     built = build(config)
     num_columns = warm_up(built.stepper)
     _settle_collector()
     factory = EngineFactory(config.choice)
-    model = factory.name
     about = built.voices, built.takes_role, built.step_p99_s
-    identity = WorkerIdentity(config.worker_id, model, num_columns, *about)
+    identity = WorkerIdentity(config.worker_id, factory.name, num_columns, *about)
+    stepper = _traced(built.stepper, config, factory)
+    server = WorkerServer(stepper, identity, secret=config.secret, phase_s=config.phase_s, tidy=_collect)
+    try:
+        await _serve_until_told(server, config)
+    finally:
+        if isinstance(stepper, TracedStepper):  # an engine that broke leaves its calls behind, too
+            await asyncio.to_thread(stepper.close)
+
+
+async def _serve_until_told(server: WorkerServer, config: WorkerConfig) -> None:
+    """Serve until a signal, or the end of stdin where that was asked for."""
+    loop = asyncio.get_running_loop()
     async with asyncio.TaskGroup() as group:
-        stepper = _traced(built.stepper, config, factory)
-        server = WorkerServer(stepper, identity, secret=config.secret, phase_s=config.phase_s, tidy=_collect)
         serving = group.create_task(server.serve(config.address))
         draining: list[asyncio.Task[None]] = []
 
@@ -188,8 +196,6 @@ async def serve(config: WorkerConfig) -> None:
         await serving
         for task in draining:
             task.cancel()
-    if isinstance(stepper, TracedStepper):
-        await asyncio.to_thread(stepper.close)
 
 
 def _traced(stepper: Stepper, config: WorkerConfig, factory: EngineFactory) -> Stepper:

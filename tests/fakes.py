@@ -126,6 +126,7 @@ class FakeEndpoint:
         return self.figures
 
 
+UNKNOWN = 0  # as SentencePiece spells what it has no piece for
 PAD, HANG_UP, TRANSFER, NOBODY = 3, 4, 5, 6
 WORDS = {10: "▁good", 11: "bye", 12: "▁hello", 13: "▁latte"}
 
@@ -137,7 +138,7 @@ class FakeTokens:
 
     def encode(self, text: str) -> list[int]:
         spelt = {word.removeprefix("▁"): token for token, word in WORDS.items()}
-        return [spelt[word] for word in text.split() if word in spelt]
+        return [spelt.get(word, UNKNOWN) for word in text.split()]
 
     def piece(self, token: int) -> str:
         return WORDS.get(token, "")

@@ -333,7 +333,7 @@ async def test_the_agent_says_what_it_is_told_and_keeps_silent_for_whole_frames(
     scene = Scene(silent)
     async with running(scene):
         assert scene.latest is not None
-        assert await scene.latest.say("hello latte") and await scene.latest.silence(1.0)
+        assert await scene.latest.say("hello żółty latte") and await scene.latest.silence(1.0)
         assert scene.slot.said == [[12, 13]] and scene.slot.silences == [13]
         with pytest.raises(ValueError, match="nothing"):
             await scene.latest.say("?!")
