@@ -53,13 +53,16 @@ class Limits:
     max_slots: int
     wall_s: float  # at the 99th percentile
     cpu_s: float | None  # CPU time of the process, on the average; None: not limited
+    headroom_share: float = HEADROOM_SHARE  # of memory, that must stay free
 
     @classmethod
     def of(cls, device: str, num_threads: int, share: float = 1.0) -> Limits:
         """The limits on a device, of which the worker may use a share (others use the rest)."""
         kind = device.partition(":")[0]
-        cpu_s = CPU_S * num_threads * share if kind == "cpu" else None
-        return cls(MAX_SLOTS[kind], WALL_SHARE * PERIOD_S * share, cpu_s)
+        wall_s = WALL_SHARE * PERIOD_S * share
+        if kind == "cpu":
+            return cls(MAX_SLOTS[kind], wall_s, CPU_S * num_threads * share)
+        return cls(MAX_SLOTS[kind], wall_s, None, HEADROOM_SHARE + 1 - share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +189,7 @@ class _Search:
                 raise
             obstacle = "out of memory" if is_out_of_memory(error) else _told(error)
             return Trial(num_slots, math.nan, math.nan, math.nan, obstacle)
-        if free_bytes < HEADROOM_SHARE * all_bytes and not trial.obstacle:
+        if free_bytes < self.limits.headroom_share * all_bytes and not trial.obstacle:
             return replace(trial, obstacle=f"{free_bytes >> 20} of {all_bytes >> 20} MiB of memory are left")
         return trial
 

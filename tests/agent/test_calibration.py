@@ -121,6 +121,7 @@ def test_the_limits_are_80_percent_of_a_tick_and_on_a_cpu_70_ms_of_its_time_per_
     assert GPU.wall_s == CPU.wall_s == pytest.approx(0.064)
     assert GPU.cpu_s is None and CPU.cpu_s == pytest.approx(0.140)
     shared = Limits.of("cpu", 2, share=0.5)
+    assert Limits.of("cuda", 1, share=0.25).headroom_share == pytest.approx(0.80)
     assert shared.wall_s == pytest.approx(0.032) and shared.cpu_s == pytest.approx(0.070)
 
 
