@@ -4,7 +4,7 @@
 #   deploy/setup.sh [voices] [test]
 #
 # voices  also the speech synthesisers that demo, eval and training call with
-# test    also the telephone peers, linters and test tools, and the SIP extension with assertions compiled in
+# test    also the telephone peers, linters, test tools and Triton, and the SIP extension with assertions compiled in
 #
 # Safe to repeat: what is there stays, and a second run takes seconds. Read from the environment:
 #   OFFHOOK_TORCH_INDEX          package index to take torch from, instead of a local CPU wheel or the default build
@@ -13,6 +13,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 TORCH=2.13.0
+TRITON=3.9.0 # for tests beside a torch without CUDA; a build with CUDA brings the version it was made with
 RUN_PACKAGES="build-essential swig pkg-config ca-certificates xz-utils libssl-dev libsrtp2-dev libopus-dev libspeex-dev
     libspeexdsp-dev uuid-dev redis-server util-linux"
 VOICE_PACKAGES="espeak-ng libespeak-ng1 flite libflite1 festival festvox-kallpc16k festvox-kdlpc16k"
@@ -138,6 +139,17 @@ sys.exit(not (2, 11) <= tuple(int(part) for part in version.split(".")[:2]) < (2
     say "torch $TORCH, $how: $(du -sh .venv/lib/python*/site-packages/torch | cut -f 1), $((SECONDS - began)) s"
 }
 
+# Not in the lock file, whose next change would put this version over the one that a CUDA build of torch needs.
+install_triton() {
+    .venv/bin/python -c '
+import re, sys, importlib.metadata as installed
+if any(re.match(r"triton\b", wanted) for wanted in installed.requires("torch") or ()): sys.exit(0)
+try: sys.exit(installed.version("triton") != sys.argv[1])
+except installed.PackageNotFoundError: sys.exit(1)' "$TRITON" && return 0
+    say "installing triton $TRITON for the GPU kernels' tests: 0.3 GB, 1 GB on disk"
+    pip_install --no-deps "triton==$TRITON" || fail "pip could not install triton $TRITON (see above); repeat."
+}
+
 install_offhook() {
     local stamp=$STATE/offhook.sha256 hash
     hash=$(sha256sum <pyproject.toml)
@@ -167,6 +179,7 @@ make_venv
 install_locked requirements.txt
 if wants test; then install_locked requirements-test.txt; fi
 install_torch
+if wants test; then install_triton; fi
 telephony/native/build.sh "$PWD/.venv/bin/python" release
 if wants test; then telephony/native/build.sh "$PWD/.venv/bin/python" assertions "$PWD/$STATE/assertions"; fi
 install_offhook

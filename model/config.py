@@ -80,7 +80,11 @@ class CodecConfig:
 
 @dataclass(frozen=True)
 class LmConfig:
-    """The two-stream language model: 1 text stream, `dep_q` agent codes, the rest caller codes."""
+    """The two-stream language model: 1 text stream, then the agent's codes, then the caller's.
+
+    `dep_q` streams are predicted by the depth model. That is the agent's codes in most models; where it is
+    the caller's as well (PersonaPlex), `agent_codebooks` says how many of them are the agent's.
+    """
 
     dim: int = 4096
     num_heads: int = 32
@@ -90,6 +94,7 @@ class LmConfig:
     max_period: float = 10_000.0
     n_q: int = 16
     dep_q: int = 8
+    agent_codebooks: int = 0  # 0: all that the depth model predicts
     card: int = 2048
     text_card: int = 32_000
     existing_text_padding_id: int = 3
@@ -98,6 +103,8 @@ class LmConfig:
     depformer_dim_feedforward: int = 4224
     depformer_num_heads: int = 16
     depformer_num_layers: int = 6
+    depformer_low_rank_embeddings: int = 0  # width that the depth model's token tables are stored in; 0: full
+    depformer_weights_per_step_schedule: tuple[int, ...] = ()  # step -> set of weights; empty: one set each
     extra_heads_num_heads: int = 0
     extra_heads_dim: int = 0
 
@@ -110,11 +117,41 @@ class LmConfig:
             raise ConfigError("dim and depformer_dim must be multiples of their number of heads")
         if self.dep_q > self.n_q:
             raise ConfigError(f"dep_q {self.dep_q} is more than the n_q {self.n_q} streams")
+        if not 0 <= self.agent_codebooks <= self.dep_q:
+            raise ConfigError(
+                f"agent_codebooks {self.agent_codebooks} is not among the {self.dep_q} streams of dep_q"
+            )
+        schedule = self.depformer_weights_per_step_schedule
+        if schedule and (len(schedule) != self.dep_q or set(schedule) != set(range(max(schedule) + 1))):
+            raise ConfigError(
+                f"depformer_weights_per_step_schedule {list(schedule)} does not give each of "
+                f"dep_q {self.dep_q} steps one of the weight sets 0, 1, 2..."
+            )
 
     @property
     def num_streams(self) -> int:
         """Text, agent and caller streams together."""
         return self.n_q + 1
+
+    @property
+    def agent_q(self) -> int:
+        """Codebooks of the agent: streams 1..agent_q, and the depth steps that are needed to speak."""
+        return self.agent_codebooks or self.dep_q
+
+    @property
+    def caller_q(self) -> int:
+        """Codebooks of the caller: the last streams."""
+        return self.n_q - self.agent_q
+
+    @property
+    def weight_sets(self) -> tuple[int, ...]:
+        """Which of the depth model's sets of weights each of its `dep_q` steps uses."""
+        return self.depformer_weights_per_step_schedule or tuple(range(self.dep_q))
+
+    @property
+    def num_weight_sets(self) -> int:
+        """Sets of weights that the depth model has."""
+        return max(self.weight_sets) + 1
 
     @property
     def max_delay(self) -> int:
@@ -149,9 +186,9 @@ class ModelConfig:
                 f"the language model speaks {lm.card} codes per codebook, the codec has {quantizer.bins}: "
                 "card and bins must be equal"
             )
-        if max(lm.dep_q, lm.n_q - lm.dep_q) > quantizer.n_q:
+        if max(lm.agent_q, lm.caller_q) > quantizer.n_q:
             raise ConfigError(
-                f"{lm.dep_q} agent and {lm.n_q - lm.dep_q} caller codes are asked of a codec with "
+                f"{lm.agent_q} agent and {lm.caller_q} caller codes are asked of a codec with "
                 f"{quantizer.n_q} codebooks"
             )
 

@@ -6,6 +6,7 @@ stopped; rows that are idle in a step keep what they remember and cost no call a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,17 +18,19 @@ from torch import Tensor
 from model.checkpoint import load_tensors, read_config, read_safetensors
 from model.codec import Codec
 from model.config import FRAME_SAMPLES, SAMPLE_RATE_HZ, ModelConfig
+from model.control import CallProfile
+from model.controls import NO_TOKEN
 from model.errors import CheckpointError, PromptError, SlotError
-from model.generate import UNGENERATED, Generator
+from model.generate import Generator
 from model.lm import Lm
-from model.tokenizer import EPAD, PAD, TextTokenizer, load_text_tokenizer
+from model.program import CudaGraphRunner, EagerRunner, Runner, StepProgram
+from model.steps import FusedSteps
+from model.tokenizer import WORD_START, TextTokenizer, load_text_tokenizer
 
 __all__ = ["BUILTIN", "FRAME_SAMPLES", "SAMPLE_RATE_HZ", "Engine", "StepOutput"]
 
 BUILTIN = Path(__file__).parent / "builtin"
-NO_TOKEN = -1
-ONCE_FRAMES = 2  # a caller's word is not written twice within so many frames
-FAR_BELOW = -1e9  # a logit that is never drawn
+SILENCE_FRAMES = 16  # a codec's transformers see silence alone after so long
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +55,31 @@ class Engine:
         num_slots: int,
         *,
         greedy: bool = False,
+        kv_dtype: torch.dtype | None = None,
     ) -> None:
         if num_slots < 1:
             raise SlotError(f"an engine needs at least one slot, not {num_slots}")
         self.config, self.num_slots, self.tokenizer = config, num_slots, tokenizer
-        self._device = next(lm.parameters()).device
         self._codec, self._lm = codec.eval(), lm.eval()
-        self._generator = Generator(lm, num_slots, config.sampling, greedy=greedy)
-        self._hearing = codec.encoder_state(num_slots)
-        self._speaking = codec.decoder_state(num_slots)
-        self._forced = torch.full((num_slots,), NO_TOKEN, device=self._device)
+        self._device = lm.text_linear.weight.device
+        if self._device.type == "cuda":
+            # Rounded to 10 bits, the codec's latents fall on other codewords than the published models were
+            # trained with.
+            torch.backends.cudnn.allow_tf32 = False
+            torch.backends.cuda.matmul.allow_tf32 = False
+        self._generator = Generator(
+            lm,
+            num_slots,
+            config.sampling,
+            greedy=greedy,
+            word_starts=word_starts(tokenizer, config.lm.text_card),
+            silence=silent_frame(codec)[: config.lm.agent_q],
+            kv_dtype=kv_dtype,
+            steps=FusedSteps(lm, num_slots) if self._device.type == "cuda" else None,
+        )
+        self._program = StepProgram(codec, self._generator, tokenizer, config.sampling)
+        self._runner: Runner | None = None
         self._started = np.zeros(num_slots, dtype=bool)
-        # Text tokens of the last frames, newest first: int64 [text_once_frames, S].
-        once = config.sampling.text_once_frames
-        self._said = torch.full((once, num_slots), PAD, device=self._device)
-        # What the transcript head wrote in the last frames, newest first: int64 [ONCE_FRAMES, S].
-        self._written = torch.full((ONCE_FRAMES, num_slots), tokenizer.pad, device=self._device)
-        banned = [token for token in (tokenizer.nobody,) if token >= 0]
-        self._banned = torch.tensor(banned, dtype=torch.int64, device=self._device)
 
     @classmethod
     def load(cls, directory: Path, num_slots: int, *, device: str = "cpu", greedy: bool = False) -> Engine:
@@ -107,26 +117,22 @@ class Engine:
         slot: int,
         *,
         seed: int,
+        profile: CallProfile = CallProfile(),  # noqa: B008 -- frozen
         history: NDArray[np.int16] | None = None,
         caller_pcm: NDArray[np.float32] | None = None,
     ) -> None:
         """Ready a free slot: `history` int16 [T, 1 + n_q] is remembered without being spoken again,
         `caller_pcm` float32 [N] (the caller's last seconds) warms the hearing.
 
-        Raises SlotError if the slot is taken, PromptError if the history is not this model's.
+        Raises SlotError if the slot is taken, PromptError if the profile or the history is not this model's.
         """
         row = self._row(slot)
         if self._started[slot]:
             raise SlotError(f"slot {slot} is in use; stop it before starting it again")
         if history is not None and len(history):
             self._check_history(history)
-        self._hearing.reset(row)
-        self._speaking.reset(row)
-        self._generator.reset(row)
-        self._generator.noise.seed(slot, seed)
-        self._forced[slot] = NO_TOKEN
-        self._written[:, slot] = self.tokenizer.pad
-        self._said[:, slot] = PAD
+        self._generator.controls.reset(slot, seed=seed, profile=profile)
+        self._program.forget(row)
         if history is not None and len(history):
             self._generator.replay(slot, history)
         if caller_pcm is not None and len(caller_pcm) >= FRAME_SAMPLES:
@@ -145,89 +151,90 @@ class Engine:
 
     def _warm(self, slot: int, caller_pcm: NDArray[np.float32]) -> None:
         """Let one row's hearing live through the caller's last whole frames."""
-        state = self._codec.encoder_state(1)
+        state = self._program.hearing.row(slot)
         whole = len(caller_pcm) // FRAME_SAMPLES * FRAME_SAMPLES
         sound = torch.from_numpy(np.array(caller_pcm[-whole:], dtype=np.float32)).to(self._device)
         for frame in sound.view(-1, 1, 1, FRAME_SAMPLES):
             self._codec.latent(frame, state)
-        for mine, theirs in zip(self._hearing.walk(), state.walk(), strict=True):
-            mine[slot] = theirs[0]
 
+    def _check_started(self, slot: int) -> None:
+        self._row(slot)
+        if not self._started[slot]:
+            raise SlotError(f"slot {slot} is free; start it before telling it anything")
+
+    @torch.inference_mode()
     def force_text(self, slot: int, token: int) -> None:
         """Make the slot's next step take this text token instead of drawing one.
 
         Raises SlotError if the slot is free, PromptError if the model has no such token.
         """
-        self._row(slot)
-        if not self._started[slot]:
-            raise SlotError(f"slot {slot} is free; start it before forcing its text")
-        if not 0 <= token < self.config.lm.text_card:
-            raise PromptError(f"text token {token} is outside 0..{self.config.lm.text_card - 1}")
-        self._forced[slot] = token
+        self._check_started(slot)
+        self._generator.controls.force_text(slot, token)
+
+    @torch.inference_mode()
+    def say(self, slot: int, tokens: Sequence[int]) -> None:
+        """Make the slot's agent say a sentence of text tokens in its own voice and time; none stops it.
+
+        Raises SlotError if the slot is free, PromptError for tokens that the model has not, or too many.
+        """
+        self._check_started(slot)
+        self._generator.controls.say(slot, list(tokens))
+
+    @torch.inference_mode()
+    def silence(self, slot: int, frames: int) -> None:
+        """Keep the slot's agent silent for the next `frames` steps; 0 lets it speak again.
+
+        Raises SlotError if the slot is free, PromptError for less than none.
+        """
+        self._check_started(slot)
+        self._generator.controls.silence(slot, frames)
+
+    @torch.inference_mode()
+    def age(self, frames: int) -> None:
+        """Let every slot look `frames` steps old, so that a step costs what it costs then (for benches).
+
+        Raises SlotError if a slot is in use.
+        """
+        if self._started.any():
+            raise SlotError("slots in use cannot be aged; stop them first")
+        self._generator.age(frames)
 
     def stop(self, slot: int) -> None:
         """Free a slot; freeing a free one does nothing."""
         self._row(slot)
         self._started[slot] = False
 
-    @torch.inference_mode()
     def step(self, pcm: NDArray[np.float32], active: NDArray[np.bool_]) -> StepOutput:
         """Move the active slots on by one frame: float32 [S, 1920], bool [S].
 
-        Raises SlotError if a free slot is active.
+        A slot whose model has come to grief gives NaN; the others are not touched by that. Raises SlotError
+        if a free slot is active.
         """
         assert pcm.shape == (self.num_slots, FRAME_SAMPLES), pcm.shape
         if (active & ~self._started).any():
             raise SlotError(
                 f"slots {np.flatnonzero(active & ~self._started).tolist()} are stepped while free"
             )
-        mask = torch.from_numpy(active).to(self._device)
-        self._hearing.set_exec_mask(mask)
-        heard = self._codec.encode(torch.from_numpy(pcm).to(self._device)[:, None], self._hearing)[:, :, 0]
-        drawn = self._generator.step(
-            heard[:, : self.config.lm.n_q - self.config.lm.dep_q],
-            mask,
-            text_logits_hook=self._shape_text,
-            forced_text=self._forced,
-        )
-        self._forced.masked_fill_(mask, NO_TOKEN)
-        if len(self._said):
-            newest = torch.cat([drawn.text[None].clamp(min=0), self._said[:-1]])
-            self._said = torch.where(mask, newest, self._said)
-        speech = self._speak(drawn.frame)
+        if self._runner is None:
+            on_gpu = self._device.type == "cuda"
+            self._runner = CudaGraphRunner(self._program) if on_gpu else EagerRunner(self._program)
+        sound, numbers = self._runner.run(torch.from_numpy(pcm), torch.from_numpy(active))
+        told = numbers.numpy()
         return StepOutput(
-            pcm=speech.cpu().numpy(),
-            text=torch.where(mask, drawn.text, NO_TOKEN).int().cpu().numpy(),
-            caller_text=self._caller_text(drawn.extra, mask),
-            tokens=drawn.column.to(torch.int16).cpu().numpy(),
+            pcm=sound.numpy().copy(),
+            text=told[:, 0].copy(),
+            caller_text=told[:, 1].copy(),
+            tokens=told[:, 2:].astype(np.int16),
         )
 
-    def _shape_text(self, logits: Tensor) -> None:
-        """Forbid what only the runtime may say, and a piece that was said a moment ago."""
-        logits[:, self._banned] = FAR_BELOW
-        if len(self._said):
-            padding = logits[:, [EPAD, PAD]]
-            logits.scatter_(1, self._said.T, FAR_BELOW)
-            logits[:, [EPAD, PAD]] = padding
 
-    def _speak(self, frame: Tensor) -> Tensor:
-        """Sound of the rows whose frame is whole: int64 [S, dep_q] -> float32 [S, 1920]."""
-        whole = frame[:, 0] != UNGENERATED
-        self._speaking.set_exec_mask(whole)
-        sound = self._codec.decode(frame.clamp(min=0)[:, :, None], self._speaking)[:, 0]
-        return torch.where(whole[:, None], sound, torch.zeros_like(sound)).clamp(-1, 1)
+def word_starts(tokenizer: TextTokenizer, text_card: int) -> Tensor:
+    """Which text tokens open a word: bool [text_card]."""
+    return torch.tensor([tokenizer.piece(token).startswith(WORD_START) for token in range(text_card)])
 
-    def _caller_text(self, heads: Tensor, mask: Tensor) -> NDArray[np.int32]:
-        """The token that the transcript head writes, int32 [S]; PAD throughout for a model without that head.
 
-        The head does not see what it wrote and may write a piece on two frames in a row; the second is PAD.
-        """
-        if heads.shape[1] == 0:
-            token = torch.full_like(mask, self.tokenizer.pad, dtype=torch.int64)
-        else:
-            token = heads[:, 0].argmax(-1)
-        again = (token == self._written).any(0) & (token != self.tokenizer.pad)
-        token = torch.where(again, self.tokenizer.pad, token)
-        newest = torch.cat([token[None], self._written[:-1]])
-        self._written = torch.where(mask, newest, self._written)
-        return torch.where(mask, token, NO_TOKEN).int().cpu().numpy()
+@torch.inference_mode()
+def silent_frame(codec: Codec) -> Tensor:
+    """The codes of a frame of silence after silence: int64 [n_q]."""
+    device = next(codec.parameters()).device
+    return codec.encode(torch.zeros(1, 1, SILENCE_FRAMES * FRAME_SAMPLES, device=device))[0, :, -1]

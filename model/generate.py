@@ -3,7 +3,8 @@
 Source: the step rules of Moshi's reference (moshi 0.2.13) re-stated per row: every row has its own step
 count, so calls start and end on their own. Step s of a row writes the caller's codes into the column they are
 due at, reads column s, and writes text and agent codes into column s + 1. A row's first caller frame is never
-read.
+read. Nothing here asks the host for a value: a step is a fixed program over tensors that are written in
+place.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.config import SamplingConfig
+from model.controls import RowControls
+from model.errors import PromptError
 from model.lm import Lm
-from model.sampling import RowNoise, sample
+from model.sampling import exponential, sample
+from model.steps import LmSteps, PlainSteps
+from model.streaming import State
+from model.tokenizer import PAD
 
 UNGENERATED = -2
-
-Temperature = tuple[float, int]  # temperature, top-k
 
 
 @dataclass(frozen=True)
@@ -30,33 +34,62 @@ class GeneratedStep:
     """What one step drew, [B] first; rows that did not execute hold UNGENERATED."""
 
     text: Tensor  # int64 [B], of the column just written
-    frame: Tensor  # int64 [B, dep_q]: the complete frame that may be decoded now, UNGENERATED while none is
+    frame: Tensor  # int64 [B, agent_q]: the complete frame that may be decoded now, UNGENERATED while none is
     extra: Tensor  # float [B, heads, extra_heads_dim]: logits of the extra heads
     column: Tensor  # int64 [B, n_q + 1]: the column that was read
+    is_finite: Tensor  # bool [B]: no NaN or infinity came out of the temporal transformer
 
 
 class Generator:
     """The token state of many calls over one `Lm`; not thread-safe."""
 
-    def __init__(self, lm: Lm, batch: int, sampling: SamplingConfig, *, greedy: bool = False) -> None:
-        config = lm.config
-        device = lm.text_linear.weight.device
+    def __init__(
+        self,
+        lm: Lm,
+        batch: int,
+        sampling: SamplingConfig,
+        *,
+        greedy: bool = False,
+        word_starts: Tensor | None = None,
+        silence: Tensor | None = None,
+        num_sinks: int = 0,
+        can_pin: bool = False,
+        kv_dtype: torch.dtype | None = None,
+        steps: LmSteps | None = None,
+    ) -> None:
+        """`word_starts` bool [text_card] marks tokens that open a word, `silence` int64 [agent_q] is the
+        agent's silent frame; every call's first `num_sinks` columns are never forgotten. `steps` runs the
+        model's steps (by default its modules do)."""
+        config, device = lm.config, lm.text_linear.weight.device
         self.lm, self.sampling, self.greedy = lm, sampling, greedy
-        self.state = lm.init_state(batch)
-        self.noise = RowNoise(batch, device)
+        self._steps = steps or PlainSteps(lm)
+        if word_starts is None:
+            word_starts = torch.ones(config.text_card, dtype=torch.bool, device=device)
+        if silence is None:
+            silence = torch.zeros(config.agent_q, dtype=torch.int64, device=device)
+        self._silence, self._num_sinks = silence.to(device), num_sinks
+        self.controls = RowControls(config, sampling, word_starts.to(device), batch)
+        self.state = lm.init_state(batch, can_pin=can_pin or num_sinks > 0, kv_dtype=kv_dtype)
         self._cache_columns = config.max_delay + 2
         self._initial = lm.initial_column
         self._delays = torch.tensor(config.delays, device=device)
-        self._cache = torch.zeros(
-            batch, config.num_streams, self._cache_columns, dtype=torch.int64, device=device
-        )
-        self.offsets = torch.zeros(batch, dtype=torch.int64, device=device)
+        self._tokens = State.root(batch, device)
+        self._tokens.add("offset", (), torch.int64)
+        self._tokens.add("columns", (config.num_streams, self._cache_columns), torch.int64)
+        self.reset(torch.ones(batch, dtype=torch.bool, device=device))
+
+    @property
+    def offsets(self) -> Tensor:
+        """Steps that each row has made, int64 [B]."""
+        return self._tokens["offset"]
 
     @torch.inference_mode()
     def reset(self, rows: Tensor) -> None:
         """Start the rows where bool [B] is true afresh."""
         self.state.reset(rows)
-        self.offsets[rows] = 0
+        self._tokens.reset(rows)
+        if self._num_sinks:
+            self.state.child("transformer")["pinned"][rows] = self._num_sinks
 
     @torch.inference_mode()
     def step(
@@ -65,85 +98,161 @@ class Generator:
         active: Tensor,
         *,
         text_logits_hook: Callable[[Tensor], None] | None = None,
-        forced_text: Tensor | None = None,
     ) -> GeneratedStep:
         """Move the active rows on by one frame.
 
-        `caller` int64 [B, n_q - dep_q]; `active` bool [B]; `forced_text` int64 [B] replaces the drawn text
-        where it is not negative. The hook may change the text logits float [B, text_card] in place.
+        `caller` int64 [B, caller_q]; `active` bool [B]. The hook may change the text logits float
+        [B, text_card] in place.
         """
         column = self._read(caller, active)
         self.state.set_exec_mask(active)
-        hidden = self.lm.temporal(column[:, :, None], self.state)[:, 0]  # [B, dim]
-        rows = active.nonzero().flatten().tolist()
-        logits = self.lm.text_linear(hidden)
-        if text_logits_hook is not None:
-            text_logits_hook(logits)
-        text = self._draw(logits, (self.sampling.text_temperature, self.sampling.text_top_k), rows)
-        if forced_text is not None:
-            text = torch.where(forced_text >= 0, forced_text, text)
-        audio = self._depth(hidden, text, rows)
+        hidden = self._steps.temporal(column, self.state)  # [B, dim]
+        text = self._text(hidden, text_logits_hook)
+        audio = self._depth(hidden, text)
+        self.controls.advance(text, active)
         frame = self._write(text, audio, active)
         extra = [head(hidden) for head in self.lm.extra_heads]
         heads = torch.stack(extra, dim=1) if extra else hidden.new_zeros(len(hidden), 0, 0)
-        return GeneratedStep(torch.where(active, text, UNGENERATED), frame, heads, column)
+        return GeneratedStep(
+            torch.where(active, text, UNGENERATED), frame, heads, column, torch.isfinite(hidden).all(-1)
+        )
 
     def _read(self, caller: Tensor, active: Tensor) -> Tensor:
         """File the caller's codes and return the column at hand, int64 [B, n_q + 1]."""
-        first = 1 + self.lm.config.dep_q
-        where = (self.offsets[:, None] + self._delays[first:]) % self._cache_columns  # [B, caller streams]
-        target = self._cache[:, first:]
+        first = 1 + self.lm.config.agent_q
+        offsets = self.offsets
+        is_heard = active & (offsets >= self.controls["hears_from"])
+        where = (offsets[:, None] + self._delays[first:]) % self._cache_columns  # [B, caller streams]
+        target = self._tokens["columns"][:, first:]
         kept = target.gather(2, where[..., None])[..., 0]
-        target.scatter_(2, where[..., None], torch.where(active[:, None], caller, kept)[..., None])
-        now = (self.offsets % self._cache_columns)[:, None, None].expand(-1, self._cache.shape[1], 1)
-        column = self._cache.gather(2, now)[..., 0]
-        unwritten = self.offsets[:, None] <= self._delays
+        target.scatter_(2, where[..., None], torch.where(is_heard[:, None], caller, kept)[..., None])
+        now = (offsets % self._cache_columns)[:, None, None].expand(-1, self.lm.config.num_streams, 1)
+        column = self._tokens["columns"].gather(2, now)[..., 0]
+        unwritten = offsets[:, None] <= self._delays
         return torch.where(unwritten | ~active[:, None], self._initial, column)
 
-    def _draw(self, logits: Tensor, how: Temperature, rows: list[int]) -> Tensor:
-        noise = None if self.greedy or how[0] <= 0 else self.noise.exponential(logits.shape[-1], rows)
-        return sample(logits, *how, noise)
+    def _noise(self, stream: int, card: int) -> Tensor | None:
+        return None if self.greedy else exponential(self.controls["seed"], self.offsets, stream, card)
 
-    def _depth(self, hidden: Tensor, text: Tensor, rows: list[int]) -> Tensor:
-        """Draw the agent's codes one after another: int64 [B, dep_q]."""
-        past: list[list[tuple[Tensor, Tensor]]] = [[] for _ in self.lm.depformer.layers]
-        how = (self.sampling.audio_temperature, self.sampling.audio_top_k)
+    def _text(self, hidden: Tensor, hook: Callable[[Tensor], None] | None) -> Tensor:
+        """The text token of the column to come, int64 [B]."""
+        controls = self.controls
+        unshaped = self.lm.text_linear(hidden).float()
+        logits = unshaped + controls["text_bias"]
+        if hook is not None:
+            hook(logits)
+        logits = controls.shape_text(logits, unshaped)
+        noise = self._noise(0, logits.shape[-1])
+        return controls.force(sample(logits, controls["text_temperature"], controls["text_top_k"], noise))
+
+    def _depth(self, hidden: Tensor, text: Tensor) -> Tensor:
+        """The agent's codes of the column to come, one after another: int64 [B, agent_q]."""
+        controls, agent_q = self.controls, self.lm.config.agent_q
+        forced = controls.forced_codes(self._silence, self._delays[1 : 1 + agent_q])
+        self._steps.begin_frame(hidden)
         previous, codes = text, []
-        for step in range(self.lm.config.dep_q):
-            previous = self._draw(self.lm.depth_step(step, hidden, previous, past), how, rows)
+        for step in range(agent_q):
+            logits = self._steps.depth(step, previous)
+            noise = self._noise(1 + step, logits.shape[-1])
+            drawn = sample(logits, controls["audio_temperature"], controls["audio_top_k"], noise)
+            previous = torch.where(forced[:, step] >= 0, forced[:, step], drawn)
             codes.append(previous)
         return torch.stack(codes, dim=1)
 
     def _write(self, text: Tensor, audio: Tensor, active: Tensor) -> Tensor:
-        """File what was drawn and return the frame that is complete now, int64 [B, dep_q]."""
-        dep_q = self.lm.config.dep_q
-        self.offsets = torch.where(active, self.offsets + 1, self.offsets)
+        """File what was drawn and return the frame that is complete now, int64 [B, agent_q]."""
+        agent_q, columns = self.lm.config.agent_q, self._tokens["columns"]
+        self._tokens.set_exec_mask(active)
+        self._tokens.put("offset", self.offsets + 1)
+        offsets = self.offsets
         drawn = torch.cat([text[:, None], audio], dim=1)
-        where = (self.offsets % self._cache_columns)[:, None, None].expand(-1, 1 + dep_q, 1)
-        target = self._cache[:, : 1 + dep_q]
+        where = (offsets % self._cache_columns)[:, None, None].expand(-1, 1 + agent_q, 1)
+        target = columns[:, : 1 + agent_q]
         kept = target.gather(2, where)[..., 0]
         target.scatter_(2, where, torch.where(active[:, None], drawn, kept)[..., None])
-        delays = self._delays[1 : 1 + dep_q]
-        due = (self.offsets[:, None] - self.lm.config.max_delay + delays) % self._cache_columns
-        frame = self._cache[:, 1 : 1 + dep_q].gather(2, due[..., None])[..., 0]
-        ready = active & (self.offsets > self.lm.config.max_delay)
+        delays = self._delays[1 : 1 + agent_q]
+        due = (offsets[:, None] - self.lm.config.max_delay + delays) % self._cache_columns
+        frame = columns[:, 1 : 1 + agent_q].gather(2, due[..., None])[..., 0]
+        ready = active & (offsets > self.lm.config.max_delay)
         return torch.where(ready[:, None], frame, UNGENERATED)
+
+    # ---- between steps ----
 
     @torch.inference_mode()
     def replay(self, row: int, columns: NDArray[np.int16]) -> None:
-        """Make a fresh row remember the columns int16 [T, n_q + 1] that an earlier slot read, in one pass.
+        """Make a row remember the columns int16 [T, n_q + 1] that an earlier slot read, in one pass.
 
-        Only what fits the window is replayed. The next step goes on as if this row had lived through it.
+        They follow the row's prompt, if it has one; only what fits the window is replayed. The next step goes
+        on as if this row had lived through it.
         """
         config = self.lm.config
-        kept = columns[-config.context :].astype(np.int64)
+        start = int(self.offsets[row])
+        kept = columns[-(config.context - start) :].astype(np.int64)
         tokens = torch.from_numpy(np.ascontiguousarray(kept.T))[None].to(self.offsets.device)
-        single = self.lm.init_state(1)
-        self.lm.temporal(tokens, single)
-        for mine, theirs in zip(self.state.walk(), single.walk(), strict=True):
-            mine[row] = theirs[0]
+        self._remember(row, self.lm.embed(tokens), start)
         # A row younger than the largest delay would be given initial tokens again.
-        self.offsets[row] = max(len(kept), config.max_delay + 1)
+        self.offsets[row] = max(start + len(kept), config.max_delay + 1)
         last = tokens[0, :, -1].clone()
-        last[0] = config.existing_text_padding_id
-        self._cache[row] = last[:, None]
+        last[0] = PAD
+        self._tokens["columns"][row] = last[:, None]
+        self.controls["hears_from"][row] = 0
+
+    def _remember(self, row: int, embedded: Tensor, start: int) -> None:
+        self.lm.remember(embedded, self.state.row(row), start + embedded.shape[1])
+
+    @torch.inference_mode()
+    def prefill(self, row: int, embedded: Tensor, pending: Tensor) -> None:
+        """Let a fresh row live through a prompt, whose steps it never forgets.
+
+        `embedded` float [1, T, dim] are the embedded columns 0 .. T - 1; `pending` int64
+        [n_q + 1, max_delay + 1] are the tokens of columns T .. T + max_delay as far as the prompt determines
+        them (later codebooks are late). The row's next step reads column T and hears nothing yet, as the
+        prompt has filled it.
+
+        Raises PromptError if the prompt leaves less than half of the window to the call.
+        """
+        config, length = self.lm.config, embedded.shape[1]
+        if length > config.context // 2:
+            raise PromptError(
+                f"the prompt takes {length} of the {config.context} steps that the model looks back; "
+                f"shorten role or voice to {config.context // 2} steps (one per word piece, 12.5 per second)"
+            )
+        self._remember(row, embedded, 0)
+        self.state.child("transformer")["pinned"][row] = max(length, self._num_sinks)
+        self.offsets[row] = length
+        for ahead in range(config.max_delay + 1):
+            self._tokens["columns"][row, :, (length + ahead) % self._cache_columns] = pending[:, ahead]
+        self.controls["hears_from"][row] = length + 1
+        self.controls["was_silent"][row] = True
+
+    def snapshot(self, row: int) -> list[Tensor]:
+        """What a prompted row remembers: its keys as far as they are written, tokens, counts."""
+        length = int(self.offsets[row])
+        context = self.lm.config.context
+        return [
+            tensor[:, :, :length].clone()
+            if tensor.dim() > 2 and tensor.shape[2] == context
+            else tensor.clone()
+            for tensor in self._row_tensors(row)
+        ]
+
+    def restore(self, row: int, kept: list[Tensor]) -> None:
+        """Give a fresh row what a prompted one remembered."""
+        length = int(kept[0])
+        context = self.lm.config.context
+        for tensor, then in zip(self._row_tensors(row), kept, strict=True):
+            if tensor.dim() > 2 and tensor.shape[2] == context:
+                tensor[:, :, :length] = then
+            else:
+                tensor.copy_(then)
+
+    @torch.inference_mode()
+    def age(self, steps: int) -> None:
+        """Let every row look `steps` old, remembering nothing."""
+        self.offsets.fill_(steps)
+        self.state.child("transformer")["offset"].fill_(steps)
+
+    def _row_tensors(self, row: int) -> list[Tensor]:
+        """Views of one row, its number of steps first."""
+        controls = [self.controls[name][row] for name in ("hears_from", "was_silent")]
+        return [tensor[row] for tensor in (*self._tokens.walk(), *self.state.walk())] + controls

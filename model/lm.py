@@ -3,7 +3,7 @@
 Source: Moshi (arXiv 2410.00037, sections 3.4.2-3.4.4). A *column* is what the temporal transformer sees at
 one step: one token of each of the text, agent and caller streams, each stream late by its own delay. Column 0
 holds every stream's initial token; the model reads column s and predicts text and agent codes of column
-s + 1.
+s + 1 (and the caller's codes, in a model whose `dep_q` covers them).
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ from model.transformer import LmLayer, RmsNorm, Transformer
 
 
 class TokenEmbedding(nn.Embedding):
-    """One extra row for the initial token; ZERO_TOKEN adds nothing."""
+    """One extra row for the initial token; ZERO_TOKEN adds nothing. `low_rank`: the rows are that narrow, and
+    one projection for all widens them (0: rows of full width)."""
 
-    def __init__(self, card: int, dim: int) -> None:
-        super().__init__(card + 1, dim)
+    def __init__(self, card: int, dim: int, low_rank: int = 0) -> None:
+        super().__init__(card + 1, low_rank or dim)
+        self.low_rank = nn.Linear(low_rank, dim, bias=False) if low_rank else None
 
     def forward(self, tokens: Tensor) -> Tensor:
         found = super().forward(tokens.clamp(min=0))
-        return torch.where((tokens == ZERO_TOKEN)[..., None], torch.zeros_like(found), found)
+        found = torch.where((tokens == ZERO_TOKEN)[..., None], torch.zeros_like(found), found)
+        return found if self.low_rank is None else self.low_rank(found)
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,12 @@ class Lm(nn.Module):
         self.out_norm = RmsNorm(dim)
         self.text_linear = nn.Linear(dim, config.text_card, bias=False)
         self.depformer_in = nn.ModuleList(
-            [nn.Linear(dim, depth_dim, bias=False) for _ in range(config.dep_q)]
+            [nn.Linear(dim, depth_dim, bias=False) for _ in range(config.num_weight_sets)]
         )
-        self.depformer_text_emb = TokenEmbedding(config.text_card, depth_dim)
+        rank = config.depformer_low_rank_embeddings
+        self.depformer_text_emb = TokenEmbedding(config.text_card, depth_dim, rank)
         self.depformer_emb = nn.ModuleList(
-            [TokenEmbedding(config.card, depth_dim) for _ in range(config.dep_q - 1)]
+            [TokenEmbedding(config.card, depth_dim, rank) for _ in range(config.dep_q - 1)]
         )
         self.depformer = DepthTransformer(config)
         self.linears = nn.ModuleList(
@@ -76,26 +80,42 @@ class Lm(nn.Module):
         tokens = [self.config.text_card] + [self.config.card] * self.config.n_q
         return torch.tensor(tokens, device=self.text_linear.weight.device)
 
-    def init_state(self, batch: int) -> State:
-        """What the temporal transformer remembers, for `batch` rows at their start."""
+    def init_state(self, batch: int, *, can_pin: bool = False, kv_dtype: torch.dtype | None = None) -> State:
+        """What the temporal transformer remembers, for `batch` rows at their start.
+
+        With `can_pin` a row's first steps can be kept beyond the window; `kv_dtype` is what keys and values
+        are kept in (default: the weights' dtype).
+        """
         state = State.root(batch, self.text_linear.weight.device)
-        self.transformer.init_state(state.child("transformer"))
+        self.transformer.init_state(state.child("transformer"), can_pin=can_pin, kv_dtype=kv_dtype)
         return state
+
+    def embed(self, columns: Tensor) -> Tensor:
+        """What the temporal transformer is given: int64 [B, n_q + 1, T] -> float [B, T, dim]."""
+        x: Tensor = self.text_emb(columns[:, 0])
+        for stream, embedding in enumerate(self.emb, start=1):
+            x = x + embedding(columns[:, stream])
+        return x
 
     def temporal(self, columns: Tensor, state: State | None = None) -> Tensor:
         """Int64 [B, n_q + 1, T] -> normed float [B, T, dim]."""
-        x = self.text_emb(columns[:, 0])
-        for stream, embedding in enumerate(self.emb, start=1):
-            x = x + embedding(columns[:, stream])
-        y: Tensor = self.out_norm(self.transformer(x, state and state.child("transformer")))
+        y: Tensor = self.out_norm(self.transformer(self.embed(columns), state and state.child("transformer")))
         return y
+
+    def remember(self, embedded: Tensor, state: State, num_steps: int) -> None:
+        """Let rows live through embedded columns, float [B, T, dim], in one pass; nothing is predicted.
+
+        No row may be beyond step `num_steps` afterwards, and that not beyond the window.
+        """
+        self.transformer(embedded, state.child("transformer"), num_steps)
 
     def depth(self, hidden: Tensor, text: Tensor, audio: Tensor) -> Tensor:
         """Teacher-forced logits of one column each: hidden float [N, dim], text int64 [N], audio int64
         [N, dep_q] -> float [N, dep_q, card]."""
         before = [self.depformer_text_emb(text)]
         before += [emb(audio[:, k]) for k, emb in enumerate(self.depformer_emb)]
-        inputs = [linear(hidden) + token for linear, token in zip(self.depformer_in, before, strict=True)]
+        entries = [self.depformer_in[place] for place in self.config.weight_sets]
+        inputs = [linear(hidden) + token for linear, token in zip(entries, before, strict=True)]
         out = self.depformer(torch.stack(inputs, dim=1))  # [N, dep_q, C]
         return torch.stack([head(out[:, k]) for k, head in enumerate(self.linears)], dim=1)
 
@@ -103,10 +123,15 @@ class Lm(nn.Module):
         self, step: int, hidden: Tensor, previous: Tensor, past: list[list[tuple[Tensor, Tensor]]]
     ) -> Tensor:
         """Logits float [B, card] of codebook `step` after `previous` int64 [B] (text before codebook 0)."""
-        embed = self.depformer_text_emb if step == 0 else self.depformer_emb[step - 1]
-        x = self.depformer_in[step](hidden) + embed(previous)
+        x = self.depth_input(step, hidden, previous)
         y: Tensor = self.linears[step](self.depformer.step(x, step, past))
         return y
+
+    def depth_input(self, step: int, hidden: Tensor, previous: Tensor) -> Tensor:
+        """What the depth model is given at codebook `step`: float [B, depformer_dim]."""
+        embed = self.depformer_text_emb if step == 0 else self.depformer_emb[step - 1]
+        x: Tensor = self.depformer_in[self.config.weight_sets[step]](hidden) + embed(previous)
+        return x
 
     def columns(self, codes: Tensor) -> Tensor:
         """Delay each stream, the initial column in front: int64 [B, n_q + 1, T] -> [B, n_q + 1, T + 1]."""

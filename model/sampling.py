@@ -1,40 +1,55 @@
-"""Draw tokens from logits, each row with its own temperature, top-k and random stream."""
+"""Draw tokens from logits, each row with its own temperature, top-k and random stream.
+
+Random numbers are a function of (seed, step, stream, token) and of nothing else: a call draws the same
+whatever its neighbours do, in any batch size, and there is no generator object that a CUDA graph or a
+compiled program would have to carry.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+MAX_TOP_K = 256  # the program has fixed shapes; the published models use 250
+COLDEST = 1e-4  # below it a softmax of float32 logits is a hard choice anyway
+_BITS = 0xFFFF_FFFF
 
-def sample(logits: Tensor, temperature: float, top_k: int, noise: Tensor | None) -> Tensor:
-    """Token int64 [B] of logits float [B, card]; temperature 0 (or no noise) takes the likeliest.
 
-    `noise` float [B, card] is exponential(1): the largest probability / noise is a draw from the
-    distribution, without a host synchronisation.
+def sample(logits: Tensor, temperature: Tensor, top_k: Tensor, noise: Tensor | None) -> Tensor:
+    """Token int64 [B] of logits float [B, card]; rows of temperature 0 (no noise: all) take the likeliest.
+
+    `temperature` float [B], `top_k` int64 [B], 0..256 where 0 means all. `noise` float [B, card] is
+    exponential(1): the largest probability / noise is a draw from the distribution, without a host
+    synchronisation.
     """
-    if temperature <= 0 or noise is None:
-        return logits.argmax(-1)
-    probabilities = torch.softmax(logits.float() / temperature, dim=-1)
-    if 0 < top_k < logits.shape[-1]:
-        floor = probabilities.topk(top_k, dim=-1).values[:, -1:]
-        probabilities = torch.where(probabilities < floor, torch.zeros_like(probabilities), probabilities)
-    return (probabilities / noise).argmax(-1)
+    likeliest = logits.argmax(-1)
+    if noise is None:
+        return likeliest
+    wide = logits.float() / temperature.clamp(min=COLDEST)[:, None]
+    probabilities = torch.softmax(wide, dim=-1)
+    best = probabilities.topk(min(MAX_TOP_K, logits.shape[-1]), dim=-1).values
+    last = (top_k - 1).clamp(min=0, max=best.shape[-1] - 1)
+    floor = torch.where(top_k > 0, best.gather(1, last[:, None])[:, 0], 0.0)
+    kept = torch.where(probabilities < floor[:, None], 0.0, probabilities)
+    return torch.where(temperature > 0, (kept / noise).argmax(-1), likeliest)
 
 
-class RowNoise:
-    """A random stream per row, so that what a call draws does not depend on its neighbours."""
+def exponential(seed: Tensor, step: Tensor, stream: int, card: int) -> Tensor:
+    """Float32 [B, card] of exponential(1) draws for rows with `seed` int64 [B] at `step` int64 [B]."""
+    key = _scramble(_scramble(seed & _BITS) ^ ((seed >> 32) & _BITS))
+    key = _scramble(key ^ _scramble((step & _BITS) ^ (stream << 24)))
+    other = _scramble(key ^ 0x5BD1_E995)
+    token = torch.arange(card, device=seed.device)[None]
+    word = _scramble(_scramble(token ^ key[:, None]) ^ other[:, None])
+    uniform = ((word >> 8).float() + 0.5) * 2.0**-24
+    return -torch.log(uniform)
 
-    def __init__(self, batch: int, device: torch.device | str = "cpu") -> None:
-        self._device = torch.device(device)
-        self._generators = [torch.Generator(self._device) for _ in range(batch)]
 
-    def seed(self, row: int, seed: int) -> None:
-        """Start a row's stream afresh."""
-        self._generators[row].manual_seed(seed)
+def _scramble(word: Tensor) -> Tensor:
+    """A bijection of 32-bit words (held in int64) that spreads each bit over all.
 
-    def exponential(self, card: int, rows: list[int]) -> Tensor:
-        """Float [B, card] of exponential(1) draws; only the listed rows' streams move on, others get ones."""
-        noise = torch.ones(len(self._generators), card, device=self._device)
-        for row in rows:
-            noise[row].exponential_(generator=self._generators[row])
-        return noise.clamp_(min=1e-10)
+    Two rounds of xor-shift and multiplication; factors below 2^31 keep every product inside int64.
+    """
+    word = (word ^ (word >> 16)) * 0x21F0_AAAD & _BITS
+    word = (word ^ (word >> 15)) * 0x735A_2D97 & _BITS
+    return word ^ (word >> 15)

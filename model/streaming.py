@@ -3,7 +3,8 @@
 A module that looks back implements `init_state(batch)` and takes the `State` it returned on every call;
 without a state it treats its input as one whole sequence. Laws: every tensor has the batch first, and all
 zeros means "nothing heard yet", so that resetting a row is zeroing it. Rows outside `exec_mask` are computed
-but not remembered.
+but not remembered. Tensors are only ever written in place: their addresses are part of captured CUDA graphs
+and compiled programs.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class State:
         """Replace the tensor in the executing rows; the others keep what they had."""
         old = self.tensors[name]
         mask = self.exec_mask.view(-1, *[1] * (old.dim() - 1))
-        self.tensors[name] = torch.where(mask, new.to(old.dtype), old)
+        old.copy_(torch.where(mask, new.to(old.dtype), old))
 
     def set_exec_mask(self, mask: Tensor) -> None:
         """Only rows where bool [B] is true remember what follows, until this is called again."""
@@ -54,14 +55,29 @@ class State:
 
     def reset(self, rows: Tensor) -> None:
         """Forget everything in the rows where bool [B] is true."""
+        chosen = (
+            rows.nonzero().flatten().tolist()
+        )  # a mask would make the device pass over the other rows too
         for tensor in self.walk():
-            tensor[rows] = 0
+            for row in chosen:
+                tensor[row].zero_()
 
     def walk(self) -> Iterator[Tensor]:
         """Every tensor of the tree."""
         yield from self.tensors.values()
         for child in self.children.values():
             yield from child.walk()
+
+    def row(self, index: int) -> State:
+        """One row as a tree of batch 1 that shares this tree's memory; that row is always executing."""
+        view = State(torch.ones_like(self.exec_mask[:1]))
+        self._narrow(view, index)
+        return view
+
+    def _narrow(self, view: State, index: int) -> None:
+        view.tensors = {name: tensor[index : index + 1] for name, tensor in self.tensors.items()}
+        for name, child in self.children.items():
+            child._narrow(view.child(name), index)
 
     def rows(self, index: int) -> list[Tensor]:
         """Copies of one row's tensors, in walking order (for tests and for moving a call)."""

@@ -1,8 +1,9 @@
 """The text streams' alphabet: SentencePiece pieces, and the tokens by which model and runtime talk.
 
-Pieces are lower case; a piece that opens a word begins with "▁". Ids follow the published models: 0 ends a
-padding (EPAD), 3 pads (PAD). HANG_UP and TRANSFER are drawn by the model and obeyed by whoever runs the call;
-NOBODY is forced by the runtime when a transfer is impossible, and the model then says so.
+A piece that opens a word begins with "▁". Ids follow the published models: 0 ends a padding (EPAD), 3 pads
+(PAD). The built-in model's pieces are lower case, and it has control pieces besides: HANG_UP and TRANSFER are
+drawn by the model and obeyed by whoever runs the call; NOBODY is forced by the runtime when a transfer is
+impossible, and the model then says so. Published models have none of these, and keep case and marks.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class TextTokenizer:
         self.hangup = self._control(HANG_UP_PIECE)
         self.transfer = self._control(TRANSFER_PIECE)
         self.nobody = self._control(NOBODY_PIECE)
+        self.keeps_case = max(self.hangup, self.transfer, self.nobody) < 0
         self._silent = {EPAD, 1, 2, PAD, self.hangup, self.transfer, self.nobody} - {-1}
 
     def _control(self, piece: str) -> int:
@@ -40,7 +42,9 @@ class TextTokenizer:
         return token if token != EPAD else -1
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of any English text; case and sentence marks are not kept."""
+        """Token ids of any text; case and sentence marks are kept only if the model was trained with them."""
+        if self.keeps_case:
+            return [int(token) for token in self._pieces.encode(text)]
         plain = "".join(c if c.isalnum() or c in "' " else " " for c in text.lower())
         return [int(token) for token in self._pieces.encode(" ".join(plain.split()))]
 
@@ -60,7 +64,14 @@ def load_text_tokenizer(directory: Path) -> TextTokenizer:
 
     Raises CheckpointError if its file is missing or no SentencePiece model.
     """
-    path = directory / TOKENIZER_FILE
+    return read_text_tokenizer(directory / TOKENIZER_FILE)
+
+
+def read_text_tokenizer(path: Path) -> TextTokenizer:
+    """The tokenizer of a SentencePiece file.
+
+    Raises CheckpointError if it is missing or no SentencePiece model.
+    """
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; a model folder holds its tokenizer beside the weights")
     try:

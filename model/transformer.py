@@ -103,19 +103,21 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.window = window
 
-    def init_state(self, state: State) -> None:
-        """Give the state every layer's ring, and each row's number of steps so far."""
+    def init_state(self, state: State, *, can_pin: bool = False, kv_dtype: torch.dtype | None = None) -> None:
+        """Give the state every layer's ring, each row's number of steps so far, and of pinned ones."""
         state.add("offset", (), torch.int64)
+        if can_pin:
+            state.add("pinned", (), torch.int64)
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, CodecLayer | LmLayer)
-            layer.self_attn.init_state(state.child(str(index)), self.window.context)
+            layer.self_attn.init_state(state.child(str(index)), self.window.context, kv_dtype)
 
-    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
+    def forward(self, x: Tensor, state: State | None = None, num_keys: int | None = None) -> Tensor:
         length = x.shape[1]
         if state is None:
             place = self.window.whole(length, x.device)
         else:
-            place = self.window.streamed(state["offset"], length)
+            place = self.window.streamed(state["offset"], length, state.tensors.get("pinned"), num_keys)
             state.put("offset", state["offset"] + length)
         for index, layer in enumerate(self.layers):
             x = layer(x, place, state and state.child(str(index)))

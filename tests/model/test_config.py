@@ -37,7 +37,7 @@ def _broken(path: str, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("lm.dimension", 4, "LmConfig does not know dimension; it knows card, .*dim"),
+        ("lm.dimension", 4, "LmConfig does not know dimension; it knows agent_codebooks, .*dim"),
         ("colour", "red", "ModelConfig does not know colour"),
         ("lm.dim", "64", "LmConfig.dim is '64'"),
         ("lm.dim", True, "LmConfig.dim is True"),
@@ -45,6 +45,17 @@ def _broken(path: str, value: Any) -> dict[str, Any]:
         ("lm.delays", [0, 1], "2 delays for 17 streams"),
         ("lm.num_heads", 5, "multiples of their number of heads"),
         ("lm.dep_q", 17, "dep_q 17 is more than the n_q 16"),
+        ("lm.agent_codebooks", 9, "agent_codebooks 9 is not among the 8"),
+        (
+            "lm.depformer_weights_per_step_schedule",
+            [0, 1],
+            r"schedule \[0, 1\] does not give each of dep_q 8",
+        ),
+        (
+            "lm.depformer_weights_per_step_schedule",
+            [0, 1, 3, 3, 3, 3, 3, 3],
+            "one of the weight sets 0, 1, 2",
+        ),
         ("lm.card", 64, "speaks 64 codes per codebook, the codec has 32"),
         ("codec.quantizer.n_q", 4, "8 agent and 8 caller codes are asked of a codec with 4"),
         ("codec.seanet.ratios", [4, 4], "frame of 32 samples; .* product must be 960"),
@@ -65,6 +76,14 @@ def test_a_missing_part_is_named() -> None:
 def test_whole_numbers_serve_as_floats() -> None:
     tree = _broken("lm.max_period", 10_000)
     assert from_json(ModelConfig, tree).lm.max_period == 10_000
+
+
+def test_agent_and_caller_share_the_streams() -> None:
+    plain, wide = LmConfig(), LmConfig(dep_q=16, agent_codebooks=8)
+    assert (plain.agent_q, plain.caller_q) == (wide.agent_q, wide.caller_q) == (8, 8)
+    assert plain.weight_sets == tuple(range(8))
+    shared = LmConfig(depformer_weights_per_step_schedule=(0, 1, 1, 1, 1, 1, 1, 1))
+    assert (shared.weight_sets[3], shared.num_weight_sets) == (1, 2)
 
 
 def test_caller_and_agent_may_use_fewer_codes_than_the_codec_has() -> None:

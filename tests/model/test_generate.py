@@ -27,7 +27,7 @@ def _caller(steps: int, rows: int = 2, seed: int = 0) -> Tensor:
 def _generator(lm: Lm, rows: int = 2, *, greedy: bool = False) -> Generator:
     generator = Generator(lm, rows, SamplingConfig(), greedy=greedy)
     for row in range(rows):
-        generator.noise.seed(row, row)
+        generator.controls.reset(row, seed=row)
     return generator
 
 
@@ -58,7 +58,7 @@ def test_what_a_row_draws_depends_on_its_seed_alone(lm: Lm) -> None:
     others[:, 1] = _caller(15, seed=9)[:, 1]
     one, two = _run(_generator(lm), caller), _run(_generator(lm), others)
     reseeded = _generator(lm)
-    reseeded.noise.seed(0, 77)
+    reseeded.controls.reset(0, seed=77)
     three = _run(reseeded, caller)
     texts = [torch.stack([step.text[0] for step in run]) for run in (one, two, three)]
     frames = [torch.stack([step.frame[0] for step in run]) for run in (one, two, three)]
@@ -107,7 +107,8 @@ def test_reset_starts_a_row_over_and_leaves_the_other(lm: Lm) -> None:
 def test_forced_text_is_said_and_heard(lm: Lm) -> None:
     generator = _generator(lm, greedy=True)
     caller = _caller(2)
-    first = generator.step(caller[0], EVERYBODY, forced_text=torch.tensor([41, -1]))
+    generator.controls.force_text(0, 41)
+    first = generator.step(caller[0], EVERYBODY)
     free = _run(_generator(lm, greedy=True), caller)
     assert first.text.tolist() == [41, free[0].text[1].item()]
     second = generator.step(caller[1], EVERYBODY)

@@ -10,7 +10,7 @@ from model.config import ZERO_TOKEN, SamplingConfig
 from model.generate import UNGENERATED, Generator
 from model.lm import Lm
 from tests.model.oracle import lm_pair, reference_generator
-from tests.model.tiny import LM_CONFIG, tokens
+from tests.model.tiny import LM_CONFIG, SHARED_LM_CONFIG, WIDE_LM_CONFIG, tokens
 
 pytestmark = pytest.mark.usefixtures("no_gradients")
 
@@ -18,9 +18,14 @@ STEPS = 40  # more than three times the window of 12
 Pair = tuple[Lm, Any]
 
 
+@pytest.fixture(scope="module", params=["plain", "shared"])
+def pair(request: pytest.FixtureRequest) -> Pair:
+    return lm_pair({"plain": LM_CONFIG, "shared": SHARED_LM_CONFIG}[request.param])
+
+
 @pytest.fixture(scope="module")
-def pair() -> Pair:
-    return lm_pair()
+def wide() -> Pair:
+    return lm_pair(WIDE_LM_CONFIG)
 
 
 def _caller(steps: int, rows: int, seed: int) -> Tensor:
@@ -105,7 +110,45 @@ def test_random_masks_and_resets_against_single_rows(pair: Pair) -> None:
 
 def test_both_key_layouts_load(pair: Pair) -> None:
     ours, theirs = pair
-    layer = "depformer.layers.0.self_attn."
-    assert {layer + "in_projs.7.weight", layer + "out_projs.0.weight"} <= set(theirs.state_dict())
+    layer, last = "depformer.layers.0.self_attn.", ours.config.num_weight_sets - 1
+    assert {layer + f"in_projs.{last}.weight", layer + "out_projs.0.weight"} <= set(theirs.state_dict())
     assert {layer + "in_proj_weight", layer + "out_proj.weight"} <= set(ours.state_dict())
     theirs.load_state_dict(ours.state_dict())  # the reference reads what we save
+
+
+def test_shared_depth_weights_and_narrow_tables_are_what_the_file_holds() -> None:
+    shared = set(lm_pair(SHARED_LM_CONFIG)[0].state_dict())
+    assert {"depformer_in.3.weight", "depformer.layers.1.gating.3.linear_in.weight"} <= shared
+    assert not {"depformer_in.4.weight", "depformer.layers.1.gating.4.linear_in.weight"} & shared
+    assert {
+        "depformer_text_emb.low_rank.weight",
+        "depformer_emb.6.low_rank.weight",
+        "linears.7.weight",
+    } <= shared
+
+
+def test_logits_of_a_depth_model_that_predicts_the_caller_as_well(wide: Pair) -> None:
+    ours, theirs = wide
+    codes = tokens(LM_CONFIG.card, 2, LM_CONFIG.num_streams, 20, seed=6)
+    mine, wanted = ours(codes), theirs(codes)
+    assert mine.audio.shape[1] == 16
+    assert torch.equal(mine.audio_mask, wanted.mask)
+    torch.testing.assert_close(mine.text, wanted.text_logits[:, 0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(mine.audio[wanted.mask], wanted.logits[wanted.mask], atol=1e-4, rtol=0)
+
+
+def test_the_agents_depth_steps_need_none_of_the_callers(wide: Pair) -> None:
+    """Streams 1..8 are the agent's: their eight steps alone give the logits of the sixteen."""
+    ours, theirs = wide
+    config = ours.config
+    assert (config.agent_q, config.caller_q, config.dep_q) == (8, 8, 16)
+    codes = tokens(LM_CONFIG.card, 1, LM_CONFIG.num_streams, 6, seed=7)
+    columns = ours.columns(codes)
+    hidden, wanted = ours.temporal(columns[:, :, :-1])[0], theirs(codes)
+    past: list[list[tuple[Tensor, Tensor]]] = [[] for _ in ours.depformer.layers]
+    for step in range(config.agent_q):
+        logits = ours.depth_step(step, hidden, columns[0, step, 1:], past)
+        delay = config.delays[1 + step]
+        torch.testing.assert_close(
+            logits[delay:], wanted.logits[0, step, : len(logits) - delay], atol=1e-4, rtol=0
+        )

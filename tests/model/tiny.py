@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -35,6 +37,15 @@ LM_CONFIG = LmConfig(
     depformer_num_heads=2,
     depformer_num_layers=2,
 )
+
+# What the family's other members have: narrow token tables and shared depth weights (Hibiki), and a depth
+# model that predicts the caller's codes as well (PersonaPlex).
+SHARED_LM_CONFIG = replace(
+    LM_CONFIG,
+    depformer_low_rank_embeddings=6,
+    depformer_weights_per_step_schedule=(0, 1, 2, 3, 3, 3, 3, 3),
+)
+WIDE_LM_CONFIG = replace(LM_CONFIG, dep_q=16, agent_codebooks=8)
 
 CODEC_TRANSFORMER = CodecTransformerConfig(
     num_heads=4, num_layers=2, dim_feedforward=64, context=14, layer_scale=1.0

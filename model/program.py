@@ -1,0 +1,167 @@
+"""What one tick computes: a fixed program over fixed tensors, and the ways to run it.
+
+Everything a call remembers lies in tensors that the program writes in place. It asks the host for nothing,
+so it can be run operator by operator, or captured whole as one CUDA graph.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from model.codec import Codec
+from model.config import FRAME_SAMPLES, SamplingConfig
+from model.controls import FAR_BELOW, NO_TOKEN
+from model.generate import UNGENERATED, Generator
+from model.streaming import State
+from model.tokenizer import EPAD, PAD, TextTokenizer
+
+ONCE_FRAMES = 2  # a caller's word is not written twice within so many frames
+WARM_UP_STEPS = 3
+
+
+class StepProgram:
+    """Codec and language model of all slots; one call is one tick."""
+
+    def __init__(
+        self, codec: Codec, generator: Generator, tokenizer: TextTokenizer, sampling: SamplingConfig
+    ) -> None:
+        num_slots, device = len(generator.offsets), generator.offsets.device
+        self.codec, self.generator = codec, generator
+        self.hearing = codec.encoder_state(num_slots)
+        self.speaking = codec.decoder_state(num_slots)
+        self._pad = tokenizer.pad
+        # Tokens of the last frames, newest first: what was said, and what the transcript head wrote.
+        self.memory = State.root(num_slots, device)
+        self.memory.add("said", (sampling.text_once_frames,), torch.int64)
+        self.memory.add("written", (ONCE_FRAMES,), torch.int64)
+        banned = [token for token in (tokenizer.nobody,) if token >= 0]
+        self._banned = torch.tensor(banned, dtype=torch.int64, device=device)
+        self._padding = torch.tensor([EPAD, PAD], device=device)
+        self.forget(torch.ones(num_slots, dtype=torch.bool, device=device))
+
+    def forget(self, rows: Tensor) -> None:
+        """Make the rows where bool [S] is true as fresh as a new call's."""
+        for state in (self.hearing, self.speaking):
+            state.reset(rows)
+        self.generator.reset(rows)
+        for name in ("said", "written"):
+            self.memory[name][rows] = self._pad
+
+    def __call__(self, pcm: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
+        """Move the active rows on: float32 [S, 1920], bool [S].
+
+        Gives the agent's sound float32 [S, 1920] (NaN in a row that has come to grief) and int32
+        [S, 3 + n_q]: the agent's text token, the caller's, and the column that was read.
+        """
+        config = self.generator.lm.config
+        self.hearing.set_exec_mask(active)
+        heard = self.codec.encode(pcm[:, None], self.hearing)[:, :, 0]
+        drawn = self.generator.step(heard[:, : config.caller_q], active, text_logits_hook=self._shape_text)
+        self.memory.set_exec_mask(active)
+        self._note("said", drawn.text.clamp(min=0))
+        sound = self._speak(drawn.frame)
+        sound = torch.where((drawn.is_finite | ~active)[:, None], sound, torch.nan)
+        text = torch.where(active, drawn.text, NO_TOKEN)
+        numbers = [text[:, None], self._caller_text(drawn.extra, active)[:, None], drawn.column]
+        return sound, torch.cat(numbers, dim=1).int()
+
+    def _shape_text(self, logits: Tensor) -> None:
+        """Forbid what only the runtime may say, and a piece that was said a moment ago."""
+        logits[:, self._banned] = FAR_BELOW
+        said = self.memory["said"]
+        if said.shape[1]:
+            padding = logits[:, self._padding]
+            logits.scatter_(1, said, FAR_BELOW)
+            logits[:, self._padding] = padding
+
+    def _note(self, name: str, newest: Tensor) -> None:
+        before = self.memory[name]
+        if before.shape[1]:
+            self.memory.put(name, torch.cat([newest[:, None], before[:, :-1]], dim=1))
+
+    def _speak(self, frame: Tensor) -> Tensor:
+        """Sound of the rows whose frame is whole: int64 [S, agent_q] -> float32 [S, 1920]."""
+        whole = frame[:, 0] != UNGENERATED
+        self.speaking.set_exec_mask(whole)
+        sound = self.codec.decode(frame.clamp(min=0)[:, :, None], self.speaking)[:, 0]
+        return torch.where(whole[:, None], sound, torch.zeros_like(sound)).clamp(-1, 1)
+
+    def _caller_text(self, heads: Tensor, active: Tensor) -> Tensor:
+        """The token that the transcript head writes, int64 [S]; PAD throughout for a model without that head.
+
+        The head does not see what it wrote and may write a piece on two frames in a row; the second is PAD.
+        """
+        if heads.shape[1] == 0:
+            return torch.where(active, self._pad, NO_TOKEN)
+        token = heads[:, 0].argmax(-1)
+        again = (token[:, None] == self.memory["written"]).any(1) & (token != self._pad)
+        token = torch.where(again, self._pad, token)
+        self._note("written", token)
+        return torch.where(active, token, NO_TOKEN)
+
+
+class Runner(Protocol):
+    """A way to run a program for host arrays."""
+
+    def run(self, pcm: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
+        """What the program gives for float32 [S, 1920] and bool [S] in host memory, in host memory."""
+
+
+class EagerRunner:
+    """Operator by operator, on any device."""
+
+    def __init__(self, program: StepProgram) -> None:
+        self._program = program
+        self._device = program.generator.offsets.device
+
+    @torch.inference_mode()
+    def run(self, pcm: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Runner`."""
+        sound, numbers = self._program(pcm.to(self._device), active.to(self._device))
+        return sound.cpu(), numbers.cpu()
+
+
+class CudaGraphRunner:
+    """The whole program as one CUDA graph; the host waits once per tick, for the results' copy."""
+
+    def __init__(self, program: StepProgram) -> None:
+        device = program.generator.offsets.device
+        num_slots = len(program.generator.offsets)
+        self._pcm = torch.zeros(num_slots, FRAME_SAMPLES, device=device)
+        self._active = torch.zeros(num_slots, dtype=torch.bool, device=device)
+        self._pcm_staged = torch.zeros(num_slots, FRAME_SAMPLES).pin_memory()
+        self._active_staged = torch.zeros(num_slots, dtype=torch.bool).pin_memory()
+        self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._graph = torch.cuda.CUDAGraph()
+        self._capture(program)
+        self._sound_staged = torch.empty(self._sound.shape).pin_memory()
+        self._numbers_staged = torch.empty(self._numbers.shape, dtype=torch.int32).pin_memory()
+
+    @torch.inference_mode()
+    def _capture(self, program: StepProgram) -> None:
+        """Nobody is active meanwhile, so no row remembers it."""
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(WARM_UP_STEPS):  # libraries choose their kernels and workspaces
+                program(self._pcm, self._active)
+        torch.cuda.current_stream().wait_stream(aside)
+        with torch.cuda.graph(self._graph):
+            self._sound, self._numbers = program(self._pcm, self._active)
+
+    @torch.inference_mode()
+    def run(self, pcm: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Runner`; the results are overwritten by the next run."""
+        self._pcm_staged.copy_(pcm)
+        self._active_staged.copy_(active)
+        self._pcm.copy_(self._pcm_staged, non_blocking=True)
+        self._active.copy_(self._active_staged, non_blocking=True)
+        self._graph.replay()
+        self._sound_staged.copy_(self._sound, non_blocking=True)
+        self._numbers_staged.copy_(self._numbers, non_blocking=True)
+        self._done.record()
+        self._done.synchronize()
+        return self._sound_staged, self._numbers_staged

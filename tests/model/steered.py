@@ -1,0 +1,146 @@
+"""The reference package's state machine for one call, steered as we steer ours: prompt, sentence, silence.
+
+Its rules are written down here a second time, as plain Python over single tokens, so that agreement means
+something: `model.controls` has them as tensor programs over many rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.config import LmConfig
+from model.controls import PATIENCE_STEPS
+from model.prompt import PromptFrames
+from model.tokenizer import EPAD, PAD
+from tests.model.oracle import LMGen
+
+NEVER = -1e9
+
+
+@dataclass
+class Orders:
+    """What the agent of one call is told."""
+
+    bias: dict[int, float] = field(default_factory=dict)
+    forced_text: int | None = None
+    sentence: list[int] = field(default_factory=list)
+    silent_steps: int = 0
+    at: int = 0  # tokens of the sentence that are said
+    waited: int = 0
+    was_silent: list[bool] = field(default_factory=lambda: [False] * 4)  # newest first
+
+    @property
+    def due(self) -> int | None:
+        """The sentence's next token."""
+        return self.sentence[self.at] if self.at < len(self.sentence) else None
+
+
+class Steered:
+    """One call on the reference; `orders` may be changed between steps."""
+
+    def __init__(self, reference: Any, config: LmConfig, silence: Sequence[int], word_starts: Tensor) -> None:
+        self._config, self._silence, self._word_starts = config, list(silence), word_starts
+        self._forced: dict[int, int] = {}  # codes that the depth model is given instead of drawing them
+        self._unheard: list[int] | None = None  # what the caller's side holds instead of the next frame
+        self.orders = Orders()
+        self.texts: list[int] = []
+        self._reference = reference
+        reference.dep_q = config.agent_q  # later steps of the depth model foretell the caller: not needed
+        self.generator: Any = LMGen(
+            reference,
+            use_sampling=False,
+            support_out_of_sync=True,
+            on_text_logits_hook=self._shape,
+            on_text_hook=self._replace,
+        )
+        setattr(self.generator, "depformer_step", self._depth)  # noqa: B010 -- a method of theirs
+
+    def step(self, caller: Sequence[int]) -> tuple[int, list[int] | None]:
+        """One frame of the caller's codes: the text token and, when a frame is whole, its codes."""
+        orders, delays = self.orders, self._config.delays[1 : 1 + self._config.agent_q]
+        history = [orders.silent_steps > 0, *orders.was_silent]
+        self._forced = {k: self._silence[k] for k, delay in enumerate(delays) if history[delay]}
+        frame = self._step(self._unheard or caller)
+        self._unheard = None
+        orders.was_silent = history[:-1]
+        orders.silent_steps = max(0, orders.silent_steps - 1)
+        return self.texts[-1], frame
+
+    def _step(self, caller: Sequence[int]) -> list[int] | None:
+        out = self.generator.step(torch.tensor(caller).view(1, -1, 1))
+        codes = out[0, 1:, 0].tolist()
+        return None if codes[0] < 0 else codes
+
+    def live_through(self, frames: PromptFrames) -> None:
+        """Force a prompt, one step per frame but the last, whose column the next step reads."""
+        length, delays = len(frames), self._config.delays[1 : 1 + self._config.agent_q]
+        for step in range(length - 1):
+            column = step + 1  # that is written in this step
+            self._forced = {k: int(frames.agent[column - delay, k]) for k, delay in enumerate(delays)}
+            self.orders.forced_text = int(frames.text[column])
+            self._step(frames.caller[step].tolist())
+        self._unheard = frames.caller[-1].tolist()
+        self.orders = Orders(bias=self.orders.bias, was_silent=[True] * 4)
+
+    # ---- the reference's hooks ----
+
+    def _shape(self, logits: Tensor) -> None:
+        flat = logits.view(-1)
+        unshaped = flat.clone()
+        for token, amount in self.orders.bias.items():
+            flat[token] += amount
+        if self.orders.due is not None:
+            flat[:] = NEVER
+            for token in (EPAD, PAD, self.orders.due):
+                flat[token] = unshaped[token]
+
+    def _replace(self, text: Tensor) -> None:
+        orders, due = self.orders, self.orders.due
+        token = int(text)
+        if due is not None and (
+            (orders.at > 0 and not self._word_starts[due]) or orders.waited >= PATIENCE_STEPS
+        ):
+            token = due
+        if orders.silent_steps > 0:
+            token = PAD
+        if orders.forced_text is not None:
+            token = orders.forced_text
+        orders.forced_text = None
+        if due is not None and token == due:
+            orders.at += 1
+            orders.waited = 0
+        else:
+            orders.waited = 0 if orders.silent_steps > 0 else orders.waited + 1
+        text.fill_(token)
+        self.texts.append(token)
+
+    def _depth(self, text: Tensor, hidden: Tensor) -> Tensor:
+        model, previous, codes = self._reference, text, []
+        with model.depformer.streaming(1):
+            for k in range(self._config.agent_q):
+                logits = model.forward_depformer(k, previous[:, None, None], hidden)
+                previous = logits.argmax(-1)[:, 0, 0]
+                if k in self._forced:
+                    previous = torch.full_like(previous, self._forced[k])
+                codes.append(previous)
+        return torch.stack(codes, dim=1)
+
+
+@contextmanager
+def steered(
+    reference: Any, config: LmConfig, silence: Sequence[int], word_starts: Tensor
+) -> Iterator[Steered]:
+    """A fresh call on the reference; one at a time per model."""
+    dep_q = reference.dep_q
+    call = Steered(reference, config, silence, word_starts)
+    try:
+        with call.generator.streaming(1):
+            yield call
+    finally:
+        reference.dep_q = dep_q
