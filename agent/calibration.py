@@ -23,10 +23,13 @@ from typing import Any
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from agent.clock import Clock, Now, SystemClock
 from agent.tick_loop import Stepper
 from agent.wire import FRAME_SAMPLES, PERIOD_S
+from model.errors import SlotError
+from telephony.audio import Pcm
 
 NUM_STEPS = 120  # timed, per number of slots: the 99th percentile is then the second slowest
 NUM_LOOK_STEPS = 10  # after so many, what is clearly too slow is given up
@@ -102,6 +105,7 @@ class Timer:
         noise = np.random.default_rng(0).normal(0, LEVEL, (size, FRAME_SAMPLES)).astype(np.float32)
         everybody = np.ones(size, np.bool_)
         stepper.age(AGED_FRAMES)
+        self._occupy(stepper, noise, everybody)
         with _without_collector():
             for _ in range(NUM_WARM_STEPS):
                 stepper.step(noise, everybody)
@@ -117,6 +121,16 @@ class Timer:
             stepper.stop(slot)
         p50_s, p99_s = (float(s) for s in np.percentile(walls_s, [50, 99]))
         return Trial(size, p50_s, p99_s, cpu_s, _obstacle(p99_s, cpu_s, limits))
+
+    @staticmethod
+    def _occupy(stepper: Stepper, noise: Pcm, everybody: NDArray[np.bool_]) -> None:
+        """Have all slots steppable: aged as they are or, with an engine that cannot do that, as new calls."""
+        try:
+            stepper.step(noise, everybody)
+        except SlotError:
+            log.warning("calibration_with_young_calls", num_slots=stepper.num_slots)
+            for slot in range(stepper.num_slots):
+                stepper.start(slot, seed=slot)
 
 
 @contextlib.contextmanager

@@ -212,9 +212,6 @@ def _model(settings: Settings) -> Iterator[Finding]:
     except ModelError as error:
         yield Finding(Level.PROBLEM, str(error), remedy)
         return
-    if not (folder / "config.json").is_file():
-        yield Finding(Level.PROBLEM, f"{worker.model_dir} is no model folder: it has no config.json", remedy)
-        return
     num_slots = 1 if worker.slots == "auto" else worker.slots
     factory = EngineFactory(EngineChoice(worker.engine, folder, worker.device, worker.threads, worker.share))
     try:

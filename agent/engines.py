@@ -19,6 +19,7 @@ from agent.standin import VOICES, StandIn
 from agent.tick_loop import Stepper
 from agent.wire import MAX_VOICES
 from agent.wire_fields import MAX_VOICE_BYTES
+from model.tokenizer import TOKENIZER_FILE
 
 STANDIN = "standin"
 MODEL_SOURCES = Path(__file__).resolve().parent.parent / "model"
@@ -29,20 +30,29 @@ MEMINFO = Path("/proc/meminfo")
 def model_folder(model: Path) -> Path:
     """The folder of a model that is given as a folder or as the name of a published model.
 
-    Raises model.errors.ModelError if a name is none, or its files are not here.
+    Raises model.errors.CheckpointError if it is neither, or its files are not on this machine.
     """
     if model.is_dir():
         return model.resolve()
-    try:
-        from model.published import find_model  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:  # this version knows no published models: the loader will say what it misses
-        return model.absolute()
-    return Path(find_model(str(model)))
+    from model.presets import find_model, hub_cache_folder  # loads torch
+
+    return find_model(str(model), hub_cache=hub_cache_folder(os.environ))
+
+
+def tokenizer_file(folder: Path) -> Path:
+    """Where a model folder has its text tokenizer. Raises model.errors.ModelError if it has none."""
+    ours = folder / TOKENIZER_FILE
+    if ours.is_file():
+        return ours
+    from model.model_folder import open_folder  # loads torch
+    from model.presets import hub_cache_folder
+
+    return open_folder(folder, hub_cache=hub_cache_folder(os.environ)).tokenizer
 
 
 def model_argument(model: Path) -> str:
     """The same for another process's command line: a folder absolute, a name as it is."""
-    return str(model.resolve() if model.exists() or len(model.parts) > 1 else model)
+    return str(model.resolve() if model.is_dir() else model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +71,7 @@ class EngineFactory:
 
     def __init__(self, choice: EngineChoice) -> None:
         self._choice = choice
-        self._parts: tuple[Any, ...] | None = None  # of an engine without its slots, once loaded
+        self._loaded: Any = None  # a model.published.LoadedModel, once there is one
 
     @property
     def name(self) -> str:
@@ -77,18 +87,17 @@ class EngineFactory:
             return StandIn(num_slots)
         torch = self._torch()
         from model.engine import Engine
+        from model.presets import hub_cache_folder
+        from model.published import load_model
 
         gc.collect()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
-        if self._parts is None:
-            device = self._choice.device
-            engine = Engine.load(model_folder(self._choice.model), num_slots, device=device)
-            self._parts = (engine.config, engine._codec, engine._lm, engine.tokenizer)
-        else:
-            config, codec, lm, tokenizer = self._parts
-            engine = Engine(config, codec, lm, tokenizer, num_slots)
-        return cast(Stepper, engine)
+        if self._loaded is None:
+            folder, hub_cache = model_folder(self._choice.model), hub_cache_folder(os.environ)
+            self._loaded = load_model(folder, device=self._choice.device, hub_cache=hub_cache)
+        model = self._loaded
+        return Engine(model.config, model.codec, model.lm, model.tokenizer, num_slots)
 
     def voices(self, stepper: Stepper) -> tuple[str, ...]:
         """The voices that a profile may name, as many as a gateway can be told of."""

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent.duplex import Tokens, sayable
-from agent.engines import model_folder
+from agent.engines import model_folder, tokenizer_file
 from agent.errors import ConfigError
 from agent.settings import AgentSettings, WorkerSettings
 from agent.standin_tokens import StandInTokens
 from agent.wire_fields import MAX_BANNED_TOKENS, MAX_BIAS_TOKENS, MAX_ROLE_BYTES
 from model.control import CallProfile
-from model.tokenizer import load_text_tokenizer
+from model.tokenizer import read_text_tokenizer
 
 
 def load_tokens(settings: WorkerSettings) -> Tokens:
     """The tokenizer that belongs to the configured engine. Raises ModelError."""
     if settings.engine == "standin":
         return StandInTokens()
-    return load_text_tokenizer(model_folder(settings.model_dir))
+    return read_text_tokenizer(tokenizer_file(model_folder(settings.model_dir)))
 
 
 def build_profile(settings: AgentSettings, tokens: Tokens) -> CallProfile:

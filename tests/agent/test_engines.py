@@ -5,8 +5,17 @@ from pathlib import Path
 import pytest
 
 from agent import engines
-from agent.engines import EngineChoice, EngineFactory, host_memory, model_argument, model_folder
+from agent.engines import (
+    EngineChoice,
+    EngineFactory,
+    host_memory,
+    model_argument,
+    model_folder,
+    tokenizer_file,
+)
+from agent.settings import BUILTIN_MODEL
 from agent.standin import StandIn
+from model.errors import CheckpointError
 
 
 def standin() -> EngineFactory:
@@ -26,8 +35,24 @@ def test_a_folder_is_found_wherever_a_worker_starts(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     assert model_folder(Path("mine")) == tmp_path / "mine"
     assert model_argument(Path("mine")) == str(tmp_path / "mine")
-    assert model_argument(Path("models/mine")) == str(tmp_path / "models" / "mine")
+    assert model_argument(Path("somebody/a-model")) == "somebody/a-model"
     assert model_argument(Path("some-published-name")) == "some-published-name"
+
+
+def test_a_published_model_has_a_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    assert model_folder(Path("builtin")) == BUILTIN_MODEL
+    with pytest.raises(CheckpointError, match=r"not on this machine.*hf download"):
+        model_folder(Path("kyutai/moshiko-pytorch-bf16"))
+    with pytest.raises(CheckpointError, match="no folder and no model"):
+        model_folder(Path("nothing-of-that-name"))
+
+
+@pytest.mark.timeout(120)  # loads torch
+def test_one_set_of_weights_serves_engines_of_any_size() -> None:
+    factory = EngineFactory(EngineChoice("builtin", BUILTIN_MODEL, "cpu", 1))
+    assert [factory.build(number).num_slots for number in (1, 3)] == [1, 3]
+    assert tokenizer_file(BUILTIN_MODEL).parent == BUILTIN_MODEL
 
 
 def test_a_result_is_of_one_model_on_one_machine(tmp_path: Path) -> None:
