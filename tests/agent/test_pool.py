@@ -127,7 +127,7 @@ async def test_an_engine_thread_that_hangs_is_noticed(monkeypatch: pytest.Monkey
 
 async def test_a_worker_without_a_model_says_so_at_once(tmp_path: Path) -> None:
     broken = settings(engine="builtin", model_dir=tmp_path)
-    with pytest.raises(ConfigError, match=r"config\.json does not exist"):
+    with pytest.raises(ConfigError, match=r"lacks model\.safetensors"):
         async with WorkerPool(broken, name="gw") as workers:
             with pytest.raises(NoFreeSlot):
                 await workers.claim("a", fencing=1, seed=0)
