@@ -68,7 +68,7 @@ COMMANDS: dict[str, Command] = {
     "talk": Command(
         "agent.talk",
         "run the model offline over a file, frame by frame, without a telephone",
-        "offhook talk question.wav answer.wav",
+        "offhook talk question.wav answer.wav\noffhook talk --replay traces/20260102T030405Z-1a2b3c4d.npz",
     ),
     "eval": Command(
         "agent.evaluation.quick",
@@ -106,6 +106,11 @@ COMMANDS: dict[str, Command] = {
         "train the built-in model, resumable, on CPU or CUDA",
         "offhook train --help",
         takes_settings=False,
+    ),
+    "calibrate": Command(
+        "agent.calibrate",
+        "measure how many calls a worker holds on this machine, and keep it for `serve`",
+        "offhook calibrate",
     ),
     "check": Command(
         "agent.check",

@@ -20,7 +20,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -37,10 +37,11 @@ from agent.bench_gateway import GatewayProcess
 from agent.bench_rtp import PACKET_S, PACKET_SAMPLES, RATE_HZ, RtpEnd, decode
 from agent.bench_sip import SipPeer, sdp
 from agent.errors import AgentError
-from agent.wire import FRAME_SAMPLES, PERIOD_S, SAMPLE_RATE_HZ
+from agent.wire import DEFAULT_PROFILE, FRAME_SAMPLES, PERIOD_S, SAMPLE_RATE_HZ
 from agent.worker import SWITCH_INTERVAL_S
 from agent.worker_address import WorkerAddress
 from agent.worker_server import WorkerIdentity, WorkerServer
+from model.control import CallProfile
 
 if TYPE_CHECKING:
     from agent.tick_loop import Stepper
@@ -92,12 +93,22 @@ class WatchingEngine:
         slot: int,
         *,
         seed: int,
+        profile: CallProfile = DEFAULT_PROFILE,
         history: NDArray[np.int16] | None = None,
         caller_pcm: NDArray[np.float32] | None = None,
     ) -> None:
         """A new call."""
         self._live[slot] = Notes()
         self.calls.append(self._live[slot])
+
+    def say(self, slot: int, tokens: Sequence[int]) -> None:
+        """It says its bursts and nothing else."""
+
+    def silence(self, slot: int, frames: int) -> None:
+        """It says its bursts whatever it is told."""
+
+    def age(self, frames: int) -> None:
+        """It does not age."""
 
     def force_text(self, slot: int, token: int) -> None:
         """There is no text here."""

@@ -23,6 +23,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from agent import clock
+from agent.engines import model_argument
 from agent.errors import ConfigError, WorkerUnavailable
 from agent.local_worker import LocalWorker
 from agent.machine import this_machine
@@ -89,7 +90,7 @@ async def worker(settings: WorkerSettings, num_slots: int, cpu: int) -> AsyncIte
     options = {
         "--slots": num_slots,
         "--engine": settings.engine,
-        "--model-dir": settings.model_dir.resolve(),
+        "--model-dir": model_argument(settings.model_dir),
         "--device": settings.device,
         "--threads": settings.threads,
         "--cpus": cpu,

@@ -15,7 +15,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -23,9 +23,13 @@ from pathlib import Path
 from pydantic import BaseModel, SecretStr
 from redis.exceptions import RedisError
 
-from agent.errors import RedisUnavailable
+from agent.calibration import CalibrationFile, cache_folder
+from agent.engines import STANDIN, EngineChoice, EngineFactory, model_folder
+from agent.errors import AgentError, RedisUnavailable
+from agent.profile import build_profile, load_tokens
 from agent.redis_server import find_redis_server
 from agent.settings import CONFIG_VARIABLE, Settings, setting_names
+from agent.standin import VOICES
 from agent.store import ping
 from agent.worker_address import WorkerAddress
 
@@ -103,7 +107,8 @@ def _shown(value: object) -> str:
         return ""
     if isinstance(value, SecretStr):
         return "**********"
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return shown.replace("\n", "\\n")  # a role may have several lines, a setting has one
 
 
 def _python(_settings: Settings) -> Iterator[Finding]:
@@ -194,23 +199,67 @@ def _peers(settings: Settings) -> Iterator[Finding]:
 
 def _model(settings: Settings) -> Iterator[Finding]:
     worker = settings.worker
-    if worker.count == 0 or worker.engine == "standin":
+    if worker.count == 0 or worker.engine == STANDIN:
         yield Finding(Level.OK, "no model is loaded here")
+        if worker.engine == STANDIN:
+            yield from _agent(settings, VOICES, takes_role=False)
         return
     remedy = "set OFFHOOK_WORKER__MODEL_DIR to a model folder, OFFHOOK_WORKER__DEVICE to one that is here"
-    if not (worker.model_dir / "config.json").is_file():
-        yield Finding(Level.PROBLEM, f"{worker.model_dir} is no model folder: it has no config.json", remedy)
-        return
-    from model.engine import Engine  # imports torch: seconds that only this check should cost
     from model.errors import ModelError
 
     try:
-        Engine.load(worker.model_dir, worker.slots, device=worker.device)
+        folder = model_folder(worker.model_dir)
+    except ModelError as error:
+        yield Finding(Level.PROBLEM, str(error), remedy)
+        return
+    num_slots = 1 if worker.slots == "auto" else worker.slots
+    factory = EngineFactory(EngineChoice(worker.engine, folder, worker.device, worker.threads, worker.share))
+    try:
+        engine = factory.build(num_slots)  # imports torch: seconds that only this check should cost
     except (ModelError, RuntimeError, OSError) as error:  # RuntimeError: torch's word for a missing device
         cause = " ".join(str(error).split())
         yield Finding(Level.PROBLEM, f"the model in {worker.model_dir} does not load: {cause}", remedy)
     else:
         yield Finding(Level.OK, f"the model in {worker.model_dir} loads on {worker.device}")
+        yield from _agent(settings, factory.voices(engine), takes_role=factory.takes_role(engine))
+        yield from _capacity(settings, factory)
+
+
+def _agent(settings: Settings, voices: Sequence[str], *, takes_role: bool) -> Iterator[Finding]:
+    """Whether this model can be set up as `[agent]` says."""
+    agent = settings.agent
+    try:
+        profile = build_profile(agent, load_tokens(settings.worker))
+    except AgentError as error:
+        yield Finding(Level.PROBLEM, str(error), "correct it, or unset it")
+        return
+    if profile.voice and profile.voice not in voices:
+        there = f"it has {', '.join(sorted(voices))}" if voices else "it has one voice"
+        what = f"the model has no voice {profile.voice!r}: {there}"
+        yield Finding(Level.PROBLEM, what, "set OFFHOOK_AGENT__VOICE to one of them, or unset it")
+    if profile.role and not takes_role:
+        remedy = "unset OFFHOOK_AGENT__ROLE and OFFHOOK_AGENT__ROLE_FILE, or choose a model that takes one"
+        yield Finding(Level.PROBLEM, "the model takes no role", remedy)
+
+
+def _capacity(settings: Settings, factory: EngineFactory) -> Iterator[Finding]:
+    """What is known of how many calls fit."""
+    worker = settings.worker
+    kept = CalibrationFile(settings.cache or cache_folder(os.environ), factory.key()).read()
+    if kept is None:
+        if worker.slots == "auto":
+            yield Finding(Level.OK, "how many calls fit is measured at the first start (`offhook calibrate`)")
+        return
+    measured = f"{kept.num_slots} calls a worker were measured to fit (p99 {1e3 * kept.p99_s:.1f} ms a step)"
+    if worker.slots != "auto" and worker.slots > kept.num_slots:
+        remedy = "lower OFFHOOK_WORKER__SLOTS or set it to auto"
+        yield Finding(Level.NOTE, f"{measured}, {worker.slots} are configured", remedy)
+    else:
+        yield Finding(Level.OK, measured)
+    num_calls, max_calls = worker.count * kept.num_slots, settings.sip.max_calls
+    if worker.slots == "auto" and num_calls > max_calls:
+        what = f"the workers hold {num_calls} calls, but the gateway takes {max_calls}"
+        yield Finding(Level.NOTE, what, "raise OFFHOOK_SIP__MAX_CALLS, and the RTP ports with it")
 
 
 def _workers(settings: Settings) -> Iterator[Finding]:
@@ -241,18 +290,42 @@ def _why_not_reachable(address: WorkerAddress) -> str | None:
     return None
 
 
+def _traces(settings: Settings) -> Iterator[Finding]:
+    folder = settings.worker.trace_folder
+    if folder is None:
+        return
+    cause = _why_not_writable(_existing(folder))
+    if cause is not None:
+        remedy = "make it, give it to this user, or unset OFFHOOK_WORKER__TRACE_FOLDER"
+        yield Finding(Level.PROBLEM, f"traces cannot be written to {folder} ({cause})", remedy)
+        return
+    remedy = "unset OFFHOOK_WORKER__TRACE_FOLDER when you have seen enough"
+    yield Finding(Level.NOTE, f"every call's sound and words are kept in {folder}", remedy)
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    return next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path("/"))
+
+
+def _why_not_writable(folder: Path) -> str | None:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error.strerror
+
+
 def _recordings(settings: Settings) -> Iterator[Finding]:
     folder = settings.recording.folder
     if folder is None:
         yield Finding(Level.OK, "recordings are off")
         return
-    above = next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path("/"))
-    try:
-        with tempfile.TemporaryFile(dir=above):
-            pass
-    except OSError as error:
+    above = _existing(folder)
+    cause = _why_not_writable(above)
+    if cause is not None:
         remedy = "make it, give it to this user, or set OFFHOOK_RECORDING__FOLDER"
-        yield Finding(Level.PROBLEM, f"recordings cannot be written to {folder} ({error.strerror})", remedy)
+        yield Finding(Level.PROBLEM, f"recordings cannot be written to {folder} ({cause})", remedy)
         return
     free_bytes = shutil.disk_usage(above).free
     if free_bytes < LEAST_FREE_BYTES:
@@ -292,6 +365,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _peers,
     _workers,
     _recordings,
+    _traces,
     _open_files,
     _transfer,
     _model,

@@ -6,6 +6,8 @@
     GET  /v1/calls                 {"calls": [...]}, oldest first; callers masked unless OFFHOOK_LOG__PII
     GET  /v1/calls/{id}            one of them
     POST /v1/calls/{id}/hangup     202: the call is ending
+    POST /v1/calls/{id}/say        {"text": "..."}; 202: the agent says it next, in its own rhythm
+    POST /v1/calls/{id}/silence    {"seconds": 5}; 202: the agent is silent for so long, 0: no longer
 
 Every error is JSON: {"error": {"code": ..., "message": ..., "remedy": ...}}. Only this machine and the peers
 on the allow-list are served. There is no login: put a proxy that has one in front before opening it wider.
@@ -14,10 +16,11 @@ on the allow-list are served. There is no login: put a proxy that has one in fro
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 from aiohttp import hdrs, web
@@ -29,7 +32,9 @@ from agent.errors import ConfigError
 from agent.settings import HttpSettings
 from agent.store import SessionRecord
 
-MAX_BODY_BYTES = 4096  # nothing here needs a body
+MAX_BODY_BYTES = 16_384  # a text of MAX_SAY_CHARS, however it is escaped
+MAX_SAY_CHARS = 2000
+MAX_SILENCE_S = 600.0
 SHUTDOWN_TIMEOUT_S = 2.0
 
 log = structlog.get_logger(__name__)
@@ -54,6 +59,15 @@ class CallDirectory(Protocol):
 
     def hang_up(self, call_id: str) -> bool:
         """Begin to end a live call; False if there is none of that id."""
+
+    async def say(self, call_id: str, text: str) -> bool | None:
+        """Let a live call's agent say this; None if there is no such call, False if no model answers there.
+
+        Raises ValueError for a text that the model cannot say.
+        """
+
+    async def silence(self, call_id: str, seconds: float) -> bool | None:
+        """Keep a live call's agent silent for so long; None and False as for `say`."""
 
 
 class ApiError(Exception):
@@ -100,6 +114,24 @@ class _Api:
             raise _no_such_call()
         return web.json_response({"status": "ending"}, status=202)
 
+    async def say(self, request: web.Request) -> web.Response:
+        text = await _asked(request, "text")
+        if not isinstance(text, str) or not text.strip() or len(text) > MAX_SAY_CHARS:
+            raise _unusable(f"`text` must be a text of 1 to {MAX_SAY_CHARS} characters.")
+        try:
+            is_sent = await self.directory.say(request.match_info["call_id"], text)
+        except ValueError as error:
+            raise _unusable(f"The text cannot be said: {error}.") from None
+        return _told(is_sent, "saying")
+
+    async def silence(self, request: web.Request) -> web.Response:
+        seconds = await _asked(request, "seconds")
+        is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+        if not is_number or not 0 <= seconds <= MAX_SILENCE_S:  # NaN is in no range
+            raise _unusable(f"`seconds` must be a number from 0 to {MAX_SILENCE_S:g}.")
+        is_sent = await self.directory.silence(request.match_info["call_id"], float(seconds))
+        return _told(is_sent, "silent")
+
 
 def make_app(
     directory: CallDirectory, settings: HttpSettings, registry: CollectorRegistry, *, show_pii: bool = False
@@ -114,6 +146,8 @@ def make_app(
     app.router.add_get("/v1/calls", api.list_calls)
     app.router.add_get("/v1/calls/{call_id}", api.show_call)
     app.router.add_post("/v1/calls/{call_id}/hangup", api.hang_up)
+    app.router.add_post("/v1/calls/{call_id}/say", api.say)
+    app.router.add_post("/v1/calls/{call_id}/silence", api.silence)
     return app
 
 
@@ -150,6 +184,30 @@ class ControlServer:
     async def __aexit__(self, *_error: object) -> None:
         """Stop listening; what is being answered gets SHUTDOWN_TIMEOUT_S."""
         await self._runner.cleanup()
+
+
+async def _asked(request: web.Request, name: str) -> Any:
+    """The one field of a JSON body, of whatever kind. Raises ApiError if the body is anything else."""
+    try:
+        body = json.loads(await request.read())
+    except (ValueError, RecursionError):
+        raise _unusable("The body is no JSON.") from None
+    if not isinstance(body, dict) or body.keys() != {name}:
+        raise _unusable(f"The body must hold `{name}` and nothing else.")
+    return body[name]
+
+
+def _told(is_sent: bool | None, status: str) -> web.Response:
+    if is_sent is None:
+        raise _no_such_call()
+    if not is_sent:
+        message = "No model answers this call just now: its worker is being replaced."
+        raise ApiError(409, "no_model", message, "Ask again in a few seconds.")
+    return web.json_response({"status": status}, status=202)
+
+
+def _unusable(message: str) -> ApiError:
+    return ApiError(422, "unusable_request", message, 'Send {"text": "..."} or {"seconds": 5}.')
 
 
 def _no_such_call() -> ApiError:

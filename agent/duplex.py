@@ -8,7 +8,7 @@ what still waits for playout is dropped, so that the stop is heard at once.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -45,6 +45,9 @@ QUIET_FRAMES = 5  # 400 ms of the model's silence: it has said what it had to sa
 class Tokens(Pieces, Protocol):
     """The model's tokenizer, as far as a call needs it."""
 
+    def encode(self, text: str) -> list[int]:
+        """The text as tokens, one for each piece."""
+
     @property
     def hangup(self) -> int:
         """Sampled by the model: the call is over once this has been said."""
@@ -56,6 +59,11 @@ class Tokens(Pieces, Protocol):
     @property
     def nobody(self) -> int:
         """Forced on the model: there is nobody to take over, say so."""
+
+
+def sayable(tokens: Tokens, text: str) -> list[int]:
+    """The text's tokens that have a sound; a letter that the model does not know is left out."""
+    return [token for token in tokens.encode(text) if tokens.piece(token)]
 
 
 class ModelSlot(Protocol):
@@ -73,6 +81,12 @@ class ModelSlot(Protocol):
 
     async def force_text(self, token: int) -> None:
         """Let the next step take this text token. Raises WorkerLost, SlotFault."""
+
+    async def say(self, tokens: Sequence[int]) -> bool:
+        """Let the agent say these text tokens next; False if they cannot be sent. Raises as `send`."""
+
+    async def silence(self, frames: int) -> bool:
+        """Keep the agent silent for so many frames; False if that cannot be sent. Raises as `send`."""
 
     async def release(self) -> None:
         """Give the slot back; harmless twice, and when it is lost."""
@@ -142,6 +156,7 @@ class Duplex:
         self._last_tick = 0
         self._last_number = 0
         self._quiet_frames = 0
+        self._to_say: deque[int] = deque()  # of the sentence given to the model, what it has not said yet
         self._stepped = asyncio.Event()  # replaced at each step, so that every waiter sees the next one
 
     @property
@@ -188,6 +203,38 @@ class Duplex:
         if self._slot is not None and token >= 0:
             with contextlib.suppress(WorkerLost, SlotFault):  # `converse` tells
                 await self._slot.force_text(token)
+
+    async def say(self, tokens: Sequence[int]) -> bool:
+        """Give the model a sentence in place of an earlier one; False when no slot answers just now."""
+        if self._slot is None:
+            return False
+        try:
+            is_sent = await self._slot.say(tokens)
+        except (WorkerLost, SlotFault):  # `converse` tells
+            return False
+        if is_sent:
+            self._to_say = deque(tokens)
+        return is_sent
+
+    async def greet(self, slot: ModelSlot, tokens: Sequence[int]) -> None:
+        """Give a fresh slot its first sentence, before `converse`. Raises WorkerLost, SlotFault."""
+        if await slot.say(tokens):
+            self._to_say = deque(tokens)
+
+    async def silence(self, frames: int) -> bool:
+        """Keep the model silent for so many frames; False when no slot answers just now."""
+        if self._slot is None:
+            return False
+        try:
+            return await self._slot.silence(frames)
+        except (WorkerLost, SlotFault):  # `converse` tells
+            return False
+
+    def forget_sentence(self) -> int:
+        """The slot is lost, and with it what it had still to say: so many tokens."""
+        num_left = len(self._to_say)
+        self._to_say.clear()
+        return num_left
 
     async def until_quiet(self, at_least: int = LEAST_FRAMES, limit_s: float = 8.0) -> None:
         """Return when the model has fallen silent and the caller has heard all of it, or after `limit_s`.
@@ -237,6 +284,8 @@ class Duplex:
     def _answer(self, reply: SlotReply) -> None:
         self.frames_answered += 1
         self._history.append(reply.tokens)
+        if self._to_say and reply.text == self._to_say[0]:
+            self._to_say.popleft()
         was_sounding = self._silence.is_sounding
         frame = self._silence.push(self._centre.push(reply.pcm))
         if self.is_held or self.is_muted:

@@ -25,15 +25,16 @@ from agent.duplex import ModelSlot, Pcm, Tokens
 from agent.errors import AgentError, EndReason, NoFreeSlot
 from agent.frame_phase import BridgeClock
 from agent.pool import WorkerPool
+from agent.profile import build_profile, load_tokens
 from agent.recording import Recorder
 from agent.redis_server import open_redis
 from agent.session import Parts, Session
-from agent.settings import Settings, WorkerSettings
-from agent.slot import Slot
-from agent.standin_tokens import StandInTokens
+from agent.settings import Settings
+from agent.slot import PromptRefused, Slot
 from agent.store import SessionRecord, SlotLease, Store
+from agent.wire import DEFAULT_PROFILE
+from model.control import CallProfile
 from model.errors import ModelError
-from model.tokenizer import load_text_tokenizer
 from telephony.call import CallState
 from telephony.endpoint import TICK_S
 from telephony.errors import CallEnded, TelephonyError
@@ -81,8 +82,9 @@ class Gateway:
         store: Store,
         tokens: Tokens,
         bridge_clock: BridgeClock,
+        profile: CallProfile = DEFAULT_PROFILE,
     ) -> None:
-        self._settings = settings
+        self._settings, self._profile = settings, profile
         self._sip, self._pool, self._store, self._tokens = sip, pool, store, tokens
         self._bridge_clock = bridge_clock
         self._gateway_id = f"gw-{secrets.token_hex(3)}"
@@ -115,6 +117,16 @@ class Gateway:
         if session is not None:
             session.hang_up(EndReason.OPERATOR_HUNG_UP)
         return session is not None
+
+    async def say(self, call_id: str, text: str) -> bool | None:
+        """Let a live call's agent say this; None: no such call, False: no model answers it just now."""
+        session = self._sessions.get(call_id)
+        return None if session is None else await session.say(text)
+
+    async def silence(self, call_id: str, seconds: float) -> bool | None:
+        """Keep a live call's agent silent for so long; None and False as for `say`."""
+        session = self._sessions.get(call_id)
+        return None if session is None else await session.silence(seconds)
 
     # ---- calls ----
 
@@ -167,7 +179,13 @@ class Gateway:
     async def _admit(self, call_id: str, invite: IncomingSipCall) -> None:
         began_s = clock.now()
         log.info("call_offered", sip_call_id=invite.call_id, pii_caller=invite.caller)
-        grant = None if self._is_stopping else await self._grant(call_id)
+        try:
+            grant = None if self._is_stopping else await self._grant(call_id)
+        except PromptRefused as error:
+            log.error("prompt_refused", cause=str(error), remedy="see OFFHOOK_AGENT__*, `offhook check`")
+            invite.reject(500, "Agent is misconfigured")
+            self._refused(EndReason.PROMPT_REFUSED)
+            return
         if grant is None:
             retry_after = str(self._settings.sip.retry_after_s)
             invite.reject(503, "No free line", {"Retry-After": retry_after})
@@ -219,6 +237,7 @@ class Gateway:
             clock.now,
             self._recorder(call_id),
             self._settings.recording.consent,
+            self._settings.agent.greeting,
         )
         session = self._sessions[call_id] = Session(endpoint, slot, record, parts)
         self._is_idle.clear()
@@ -245,32 +264,41 @@ class Gateway:
     # ---- slots ----
 
     async def _grant(self, call_id: str) -> Grant | None:
-        """Lease and claim a slot of any worker; None when all are taken."""
+        """Lease and claim a slot of any worker; None when all are taken. Raises PromptRefused."""
         candidates = self._pool.candidates()
+        refusal: PromptRefused | None = None
         while candidates:
             lease = await self._store.lease_slot(call_id, candidates)
             if lease is None:
-                return None
-            slot = await self._claim(lease)
+                break
+            try:
+                slot = await self._claim(lease)
+            except PromptRefused as error:  # another worker may hold another model
+                refusal, slot = error, None
             if slot is not None:
                 return Grant(lease, slot)
             candidates = [one for one in candidates if one[0] != lease.worker_id]
+        if refusal is not None:
+            raise refusal
         return None
 
     async def _claim(
         self, lease: SlotLease, history: NDArray[np.int16] | None = None, caller_pcm: Pcm | None = None
     ) -> Slot | None:
-        """The slot that a lease promises; without one the lease is given back."""
+        """The slot that a lease promises; without one the lease is given back. Raises PromptRefused."""
         slot: Slot | None = None
         try:
             slot = await self._pool.claim(
                 lease.call_id,
                 fencing=lease.fencing,
                 seed=secrets.randbits(63),
+                profile=self._profile,
                 worker_id=lease.worker_id,
                 history=history,
                 caller_pcm=caller_pcm,
             )
+        except PromptRefused:
+            raise
         except NoFreeSlot as error:
             log.info("claim_refused", worker_id=lease.worker_id, cause=str(error))
         finally:
@@ -295,13 +323,9 @@ class Gateway:
         return slot
 
 
-def load_tokens(settings: WorkerSettings) -> Tokens:
-    """The tokenizer that belongs to the configured engine. Raises CheckpointError."""
-    return StandInTokens() if settings.engine == "standin" else load_text_tokenizer(settings.model_dir)
-
-
 async def _serve(settings: Settings) -> int:
     tokens = load_tokens(settings.worker)
+    profile = build_profile(settings.agent, tokens)
     url = settings.redis_url.get_secret_value() if settings.redis_url else None
     async with contextlib.AsyncExitStack() as stack:
         stop, stop_now = await stack.enter_async_context(_signals())
@@ -310,13 +334,15 @@ async def _serve(settings: Settings) -> int:
         sip = await stack.enter_async_context(SipGateway(settings.sip))
         bridge_clock = await _watch_bridge(sip)
         name = f"gw-{secrets.token_hex(3)}"
-        workers = WorkerPool(settings.worker, name=name, phase_s=bridge_clock.worker_phase_s)
+        phase_s = bridge_clock.worker_phase_s
+        workers = WorkerPool(settings.worker, name=name, phase_s=phase_s, cache=settings.cache)
         pool = await stack.enter_async_context(workers)
-        gateway = Gateway(settings, sip, pool, store, tokens, bridge_clock)
+        gateway = Gateway(settings, sip, pool, store, tokens, bridge_clock, profile)
         http = ControlServer(gateway, settings.http, metrics.REGISTRY, show_pii=settings.log.pii)
         await stack.enter_async_context(http)
         if not await _until_ready(pool, stop):
             return 0
+        _warn_of_refusals(pool, profile)
         _greet(settings, sip, http, pool)
         await gateway.serve(stop, stop_now)
     log.info("gateway_stopped")
@@ -362,6 +388,16 @@ async def _signals() -> AsyncIterator[tuple[asyncio.Event, asyncio.Event]]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+
+
+def _warn_of_refusals(pool: WorkerPool, profile: CallProfile) -> None:
+    """Say at once, and not only at the first call, that a worker's model will refuse our profile."""
+    for link in pool.links:
+        hello = link.hello
+        if profile.voice and profile.voice not in hello.voices:
+            log.error("voice_unknown", worker_id=link.worker_id, voice=profile.voice, voices=hello.voices)
+        if profile.role and not hello.takes_role:
+            log.error("role_impossible", worker_id=link.worker_id, model=hello.model)
 
 
 def _greet(settings: Settings, sip: SipGateway, http: ControlServer, pool: WorkerPool) -> None:

@@ -33,7 +33,7 @@ class Machine:
 def this_machine() -> Machine:
     """Look now."""
     return Machine(
-        cpu=_cpu(Path("/proc/cpuinfo")),
+        cpu=cpu_name(),
         num_cpus=len(os.sched_getaffinity(0)),
         load=os.getloadavg()[0],
         python=platform.python_version(),
@@ -42,7 +42,8 @@ def this_machine() -> Machine:
     )
 
 
-def _cpu(cpuinfo: Path) -> str:
+def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor, as Linux names it."""
     try:
         lines = cpuinfo.read_text(errors="replace").splitlines()
     except OSError:

@@ -166,10 +166,20 @@ WORKER_RESTARTS = Counter(
     registry=REGISTRY,
 )
 WORKER_SLOTS = Gauge(
-    "offhook_worker_slots", "Calls a worker can hold at once.", labelnames=("worker",), registry=REGISTRY
+    "offhook_worker_slots",
+    "Calls a worker can hold at once, as it says.",
+    labelnames=("worker",),
+    registry=REGISTRY,
 )
 WORKER_SLOTS_USED = Gauge(
     "offhook_worker_slots_used", "Calls a worker holds now.", labelnames=("worker",), registry=REGISTRY
+)
+
+WORKER_STEP_P99_SECONDS = Gauge(
+    "offhook_worker_calibrated_p99_seconds",
+    "Step time at the 99th percentile when every slot was in a long call, as measured once; 0: not measured.",
+    labelnames=("worker",),
+    registry=REGISTRY,
 )
 
 # ---- network ----

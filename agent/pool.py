@@ -28,13 +28,15 @@ import structlog
 from numpy.typing import NDArray
 
 from agent import clock, metrics
+from agent.engines import model_argument
 from agent.errors import AgentError, ConfigError, NoFreeSlot, WorkerUnavailable
 from agent.local_worker import LocalWorker
 from agent.settings import WorkerSettings
-from agent.slot import ClaimRefused, Slot, WorkerLost
-from agent.wire import PERIOD_S, Stats
+from agent.slot import ClaimRefused, PromptRefused, Slot, WorkerLost
+from agent.wire import DEFAULT_PROFILE, PERIOD_S, Stats
 from agent.worker_address import WorkerAddress
 from agent.worker_link import WorkerLink
+from model.control import CallProfile
 from telephony.audio import Pcm
 from telephony.endpoint import TICK_S, TICKS_PER_FRAME
 
@@ -96,7 +98,7 @@ class Berth:
         self.failure: AgentError | None = None  # of the latest attempt
         self.num_deaths = 0  # in a row, without a steady life between
         self._secret = settings.secret.get_secret_value().encode() if settings.secret else b""
-        self._start_timeout_s = settings.start_timeout_s
+        self._start_timeout_s = settings.ready_timeout_s
         self._on_change = on_change
         self._told: Stats | None = None
         self._log = structlog.get_logger("agent.pool").bind(worker_id=source.worker_id)
@@ -156,6 +158,7 @@ class Berth:
         self.link, self.failure, self._told = link, None, None
         link.on_stats = self._note_stats
         metrics.WORKER_SLOTS.labels(self.label).set(link.hello.num_slots)
+        metrics.WORKER_STEP_P99_SECONDS.labels(self.label).set(link.hello.step_p99_s)
         metrics.WORKER_RESTARTS.labels(self.label)  # shown at zero, so that the first one counts
         metrics.WORKER_SLOTS_USED.labels(self.label).set(0)
         self._on_change()
@@ -206,12 +209,16 @@ class Berth:
 class WorkerPool:
     """Every worker of one gateway; an async context manager that starts and ends them."""
 
-    def __init__(self, settings: WorkerSettings, *, name: str, phase_s: float = 0.0) -> None:
+    def __init__(
+        self, settings: WorkerSettings, *, name: str, phase_s: float = 0.0, cache: Path | None = None
+    ) -> None:
         """`name` is the gateway's, unique among gateways: our workers' ids begin with it.
+
+        Workers keep what they measured under `cache`; None: where they like.
 
         Local workers step on this phase of the monotonic clock, spread over the period by whole bridge ticks.
         """
-        self._settings, self._phase_s = settings, phase_s
+        self._settings, self._phase_s, self._cache = settings, phase_s, cache
         self._folder = Path(tempfile.mkdtemp(prefix="offhook-"))  # 0700: nobody else reaches our sockets
         sources = [(f"w{i}", self._local(f"{name}-w{i}", i)) for i in range(settings.count)]
         remote = [(text, RemoteWorker(text, WorkerAddress.parse(text))) for text in settings.addresses]
@@ -226,14 +233,19 @@ class WorkerPool:
         settings = self._settings
         address = WorkerAddress.parse(f"unix:{self._folder}/w{index}.sock")
         spread = TICK_S * round(TICKS_PER_FRAME * index / settings.count)  # not all steps begin at once
-        options = {
+        options: dict[str, object] = {
             "--slots": settings.slots,
             "--engine": settings.engine,
-            "--model-dir": settings.model_dir.resolve(),
+            "--model-dir": model_argument(settings.model_dir),
             "--device": settings.device,
             "--threads": settings.threads,
+            "--share": settings.share,
             "--phase-ms": round(1000 * ((self._phase_s + spread) % PERIOD_S)),
         }
+        if self._cache is not None:
+            options["--cache"] = self._cache.absolute()
+        if settings.trace_folder is not None:
+            options["--trace-folder"] = settings.trace_folder.absolute()
         return LocalWorker(worker_id, address, tuple(str(part) for pair in options.items() for part in pair))
 
     async def __aenter__(self) -> Self:
@@ -288,7 +300,7 @@ class WorkerPool:
         Raises WorkerUnavailable with the reason of the latest failure; a worker's ConfigError at once.
         """
         try:
-            async with asyncio.timeout(self._settings.start_timeout_s if timeout_s is None else timeout_s):
+            async with asyncio.timeout(self._settings.ready_timeout_s if timeout_s is None else timeout_s):
                 while len(self.links) < num_workers:
                     for berth in self.berths:
                         if isinstance(berth.failure, ConfigError):
@@ -309,6 +321,7 @@ class WorkerPool:
         *,
         fencing: int,
         seed: int,
+        profile: CallProfile = DEFAULT_PROFILE,
         worker_id: str | None = None,
         history: NDArray[np.int16] | None = None,
         caller_pcm: Pcm | None = None,
@@ -316,14 +329,22 @@ class WorkerPool:
     ) -> Slot:
         """Claim a slot of that worker, or of the emptiest; with `wait_s`, try for so long (after WorkerLost).
 
-        Raises NoFreeSlot (ClaimRefused if a worker said why).
+        Raises NoFreeSlot (ClaimRefused if a worker said why; PromptRefused at once, however long `wait_s`).
         """
         deadline_s = clock.now() + wait_s
         while True:
             try:
                 return await self._try_claim(
-                    worker_id, call_id, fencing=fencing, seed=seed, history=history, caller_pcm=caller_pcm
+                    worker_id,
+                    call_id,
+                    fencing=fencing,
+                    seed=seed,
+                    profile=profile,
+                    history=history,
+                    caller_pcm=caller_pcm,
                 )
+            except PromptRefused:
+                raise
             except NoFreeSlot:
                 left_s = deadline_s - clock.now()
                 if left_s <= 0:

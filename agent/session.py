@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 from agent import metrics
 from agent.call_stats import CallStats
 from agent.clock import Now
-from agent.duplex import Duplex, ModelSlot, Pcm, Signal, Tokens
+from agent.duplex import Duplex, ModelSlot, Pcm, Signal, Tokens, sayable
 from agent.errors import EndReason, NoFreeSlot, WorkerUnavailable
 from agent.recording import Recorder
 from agent.settings import CallSettings
-from agent.slot import SlotFault, WorkerLost
+from agent.slot import PromptRefused, SlotFault, WorkerLost
 from agent.store import SessionRecord
 from agent.transcript import Speaker, TimedWord
+from agent.wire import MAX_SAY_TOKENS, MAX_SILENCE_FRAMES, PERIOD_S
 from telephony.call import CallState
 from telephony.endpoint import EndpointEvent, EndpointEventKind, MediaEndpoint
 from telephony.errors import TelephonyError
@@ -64,6 +65,7 @@ class Parts:
     now: Now
     recorder: Recorder | None = None
     has_consent: bool = False
+    greeting: str = ""  # what the agent says first; empty: what the model likes
 
 
 class Session:
@@ -88,6 +90,27 @@ class Session:
         """Begin to end the call; the first reason stands."""
         if not self._end.done():
             self._end.set_result(reason)
+
+    async def say(self, text: str) -> bool:
+        """Let the agent say this next, in place of a sentence it has not finished.
+
+        False when no model answers just now. Raises ValueError if there is nothing in it to say, or too much.
+        """
+        tokens = sayable(self._parts.tokens, text)
+        if not tokens:
+            raise ValueError("it holds nothing that this model can say")
+        if len(tokens) > MAX_SAY_TOKENS:
+            raise ValueError(f"it takes {len(tokens)} tokens; {MAX_SAY_TOKENS} fit")
+        is_sent = await self._duplex.say(tokens)
+        log.info("say", num_tokens=len(tokens), is_sent=is_sent, pii_text=text)
+        return is_sent
+
+    async def silence(self, seconds: float) -> bool:
+        """Keep the agent silent for so long, 0: no longer; False when no model answers just now."""
+        frames = min(math.ceil(seconds / PERIOD_S), MAX_SILENCE_FRAMES)
+        is_sent = await self._duplex.silence(frames)
+        log.info("silence", seconds=seconds, is_sent=is_sent)
+        return is_sent
 
     async def run(self) -> EndReason:
         """Live until the call ends; its reason. Everything is freed on return, also when cancelled."""
@@ -160,6 +183,7 @@ class Session:
         while True:
             assert self._slot is not None
             try:
+                await self._greet(self._slot)
                 await self._duplex.converse(self._slot)
                 return
             except WorkerLost as error:
@@ -169,24 +193,41 @@ class Session:
                 log.warning("slot_fault", worker_id=self._slot.worker_id, cause=str(error))
             await self._slot.release()
             self._slot = None
+            if num_left := self._duplex.forget_sentence():
+                log.warning("sentence_lost", num_tokens_left=num_left)
             if num_faults >= MAX_FAULTS:
                 self.hang_up(EndReason.MODEL_FAILED)
                 return
-            self._slot = await self._recover()
+            try:
+                self._slot = await self._recover()
+            except PromptRefused as error:
+                log.error("prompt_refused", cause=str(error))
+                self.hang_up(EndReason.PROMPT_REFUSED)
+                return
             if self._slot is None:
                 self.hang_up(EndReason.WORKER_LOST)
                 return
             self.num_recoveries += 1
             self._note(worker_id=self._slot.worker_id)
 
+    async def _greet(self, slot: ModelSlot) -> None:
+        """Give the model the configured first sentence, unless the conversation has begun."""
+        if self._parts.greeting and not len(self._duplex.history):
+            await self._duplex.greet(slot, sayable(self._parts.tokens, self._parts.greeting))
+
     async def _recover(self) -> ModelSlot | None:
-        """Another slot that remembers the conversation, as soon as there is one; None after RECOVERY_S."""
+        """Another slot that remembers the conversation, as soon as there is one; None after RECOVERY_S.
+
+        Raises PromptRefused when the model there cannot take this call: waiting changes nothing.
+        """
         began_s = self._parts.now()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RECOVERY_S):
                 while True:
                     try:
                         slot = await self._parts.reclaim(self._duplex.history, self._duplex.caller_pcm)
+                    except PromptRefused:
+                        raise
                     except (NoFreeSlot, WorkerUnavailable):
                         await asyncio.sleep(RECLAIM_PAUSE_S)
                     else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import ipaddress
+import os
 import re
 import tomllib
 import typing
@@ -29,9 +30,12 @@ from pydantic import (
 
 from agent.errors import ConfigError
 from agent.logs import LogFormat, LogLevel
+from agent.wire_fields import MAX_BIAS, MAX_ROLE_BYTES, MAX_VOICE_BYTES
 from telephony.settings import SipSettings
 
 MIN_SECRET_BYTES = 16
+MAX_SLOTS = 256  # per worker
+MEASURING_S = 360.0  # what finding out the number of slots may take, once per machine and model
 PREFIX = "OFFHOOK_"
 NESTING = "__"
 CONFIG_VARIABLE = "OFFHOOK_CONFIG"
@@ -46,6 +50,19 @@ def _split(value: object) -> object:
     return value
 
 
+def _slots(value: object) -> int | str:
+    if value == "auto":
+        return "auto"
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = 0
+    if not 1 <= number <= MAX_SLOTS:
+        raise ValueError(f"{value!r} is no number of calls; write auto, or 1 to {MAX_SLOTS}")
+    return number
+
+
+Slots = Annotated[int | Literal["auto"], BeforeValidator(_slots)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
@@ -85,14 +102,15 @@ class WorkerSettings(_Section):
     """The processes that hold the model; by default we start them ourselves."""
 
     count: int = Field(default=1, ge=0, le=64)  # how many to start here; 0 when all are listed in `addresses`
-    slots: int = Field(default=2, ge=1, le=256)  # calls per worker
+    slots: Slots = "auto"  # calls per worker; auto: as many as this machine is measured to hold
     engine: Literal["builtin", "standin"] = "builtin"  # standin: a tone machine that needs no model
-    model_dir: Path = BUILTIN_MODEL
+    model_dir: Path = BUILTIN_MODEL  # a model folder, or the name of a published model
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
     threads: int = Field(default=1, ge=1, le=64)  # of one worker's tensor work
     addresses: Words = ()  # running workers: unix:/path or tcp:host:port
     secret: SecretStr | None = None  # shared with every worker that is reached by TCP
-    start_timeout_s: float = Field(default=60.0, gt=0, le=600)
+    start_timeout_s: float = Field(default=60.0, gt=0, le=600)  # the measuring for slots=auto not included
+    trace_folder: Path | None = None  # each call's exact input is kept here for replay: the caller's voice
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:
@@ -109,6 +127,19 @@ class WorkerSettings(_Section):
             raise ValueError("count=0 without addresses leaves no worker; set count=1 or list addresses")
         return self
 
+    @property
+    def ready_timeout_s(self) -> float:
+        """How long a worker may take until it serves."""
+        return self.start_timeout_s + (MEASURING_S * max(1, self.count) if self.slots == "auto" else 0.0)
+
+    @property
+    def share(self) -> float:
+        """The part of this machine's device that each of our workers has, 1 if they do not share."""
+        num_workers = max(1, self.count)
+        if self.device.startswith("cuda"):
+            return 1 / num_workers
+        return min(1.0, len(os.sched_getaffinity(0)) / (num_workers * self.threads))
+
 
 class RecordingSettings(_Section):
     """Two-channel recordings (caller left, agent right); off unless a folder is set."""
@@ -116,6 +147,41 @@ class RecordingSettings(_Section):
     folder: Path | None = None
     format: Literal["flac", "wav"] = "flac"
     consent: bool = False  # callers are told and agree: written into each sidecar
+
+
+class AgentSettings(_Section):
+    """Who the agent is: how each call's model is set up. Unset, the model is as it was trained."""
+
+    voice: str = ""  # one of the model's voices
+    role: str = ""  # what the agent is told of itself before the caller is heard
+    role_file: Path | None = None  # or a file that holds it
+    text_temperature: float | None = Field(default=None, ge=0, le=10)  # 0: always the likeliest token
+    text_top_k: int | None = Field(default=None, ge=0, le=1_000_000)  # 0: draw from all tokens
+    audio_temperature: float | None = Field(default=None, ge=0, le=10)
+    audio_top_k: int | None = Field(default=None, ge=0, le=1_000_000)
+    text_bias: Words = ()  # word=number, added to the word's logit: okay=-2.5
+    banned: Words = ()  # words that are never said
+    greeting: str = Field(
+        default="", max_length=2000
+    )  # what it says first; empty: the model greets by itself
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if self.role and self.role_file is not None:
+            raise ValueError("role and role_file are both set; keep one")
+        if len(self.voice.encode()) > MAX_VOICE_BYTES:
+            raise ValueError(f"voice is no voice's name: it is longer than {MAX_VOICE_BYTES} bytes")
+        if len(self.role.encode()) > MAX_ROLE_BYTES:
+            raise ValueError(f"role is longer than {MAX_ROLE_BYTES} bytes; say it shorter")
+        for item in self.text_bias:
+            word, _, number = item.rpartition("=")
+            try:
+                is_right = bool(word.strip()) and abs(float(number)) <= MAX_BIAS
+            except ValueError:
+                is_right = False
+            if not is_right:
+                raise ValueError(f"text_bias has {item!r}; write word=number, e.g. okay=-2.5")
+        return self
 
 
 class CallSettings(_Section):
@@ -147,10 +213,12 @@ class Settings(_Section):
     """Everything an operator may set, as `OFFHOOK_*` variables or in the file `OFFHOOK_CONFIG` names."""
 
     redis_url: SecretStr | None = None  # None: a private Redis is started and stopped with us
+    cache: Path | None = None  # what can be made again, measured capacities first; None: ~/.cache/offhook
     drain_timeout_s: float = Field(default=30.0, ge=0)  # after SIGTERM, how long live calls may go on
     sip: SipSettings = SipSettings()
     http: HttpSettings = HttpSettings()
     worker: WorkerSettings = WorkerSettings()
+    agent: AgentSettings = AgentSettings()
     recording: RecordingSettings = RecordingSettings()
     call: CallSettings = CallSettings()
     log: LogSettings = LogSettings()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import AgentError, NoFreeSlot, WorkerUnavailable
-from agent.wire import FRAME_SAMPLES, CallerFrame, Claimed, ForceText, RefusalReason
+from agent.wire import FRAME_SAMPLES, CallerFrame, Claimed, ForceText, RefusalReason, Say, Silence
 from telephony.audio import Pcm, to_int16
 
 MAX_UNREAD_REPLIES = 8
@@ -38,10 +38,15 @@ class SlotFault(AgentError):
 class ClaimRefused(NoFreeSlot):
     """The worker refused one claim."""
 
-    def __init__(self, worker_id: str, reason: int) -> None:
-        self.reason = reason
+    def __init__(self, worker_id: str, reason: int, detail: str = "") -> None:
+        self.reason, self.detail = reason, detail
         known = {r.value: r.name.lower() for r in RefusalReason}
-        super().__init__(f"worker {worker_id} refused a claim: {known.get(reason, f'reason {reason}')}")
+        why = known.get(reason, f"reason {reason}") + (f" ({detail})" if detail else "")
+        super().__init__(f"worker {worker_id} refused a claim: {why}")
+
+
+class PromptRefused(ClaimRefused):
+    """The model cannot take the call's profile (an unknown voice, say): trying again is no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ class Carrier(Protocol):
     def next_tick_s(self, after_s: float) -> float:
         """The worker's first tick at or after `after_s`, on our clock."""
 
-    def offer(self, message: CallerFrame | ForceText) -> bool:
+    def offer(self, message: CallerFrame | ForceText | Say | Silence) -> bool:
         """Send unless the stream is full."""
 
     def forget(self, slot: Slot) -> None:
@@ -117,6 +122,22 @@ class Slot:
         """Let the slot's next step take this text token. Raises WorkerLost, SlotFault."""
         self._check()
         self._link.offer(ForceText(self.index, self.generation, token))
+
+    async def say(self, tokens: Sequence[int]) -> bool:
+        """Let the agent say these text tokens next, in place of what was queued; none: stop saying.
+
+        False, and nothing is said, when the stream is full. Raises WorkerLost, SlotFault.
+        """
+        self._check()
+        return self._link.offer(Say(self.index, self.generation, np.array(tokens, np.int32).reshape(-1)))
+
+    async def silence(self, frames: int) -> bool:
+        """Keep the agent silent for so many frames; 0 ends it.
+
+        False when the stream is full. Raises WorkerLost, SlotFault.
+        """
+        self._check()
+        return self._link.offer(Silence(self.index, self.generation, frames))
 
     async def replies(self) -> AsyncIterator[SlotReply]:
         """Every reply as it comes, until `release`. At most 8 wait; then the oldest is dropped and counted.

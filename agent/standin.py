@@ -7,22 +7,25 @@ recording shows which line was played. A slot that is started with a history doe
 the line after the history's last one. In echo mode a step returns its input.
 
 Text tokens: line n is `LINE_TOKEN + n`, then one WORD_TOKEN per syllable, else PAD_TOKEN; the caller's
-transcript gets CALLER_TOKEN when the caller has spoken. Forcing FORCE_NAN, FORCE_RAISE, FORCE_HANG or
-FORCE_EXIT makes the slot fail so.
+transcript gets CALLER_TOKEN when the caller has spoken. What it is told to say comes as one token a step,
+with sound; then the party goes on. Forcing FORCE_NAN, FORCE_RAISE, FORCE_HANG or FORCE_EXIT makes the slot
+fail so.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.clock import Clock, SystemClock
-from agent.wire import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from agent.wire import DEFAULT_PROFILE, FRAME_SAMPLES, SAMPLE_RATE_HZ
+from model.control import CallProfile
+from model.errors import PromptError
 from telephony.audio import dbfs
 
 NUM_COLUMNS = 17  # as Moshi: text, 8 agent codes, 8 caller codes
@@ -38,6 +41,7 @@ SYLLABLE_FRAMES = 2
 LINE_FRAMES = 12
 LEVEL = 0.2
 EXIT_STATUS = 70
+VOICES = ("tone",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,8 @@ class _Party:
     num_voiced: int = 0  # frames of the caller's current speech
     num_silent: int = 0
     forced: int | None = None
+    to_say: list[int] = field(default_factory=list)  # tokens of a sentence it was told to say
+    num_quiet: int = 0  # steps for which it was told to be silent
 
     def hear(self, pcm: NDArray[np.float32]) -> int:
         """Take one caller frame in; the caller-transcript token."""
@@ -89,6 +95,11 @@ class _Party:
 
     def speak(self) -> tuple[int, NDArray[np.float32]]:
         """The text token and sound of this frame."""
+        if self.num_quiet:
+            self.num_quiet -= 1
+            return PAD_TOKEN, np.zeros(FRAME_SAMPLES, np.float32)
+        if self.to_say:
+            return self.to_say.pop(0), burst(self.line, len(self.to_say) % SYLLABLE_FRAMES)
         if self.at_frame is None:
             return PAD_TOKEN, np.zeros(FRAME_SAMPLES, np.float32)
         frame, pcm = self.at_frame, burst(self.line, self.at_frame)
@@ -133,10 +144,18 @@ class StandIn:
         slot: int,
         *,
         seed: int,
+        profile: CallProfile = DEFAULT_PROFILE,
         history: NDArray[np.int16] | None = None,
         caller_pcm: NDArray[np.float32] | None = None,
     ) -> None:
-        """Reset a slot: it greets, or goes on after the last line of the history (int16 [T, 17])."""
+        """Reset a slot: it greets, or goes on after the last line of the history (int16 [T, 17]).
+
+        It has one voice and plays no role. Raises PromptError for another.
+        """
+        if profile.voice not in ("", *VOICES):
+            raise PromptError(f"there is no voice {profile.voice!r}; there is {', '.join(VOICES)}")
+        if profile.role:
+            raise PromptError("the stand-in plays no role")
         party = _Party(at_frame=0)
         if history is not None:
             if history.ndim != 2 or history.shape[1] != NUM_COLUMNS:
@@ -144,6 +163,18 @@ class StandIn:
             lines = history[history[:, 0] >= LINE_TOKEN, 0] - LINE_TOKEN
             party = _Party(line=int(lines.max()) + 1 if len(lines) else 0)
         self._parties[slot] = party
+
+    def say(self, slot: int, tokens: Sequence[int]) -> None:
+        """Say these tokens next, one a step."""
+        self._party(slot).to_say = list(tokens)
+
+    def silence(self, slot: int, frames: int) -> None:
+        """Be silent for so many steps."""
+        self._party(slot).num_quiet = frames
+
+    def age(self, frames: int) -> None:
+        """Make free slots steppable; a stand-in costs the same at every age."""
+        self._parties = [_Party() if party is None else party for party in self._parties]
 
     def force_text(self, slot: int, token: int) -> None:
         """Make the slot fail if the token is one of FORCE_*; else its next step emits this token."""

@@ -12,6 +12,10 @@ class StandInTokens:
     transfer = TRANSFER_TOKEN
     nobody = NOBODY_TOKEN
 
+    def encode(self, text: str) -> list[int]:
+        """A syllable for each word."""
+        return [WORD_TOKEN] * len(text.split())
+
     def piece(self, token: int) -> str:
         """Where a line begins "▁line" and its number, "▁la" for a syllable, "▁caller" for a caller's turn."""
         if token >= LINE_TOKEN:

@@ -1,5 +1,8 @@
 """`offhook talk IN.wav OUT.wav`: the model over a file, frame by frame, as a call would feed it.
 
+`offhook talk --replay TRACE.npz` lives through a traced call again (`agent.trace`) and says whether every
+token came out the same, as it does with the same model and kind of device.
+
 The output holds two channels, caller left and agent right, on one clock: the agent's frame is written where a
 caller would hear it if the network took no time.
 """
@@ -17,8 +20,10 @@ from rich.console import Console
 from rich.progress import track
 from scipy.signal import resample_poly
 
-from agent.errors import AgentError
+from agent.engines import EngineChoice, EngineFactory, model_folder
+from agent.errors import AgentError, ConfigError
 from agent.settings import Settings
+from agent.trace import Trace, replay
 from model.engine import FRAME_SAMPLES, SAMPLE_RATE_HZ, Engine
 from model.tokenizer import WORD_START, TextTokenizer
 
@@ -105,8 +110,9 @@ def talk(engine: Engine, pcm: NDArray[np.float32], *, seed: int = 0, progress: b
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `offhook talk`."""
-    parser.add_argument("input", type=Path, help="the caller's side, any sound file")
-    parser.add_argument("output", type=Path, help="WAV to write: caller left, agent right, 24 kHz")
+    parser.add_argument("input", type=Path, nargs="?", help="the caller's side, any sound file")
+    parser.add_argument("output", type=Path, nargs="?", help="WAV to write: caller left, agent right, 24 kHz")
+    parser.add_argument("--replay", type=Path, help="instead: a call's trace to live through again")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the call (default 0)")
     parser.add_argument(
         "--tail", type=float, default=5.0, help="seconds of silence after the input (default 5)"
@@ -115,9 +121,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """`offhook talk`: write both sides, print the dialogue."""
+    if args.replay is not None:
+        return run_replay(args.replay, settings)
+    if args.input is None or args.output is None:
+        raise ConfigError("name a sound file to hear and one to write, or a trace with --replay")
     pcm = np.pad(read_sound(args.input), (0, round(max(0.0, args.tail) * SAMPLE_RATE_HZ)))
-    directory = settings.worker.model_dir
-    engine = Engine.load(directory, 1)
+    engine = Engine.load(model_folder(settings.worker.model_dir), 1)
     spoken = talk(engine, pcm, seed=args.seed, progress=True)
     try:
         soundfile.write(args.output, np.stack([spoken.caller, spoken.agent], axis=1), SAMPLE_RATE_HZ)
@@ -129,6 +138,28 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     for time_s, side, text in _sentences(sorted(lines)):
         console.print(f"{time_s:7.2f} s  {side:6s}  {text}", style="cyan" if side == "agent" else "default")
     return 0
+
+
+def run_replay(path: Path, settings: Settings) -> int:
+    """Live through a traced call again; 1 if a token differs."""
+    trace, worker, console = Trace.load(path), settings.worker, Console()
+    factory = EngineFactory(EngineChoice(worker.engine, worker.model_dir, worker.device, worker.threads))
+    others = {name: value for name, value in factory.key().items() if trace.model.get(name, value) != value}
+    for name, value in others.items():
+        console.print(f"note: {name} was {trace.model[name]}, here it is {value}", highlight=False)
+    if not trace.is_exact:
+        console.print("note: a step failed in this call and was tried again; tokens may differ")
+    found = replay(factory.build(trace.num_slots), trace)
+    end = " of a longer call" if trace.is_cut else ""
+    if found.is_equal:
+        console.print(f"{found.num_steps} steps{end}: every token is equal")
+        return 0
+    first = int(found.different[0])
+    console.print(
+        f"{len(found.different)} of {found.num_steps} steps{end} differ, first step {first} "
+        f"({first * FRAME_S:.2f} s)"
+    )
+    return 1
 
 
 def _sentences(words: list[tuple[float, str, str]]) -> list[tuple[float, str, str]]:

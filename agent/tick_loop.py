@@ -6,15 +6,15 @@ catch-up step, right after the next tick's step. There is at most one catch-up s
 overrun none in two ticks running: what is older is dropped and counted, so a caller is never more than a
 frame behind.
 
-Commands (start, stop, force a text token) run between steps, in the order they came; a start may take long
-(it replays a call's history) and so waits until the tick's replies are out.
+Commands (start, stop, force a text token, say a sentence, be silent) run between steps, in the order they
+came; a start may take long (it replays a call's history) and so waits until the tick's replies are out.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -24,7 +24,9 @@ from numpy.typing import NDArray
 
 from agent.clock import Clock
 from agent.inbox import Batch, Inbox
-from agent.wire import PERIOD_S, CallerFrame, Fault, Reply
+from agent.wire import DEFAULT_PROFILE, PERIOD_S, CallerFrame, Fault, Reply, Say, Silence
+from model.control import CallProfile
+from model.errors import PromptError
 from telephony.audio import to_float, to_int16
 
 MAX_COMMANDS = 4096
@@ -66,13 +68,29 @@ class Stepper(Protocol):
         slot: int,
         *,
         seed: int,
+        profile: CallProfile = DEFAULT_PROFILE,
         history: NDArray[np.int16] | None = None,
         caller_pcm: NDArray[np.float32] | None = None,
     ) -> None:
-        """Reset a slot for a call; with a history int16 [T, 1 + 2K], go on where it ended."""
+        """Reset a slot for a call; with a history int16 [T, 1 + 2K], go on where it ended.
+
+        Raises model.errors.PromptError for a profile or history that this model cannot take.
+        """
+
+    def say(self, slot: int, tokens: Sequence[int]) -> None:
+        """Let the agent say these text tokens next, in place of what was queued; none: stop saying."""
+
+    def silence(self, slot: int, frames: int) -> None:
+        """Keep the agent silent for so many steps; 0 ends a silence."""
 
     def force_text(self, slot: int, token: int) -> None:
         """The slot's next step takes this text token."""
+
+    def age(self, frames: int) -> None:
+        """Make every free slot look as if it had lived so many steps, and steppable as it is.
+
+        For benches and calibration: a step costs what a long call's costs. `stop` such slots before use.
+        """
 
     def step(self, pcm: NDArray[np.float32], active: NDArray[np.bool_]) -> StepOutput:
         """Advance the active rows by one frame: float32 [S, 1920], bool [S]."""
@@ -90,6 +108,7 @@ class Start:
     seed: int
     history: NDArray[np.int16]  # [T, 1 + 2K]; empty for a new call
     caller_pcm: NDArray[np.int16]  # [N]; may be empty
+    profile: CallProfile = DEFAULT_PROFILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +126,9 @@ class Force:
     slot: int
     generation: int
     token: int
+
+
+Command = Start | Stop | Force | Say | Silence  # the last two are the messages themselves
 
 
 class Outlet(Protocol):
@@ -151,7 +173,7 @@ class TickLoop:
         self._stepper, self._outlet, self._clock, self._tidy = stepper, outlet, clock, tidy
         self._log = structlog.get_logger("agent.tick_loop")
         self._inbox = Inbox(stepper.num_slots)
-        self._commands: deque[Start | Stop | Force] = deque()
+        self._commands: deque[Command] = deque()
         self._live: dict[int, int] = {}  # slot -> generation
         self._fed: set[int] = set()  # live slots that have had a frame
         self._step_s = 0.0  # of the latest step
@@ -168,9 +190,9 @@ class TickLoop:
         """A caller's newest frame; the slot must be known."""
         self._inbox.put(frame)
 
-    def submit(self, command: Start | Stop | Force) -> bool:
+    def submit(self, command: Command) -> bool:
         """Queue a command; False when the queue is full, which only a peer that floods can bring about."""
-        if len(self._commands) >= MAX_COMMANDS and isinstance(command, Force):
+        if len(self._commands) >= MAX_COMMANDS and isinstance(command, (Force, Say, Silence)):
             return False
         self._commands.append(command)
         return True
@@ -313,15 +335,22 @@ class TickLoop:
                 self._act(command)
             self._commands.popleft()
 
-    def _act(self, command: Stop | Force) -> None:
-        if isinstance(command, Stop):
-            self._forget(command.slot)
-            return
+    def _act(self, command: Stop | Force | Say | Silence) -> None:
+        """One command to a live slot; what the engine makes of a bad one ends that call only."""
+        name = type(command).__name__.lower()
         try:
-            self._stepper.force_text(command.slot, command.token)
+            match command:
+                case Stop():
+                    self._forget(command.slot)
+                case Force():
+                    self._stepper.force_text(command.slot, command.token)
+                case Say():
+                    self._stepper.say(command.slot, command.tokens.tolist())
+                case Silence():
+                    self._stepper.silence(command.slot, command.frames)
         except Exception as error:
-            self._log.exception("engine_force_text_failed")
-            self._fail(command.slot, f"the engine raised {type(error).__name__} at a forced token")
+            self._log.exception("engine_command_failed", command=name)
+            self._fail(command.slot, f"the engine raised {type(error).__name__} at the command {name}")
 
     def _start(self, command: Start) -> None:
         began_s = self._clock.now()
@@ -330,10 +359,14 @@ class TickLoop:
             self._stepper.start(
                 command.slot,
                 seed=command.seed,
+                profile=command.profile,
                 history=command.history if len(command.history) else None,
                 caller_pcm=to_float(command.caller_pcm) if len(command.caller_pcm) else None,
             )
             self._live[command.slot] = command.generation
+        except PromptError as error:  # the operator's fault or another model's history, not the engine's
+            self._log.warning("engine_refused_prompt", cause=str(error), num_history=len(command.history))
+            failure = error
         except Exception as error:
             self._log.exception("engine_start_failed", num_history=len(command.history))
             failure = error

@@ -12,7 +12,7 @@ cross unchanged. Every field is bounded: a peer can neither make us allocate wit
                  <---------------------  ClockProbe; ClockReply comes back (clock offset, round trip)
                  <---------------------  Claim; Claimed or Refused comes back
                  <---------------------  CallerFrame, one per slot and 80 ms; each gets one Reply
-                 <---------------------  ForceText, Release, Drain
+                 <---------------------  ForceText, Say, Silence, Release, Drain
       Stats      --------------------->           once a second, also the heartbeat; Fault, Drain
 
 A message about a slot names the claim's generation; one that names an earlier claim is dropped and counted.
@@ -33,23 +33,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.wire_fields import (
+    MAX_VOICE_BYTES,
     Cursor,
     Field,
     MalformedMessage,
     array,
+    flag,
     number,
     octets,
+    profile,
     samples,
     seconds,
     text,
+    texts,
 )
+from model.control import CallProfile
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 FRAME_SAMPLES = 1920  # 80 ms at 24 kHz
 SAMPLE_RATE_HZ = 24_000
 PERIOD_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
 MAX_MESSAGE_BYTES = 8 << 20  # a claim with ten minutes of history and a minute of the caller's sound
 MAX_GREETING_BYTES = 256  # nobody who has not proved the secret makes us read more
+MAX_HELLO_BYTES = 48 << 10  # a worker that has proved it may list its voices
+MAX_DETAIL_BYTES = 256  # of a name, and of a refusal's reason in words
+MAX_VOICES = 256
+MAX_SAY_TOKENS = 2048
+MAX_SILENCE_FRAMES = 45_000  # an hour
 NONCE_BYTES = MAC_BYTES = 32
 MIN_SECRET_BYTES = 16
 
@@ -67,7 +77,8 @@ class RefusalReason(IntEnum):
     DRAINING = 2
     ALREADY_CLAIMED = 3  # this call holds a slot here, claimed by whomever
     STALE_FENCING = 4  # the number was used, or is older than one that was, for this call
-    ENGINE = 5  # the engine could not start the slot, e.g. from an unusable history
+    ENGINE = 5  # the engine could not start the slot
+    PROMPT = 6  # this model cannot take the voice, role, sampling or history; another try changes nothing
 
 
 SlotIndex = Annotated[int, number("H", 1023)]
@@ -76,16 +87,22 @@ U32 = Annotated[int, number("I", 2**32 - 1)]
 U64 = Annotated[int, number("Q", 2**64 - 1)]
 I32 = Annotated[int, number("i", 2**31 - 1)]
 Seconds = Annotated[float, seconds()]
-Name = Annotated[str, text(256)]
+Name = Annotated[str, text(MAX_DETAIL_BYTES)]
 Nonce = Annotated[bytes, octets(NONCE_BYTES)]
 Mac = Annotated[bytes, octets(MAC_BYTES)]
 Frame = Annotated[Samples, samples(FRAME_SAMPLES)]
 Row = Annotated[Tokens, array("<i2", 256)]
 History = Annotated[Tokens, array("<i2", 8192, 256)]
+Voices = Annotated[tuple[str, ...], texts(MAX_VOICES, MAX_VOICE_BYTES)]
+Flag = Annotated[bool, flag()]
+Profile = Annotated[CallProfile, profile()]
+Sentence = Annotated[NDArray[np.int32], array("<i4", MAX_SAY_TOKENS)]
+SilentFrames = Annotated[int, number("I", MAX_SILENCE_FRAMES)]
 Speech = Annotated[Samples, array("<i2", 60 * SAMPLE_RATE_HZ)]
 Durations = Annotated[NDArray[np.float32], array("<f4", 256)]
 NO_HISTORY: Tokens = np.zeros((0, 0), np.int16)
 NO_SPEECH: Samples = np.zeros(0, np.int16)
+DEFAULT_PROFILE = CallProfile()
 
 
 class Message:
@@ -137,6 +154,9 @@ class Hello(Message):
     frame_samples: U32
     period_s: Seconds
     tick_s: Seconds
+    voices: Voices  # that a profile may name; none: the model has one
+    takes_role: Flag  # whether a profile may hold one
+    step_p99_s: Seconds  # measured with every slot in a long call; 0: not measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +186,7 @@ class Claim(Message):
     seed: U64
     history: History  # NO_HISTORY: a new call
     caller_pcm: Speech  # the caller's last seconds, or NO_SPEECH
+    profile: Profile
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +209,7 @@ class Refused(Message):
     call_id: Name
     fencing: U64
     reason: U16  # a RefusalReason; one we do not know yet still means no
+    detail: Name  # what the engine says of a prompt; may be empty
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,9 +295,29 @@ class Drain(Message):
     TYPE = 16
 
 
+@dataclass(frozen=True, eq=False)
+class Say(Message):
+    """Let the agent say these text tokens next, in place of what was queued; none: stop saying."""
+
+    TYPE = 17
+    slot: SlotIndex
+    generation: U32
+    tokens: Sentence
+
+
+@dataclass(frozen=True, eq=False)
+class Silence(Message):
+    """Keep the agent silent for so many frames; 0 ends a silence."""
+
+    TYPE = 18
+    slot: SlotIndex
+    generation: U32
+    frames: SilentFrames
+
+
 _KINDS: tuple[type[Message], ...] = (
     Challenge, Proof, Verdict, Hello, ClockProbe, ClockReply, Claim, Claimed, Refused, CallerFrame, Reply,
-    ForceText, Release, Fault, Stats, Drain,
+    ForceText, Release, Fault, Stats, Drain, Say, Silence,
 )  # fmt: skip
 _TYPES = {kind.TYPE: kind for kind in _KINDS}
 

@@ -12,6 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import AgentError
+from model.control import CallProfile
+
+MAX_VOICE_BYTES = 128
+MAX_ROLE_BYTES = 16 << 10
+MAX_BIAS_TOKENS = 256
+MAX_BANNED_TOKENS = 1024
+MAX_TEMPERATURE = 100.0
+MAX_TOP_K = 1 << 20
+MAX_BIAS = 1000.0
+MAX_TOKEN = 2**31 - 1
 
 
 class MalformedMessage(AgentError):
@@ -136,3 +146,88 @@ def samples(size: int) -> Field:
         return np.ascontiguousarray(value, "<i2").tobytes()
 
     return Field(pack, lambda cursor: np.frombuffer(cursor.take(2 * size), "<i2").copy())
+
+
+def flag() -> Field:
+    """A truth value; on the wire 0 or 1."""
+    whole = number("B", 1)
+    return Field(lambda value: whole.pack(int(value)), lambda cursor: bool(whole.unpack(cursor)))
+
+
+def texts(max_count: int, max_bytes: int) -> Field:
+    """At most `max_count` texts, each of at most `max_bytes`."""
+    count, one = number("H", max_count), text(max_bytes)
+
+    def pack(values: tuple[str, ...]) -> bytes:
+        assert len(values) <= max_count, len(values)
+        return count.pack(len(values)) + b"".join(map(one.pack, values))
+
+    return Field(pack, lambda cursor: tuple(one.unpack(cursor) for _ in range(count.unpack(cursor))))
+
+
+def real(low: float, high: float) -> Field:
+    """A finite number between two bounds, both included."""
+    form = struct.Struct("!d")
+
+    def pack(value: float) -> bytes:
+        assert low <= value <= high, value
+        return form.pack(value)
+
+    def unpack(cursor: Cursor) -> float:
+        (value,) = cursor.unpack(form)
+        if not low <= value <= high:  # NaN is between no bounds
+            raise MalformedMessage(f"a number is outside {low:g}..{high:g}")
+        return float(value)
+
+    return Field(pack, unpack)
+
+
+def optional(one: Field) -> Field:
+    """A value, or None, on the wire behind a flag."""
+    is_there = flag()
+
+    def pack(value: Any) -> bytes:
+        return is_there.pack(value is not None) + (b"" if value is None else one.pack(value))
+
+    return Field(pack, lambda cursor: one.unpack(cursor) if is_there.unpack(cursor) else None)
+
+
+def several(max_count: int, *parts: Field) -> Field:
+    """At most `max_count` tuples of these parts; of single values where there is one part."""
+    count = number("I", max_count)
+
+    def pack(values: tuple[Any, ...]) -> bytes:
+        assert len(values) <= max_count, len(values)
+        rows = values if len(parts) > 1 else [(value,) for value in values]
+        flat = (part.pack(item) for row in rows for part, item in zip(parts, row, strict=True))
+        return count.pack(len(values)) + b"".join(flat)
+
+    def unpack(cursor: Cursor) -> tuple[Any, ...]:
+        rows = [tuple(part.unpack(cursor) for part in parts) for _ in range(count.unpack(cursor))]
+        return tuple(rows) if len(parts) > 1 else tuple(row[0] for row in rows)
+
+    return Field(pack, unpack)
+
+
+def profile() -> Field:
+    """A `model.control.CallProfile`: every part bounded, None where the model's own value stands."""
+    token, temperature = number("I", MAX_TOKEN), optional(real(0.0, MAX_TEMPERATURE))
+    top_k = optional(number("I", MAX_TOP_K))
+    layout = {
+        "voice": text(MAX_VOICE_BYTES),
+        "role": text(MAX_ROLE_BYTES),
+        "text_temperature": temperature,
+        "text_top_k": top_k,
+        "audio_temperature": temperature,
+        "audio_top_k": top_k,
+        "text_bias": several(MAX_BIAS_TOKENS, token, real(-MAX_BIAS, MAX_BIAS)),
+        "banned": several(MAX_BANNED_TOKENS, token),
+    }
+
+    def pack(value: CallProfile) -> bytes:
+        return b"".join(part.pack(getattr(value, name)) for name, part in layout.items())
+
+    def unpack(cursor: Cursor) -> CallProfile:
+        return CallProfile(**{name: part.unpack(cursor) for name, part in layout.items()})
+
+    return Field(pack, unpack)

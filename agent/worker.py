@@ -1,10 +1,11 @@
 """One worker: a process that holds an engine and its slots, steps them every 80 ms, and serves gateways.
 
-    python -m agent.worker --address unix:/tmp/w0.sock --slots 2 --engine standin python -m agent.worker
-    --address tcp:0.0.0.0:7400 --secret-file /run/secrets/offhook --slots 16 --device cuda
+    python -m agent.worker --address unix:/tmp/w0.sock --slots 2 --engine standin
+    python -m agent.worker --address tcp:0.0.0.0:7400 --secret-file /run/secrets/offhook --device cuda
 
 The pool starts local workers so; on another machine an operator, systemd or Kubernetes does. It listens only
-when the engine is loaded and warm: whoever can connect can claim. SIGTERM drains: no new claims, live calls
+when the engine is loaded and warm: whoever can connect can claim. Without a number of slots it measures once
+how many this machine holds (`agent.calibration`). SIGTERM drains: no new claims, live calls
 go on for `--drain-timeout-s`. Two threads: the event loop owns sockets and slot table
 (`agent.worker_server`), the engine's thread owns the engine (`agent.tick_loop`). Logs are JSON lines on
 stderr.
@@ -25,11 +26,13 @@ import numpy as np
 import structlog
 
 from agent import logs
+from agent.calibration import Calibration, CalibrationFile, Limits, Trial, cache_folder, calibrated, search
+from agent.engines import STANDIN, EngineChoice, EngineFactory
 from agent.errors import ConfigError
 from agent.local_worker import EXIT_CONFIG
-from agent.standin import StandIn
 from agent.tick_loop import Stepper
-from agent.wire import FRAME_SAMPLES
+from agent.trace import TracedStepper
+from agent.wire import FRAME_SAMPLES, PERIOD_S
 from agent.worker_address import WorkerAddress
 from agent.worker_server import WorkerIdentity, WorkerServer
 from model.errors import ModelError
@@ -37,6 +40,11 @@ from model.errors import ModelError
 NUM_WARM_STEPS = 3
 SWITCH_INTERVAL_S = 0.0005  # how long the event loop may keep the interpreter from the engine's thread
 EXIT_ENGINE = 3
+MAX_WORKER_SLOTS = 256
+STANDIN_SLOTS = 2  # of a stand-in for which no number is given: it has no speed to measure
+FALLBACK_SLOTS = 2  # where the measuring failed
+
+log = structlog.get_logger("agent.worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,29 +53,96 @@ class WorkerConfig:
 
     address: WorkerAddress
     worker_id: str
-    num_slots: int
-    engine: str
-    model_dir: Path
-    device: str
-    num_threads: int
+    num_slots: int | None  # None: as many as are measured to fit
+    choice: EngineChoice
     cpus: tuple[int, ...]
     phase_s: float
     drain_timeout_s: float
     secret: bytes
     ends_with_stdin: bool
+    cache: Path
+    is_measured_anew: bool
+    trace_folder: Path | None
 
 
-def build_stepper(config: WorkerConfig) -> Stepper:
-    """Load the engine; it is cold yet."""
-    if config.engine == "standin":
-        return StandIn(config.num_slots)
-    os.environ.setdefault("OMP_NUM_THREADS", str(config.num_threads))  # read when torch is loaded
-    import torch  # not before we know that this worker needs it: it takes seconds
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A loaded engine, cold yet, and what is known of its speed."""
 
-    torch.set_num_threads(config.num_threads)
-    from model.engine import Engine
+    stepper: Stepper
+    voices: tuple[str, ...]
+    takes_role: bool
+    step_p99_s: float  # 0: not measured
 
-    return Engine.load(config.model_dir, config.num_slots, device=config.device)
+
+def build(config: WorkerConfig) -> Built:
+    """Load the engine with its slots, after finding out how many, where none are configured.
+
+    Raises ConfigError if not even one call fits, ModelError if the model does not load.
+    """
+    factory = EngineFactory(config.choice)
+    num_slots, step_p99_s = config.num_slots, 0.0
+    if config.choice.engine == STANDIN:
+        num_slots = num_slots or STANDIN_SLOTS
+    else:
+        file = CalibrationFile(config.cache, factory.key())
+        if num_slots is None or config.is_measured_anew:
+            found = find_slots(config.choice, factory, file, is_forced=config.is_measured_anew)
+            num_slots = num_slots or _fitting(found)
+        kept = file.read()
+        if kept is not None:
+            _compare(num_slots, kept)
+            step_p99_s = kept.p99_s if kept.num_slots == num_slots else 0.0
+    stepper = factory.build(num_slots)
+    return Built(stepper, factory.voices(stepper), factory.takes_role(stepper), step_p99_s)
+
+
+def find_slots(
+    choice: EngineChoice, factory: EngineFactory, file: CalibrationFile, *, is_forced: bool = False
+) -> Calibration | None:
+    """What fits this machine, kept or measured; None if the measuring failed, which must not stop a start."""
+    limits = Limits.of(choice.device, choice.num_threads, choice.share)
+
+    def measure() -> Calibration:
+        log.info("calibration_begins", max_slots=limits.max_slots, load=round(os.getloadavg()[0], 1))
+        return search(factory.build, limits, memory=factory.memory, on_trial=_note_trial)
+
+    try:
+        return calibrated(file, measure, is_forced=is_forced)
+    except ModelError:
+        raise
+    except Exception:
+        log.exception("calibration_failed", num_slots=FALLBACK_SLOTS)
+        return None
+
+
+def _note_trial(trial: Trial) -> None:
+    times = {"p99_ms": round(1e3 * trial.p99_s, 1), "cpu_ms": round(1e3 * trial.cpu_s, 1)}
+    log.info("calibration_trial", num_slots=trial.num_slots, obstacle=trial.obstacle, **times)
+
+
+def _fitting(found: Calibration | None) -> int:
+    """The number of slots to have. Raises ConfigError if not even one fits."""
+    if found is None:
+        return FALLBACK_SLOTS
+    if not found.num_slots:
+        raise ConfigError(
+            f"this machine is too slow for one call of this model: {found.trials[0].obstacle} in a tick of "
+            f"{1e3 * PERIOD_S:.0f} ms; use a faster device (OFFHOOK_WORKER__DEVICE), more threads "
+            "(OFFHOOK_WORKER__THREADS) or a smaller model, or try it nevertheless: OFFHOOK_WORKER__SLOTS=1"
+        )
+    return found.num_slots
+
+
+def _compare(num_slots: int, kept: Calibration) -> None:
+    if num_slots > kept.num_slots:
+        log.warning(
+            "slots_beyond_calibration",
+            num_slots=num_slots,
+            num_slots_measured=kept.num_slots,
+            p99_ms=round(1e3 * kept.p99_s, 1),
+            obstacle=next((t.obstacle for t in kept.trials if t.obstacle and t.num_slots <= num_slots), ""),
+        )
 
 
 def warm_up(stepper: Stepper) -> int:
@@ -85,13 +160,24 @@ def warm_up(stepper: Stepper) -> int:
 
 async def serve(config: WorkerConfig) -> None:
     """Load, warm up, and serve until a signal, or the end of stdin where that was asked for."""
-    loop = asyncio.get_running_loop()
-    stepper = build_stepper(config)
-    num_columns = warm_up(stepper)
+    built = build(config)
+    num_columns = warm_up(built.stepper)
     _settle_collector()
-    model = config.engine if config.engine == "standin" else config.model_dir.name
-    identity = WorkerIdentity(config.worker_id, model, num_columns)
+    factory = EngineFactory(config.choice)
+    about = built.voices, built.takes_role, built.step_p99_s
+    identity = WorkerIdentity(config.worker_id, factory.name, num_columns, *about)
+    stepper = _traced(built.stepper, config, factory)
     server = WorkerServer(stepper, identity, secret=config.secret, phase_s=config.phase_s, tidy=_collect)
+    try:
+        await _serve_until_told(server, config)
+    finally:
+        if isinstance(stepper, TracedStepper):  # an engine that broke leaves its calls behind, too
+            await asyncio.to_thread(stepper.close)
+
+
+async def _serve_until_told(server: WorkerServer, config: WorkerConfig) -> None:
+    """Serve until a signal, or the end of stdin where that was asked for."""
+    loop = asyncio.get_running_loop()
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve(config.address))
         draining: list[asyncio.Task[None]] = []
@@ -110,6 +196,14 @@ async def serve(config: WorkerConfig) -> None:
         await serving
         for task in draining:
             task.cancel()
+
+
+def _traced(stepper: Stepper, config: WorkerConfig, factory: EngineFactory) -> Stepper:
+    """The engine, wrapped if calls are to be kept; only now, so that warming up is not."""
+    if config.trace_folder is None:
+        return stepper
+    log.warning("calls_are_traced", folder=str(config.trace_folder))
+    return TracedStepper(stepper, config.trace_folder, factory.key())
 
 
 def _watch_stdin(server: WorkerServer) -> None:
@@ -142,13 +236,17 @@ def parse_arguments(argv: list[str]) -> WorkerConfig:
     parser = argparse.ArgumentParser(prog="python -m agent.worker", description="Hold a model for gateways.")
     parser.add_argument("--address", required=True, help="unix:/path or tcp:host:port")
     parser.add_argument("--worker-id", default=f"worker-{os.getpid()}")
-    parser.add_argument("--slots", type=int, default=2, help="calls at once")
+    parser.add_argument("--slots", default="auto", help="calls at once; auto: as many as are measured to fit")
     parser.add_argument("--engine", choices=("builtin", "standin"), default="builtin")
     parser.add_argument(
         "--model-dir", type=Path, default=Path(__file__).resolve().parent.parent / "model" / "builtin"
     )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="of tensor work")
+    parser.add_argument("--share", type=float, default=1.0, help="part of the device that is ours, 0 to 1")
+    parser.add_argument("--cache", type=Path, help="folder where measured capacities are kept")
+    parser.add_argument("--calibrate", action="store_true", help="measure again what fits this machine")
+    parser.add_argument("--trace-folder", type=Path, help="keep each call's exact input here, for replay")
     parser.add_argument("--cpus", default="", help="run on these only, e.g. 0,1")
     parser.add_argument("--phase-ms", type=int, default=0, help="shift of the 80 ms grid")
     parser.add_argument("--drain-timeout-s", type=float, default=30.0)
@@ -157,24 +255,32 @@ def parse_arguments(argv: list[str]) -> WorkerConfig:
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     args = parser.parse_args(argv)
     logs.configure("json", args.log_level)
-    if not 1 <= args.slots <= 256:
-        raise ConfigError(f"--slots {args.slots}: a worker holds 1 to 256 calls")
+    if not 0 < args.share <= 1:
+        raise ConfigError(f"--share {args.share:g}: write a part of 1, e.g. 0.5")
     config = WorkerConfig(
         address=WorkerAddress.parse(args.address),
         worker_id=args.worker_id,
-        num_slots=args.slots,
-        engine=args.engine,
-        model_dir=args.model_dir,
-        device=args.device,
-        num_threads=args.threads,
+        num_slots=_parse_slots(args.slots),
+        choice=EngineChoice(args.engine, args.model_dir, args.device, args.threads, args.share),
         cpus=_parse_cpus(args.cpus),
         phase_s=args.phase_ms / 1000,
         drain_timeout_s=args.drain_timeout_s,
         secret=read_secret(args.secret_file) if args.secret_file else b"",
         ends_with_stdin=args.ends_with_stdin,
+        cache=args.cache or cache_folder(os.environ),
+        is_measured_anew=args.calibrate,
+        trace_folder=args.trace_folder,
     )
     config.address.check_secret(config.secret)  # before the model is loaded for nothing
     return config
+
+
+def _parse_slots(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_WORKER_SLOTS:
+        raise ConfigError(f"--slots {text}: a worker holds 1 to {MAX_WORKER_SLOTS} calls; or write auto")
+    return int(text)
 
 
 def _parse_cpus(text: str) -> tuple[int, ...]:
@@ -194,7 +300,6 @@ def read_secret(path: Path) -> bytes:
 
 def main(argv: list[str] | None = None) -> int:
     """Run a worker; exit status 0 after a stop, 2 for a wrong setting or model, 3 for a broken engine."""
-    log = structlog.get_logger("agent.worker")
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         config = parse_arguments(sys.argv[1:] if argv is None else argv)

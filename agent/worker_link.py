@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 
 from agent import clock
 from agent.errors import WorkerUnavailable
-from agent.slot import ClaimRefused, Slot, SlotFault, SlotReply, WorkerLost
+from agent.slot import ClaimRefused, PromptRefused, Slot, SlotFault, SlotReply, WorkerLost
 from agent.wire import (
+    DEFAULT_PROFILE,
     FRAME_SAMPLES,
     MAX_GREETING_BYTES,
+    MAX_HELLO_BYTES,
     NO_HISTORY,
     NO_SPEECH,
     NONCE_BYTES,
@@ -46,6 +48,8 @@ from agent.wire import (
     Refused,
     Release,
     Reply,
+    Say,
+    Silence,
     Stats,
     Verdict,
     gateway_mac,
@@ -55,6 +59,7 @@ from agent.wire import (
 )
 from agent.wire_fields import MalformedMessage
 from agent.worker_address import WorkerAddress
+from model.control import CallProfile
 from telephony.audio import Pcm, to_float, to_int16
 
 PROBE_PERIOD_S = 1.0
@@ -63,7 +68,6 @@ NUM_KEPT_PROBES = 16
 CONNECT_TIMEOUT_S = 5.0
 CLAIM_TIMEOUT_S = 15.0  # a start may replay a long history
 SILENCE_TIMEOUT_S = 4.0  # no Stats for so long: the worker is gone or hung
-MAX_UNREAD_REPLIES = 8
 MAX_UNSENT_BYTES = 1 << 18  # five seconds of one caller; beyond it frames are dropped
 
 
@@ -166,20 +170,22 @@ class WorkerLink:
         *,
         fencing: int,
         seed: int,
+        profile: CallProfile = DEFAULT_PROFILE,
         history: NDArray[np.int16] | None = None,
         caller_pcm: Pcm | None = None,
     ) -> Slot:
         """Claim a slot that is ready for frames; with `history` int16 [T, 1 + 2K] the call goes on where it
         ended.
 
-        Raises ClaimRefused, or WorkerLost.
+        Raises ClaimRefused (PromptRefused if the model cannot take the profile), or WorkerLost.
         """
         self._check()
         key = call_id, fencing
         if key in self._claims:
             raise ClaimRefused(self.worker_id, RefusalReason.ALREADY_CLAIMED)
         speech = NO_SPEECH if caller_pcm is None else to_int16(caller_pcm)
-        claim = Claim(call_id, fencing, seed, NO_HISTORY if history is None else history, speech)
+        columns = NO_HISTORY if history is None else history
+        claim = Claim(call_id, fencing, seed, columns, speech, profile)
         answer: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
         self._claims[key] = answer
         try:
@@ -218,7 +224,7 @@ class WorkerLink:
 
     # ---- for Slot ----
 
-    def offer(self, message: CallerFrame | ForceText) -> bool:
+    def offer(self, message: CallerFrame | ForceText | Say | Silence) -> bool:
         """Send unless the stream is full."""
         transport = self._writer.transport
         if transport.is_closing() or transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
@@ -245,7 +251,7 @@ class WorkerLink:
             ) from None
         if not same_mac(verdict.mac, worker_mac(secret, challenge.nonce, nonce)):
             raise WorkerUnavailable(f"{self.address} does not know our secret: it is not our worker")
-        self.hello = await self._expect(Hello)
+        self.hello = await self._expect(Hello, MAX_HELLO_BYTES)
         if self.hello.frame_samples != FRAME_SAMPLES:
             raise MalformedMessage(
                 f"its frames have {self.hello.frame_samples} samples, ours {FRAME_SAMPLES}"
@@ -256,8 +262,8 @@ class WorkerLink:
                 self._take(message)
             self._take(message)
 
-    async def _expect(self, kind: type[M]) -> M:
-        message = await read_message(self._reader, MAX_GREETING_BYTES * 4)
+    async def _expect(self, kind: type[M], max_bytes: int = MAX_GREETING_BYTES) -> M:
+        message = await read_message(self._reader, max_bytes)
         if not isinstance(message, kind):
             raise MalformedMessage(f"no {kind.__name__} from it")
         return message
@@ -299,7 +305,9 @@ class WorkerLink:
                 self._take_claimed(message)
             case Refused():
                 if (answer := self._pending(message)) is not None:
-                    answer.set_exception(ClaimRefused(self.worker_id, message.reason))
+                    is_prompt = message.reason == RefusalReason.PROMPT
+                    kind = PromptRefused if is_prompt else ClaimRefused
+                    answer.set_exception(kind(self.worker_id, message.reason, message.detail))
             case Fault():
                 if (slot := self._slots.pop((message.slot, message.generation), None)) is not None:
                     slot.fail(SlotFault(f"worker {self.worker_id}: {message.reason}"))

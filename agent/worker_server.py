@@ -24,6 +24,7 @@ from agent.slot_table import Holding, SlotTable
 from agent.tick_loop import Force, Start, Stepper, Stop, TickLoop
 from agent.wire import (
     FRAME_SAMPLES,
+    MAX_DETAIL_BYTES,
     MAX_GREETING_BYTES,
     NONCE_BYTES,
     PERIOD_S,
@@ -43,6 +44,8 @@ from agent.wire import (
     Refused,
     Release,
     Reply,
+    Say,
+    Silence,
     Stats,
     Verdict,
     gateway_mac,
@@ -52,6 +55,7 @@ from agent.wire import (
 )
 from agent.wire_fields import MalformedMessage
 from agent.worker_address import WorkerAddress
+from model.errors import PromptError
 
 STATS_PERIOD_S = 1.0
 PEER_TIMEOUT_S = 5.0  # a gateway probes the clock every second
@@ -67,6 +71,9 @@ class WorkerIdentity:
     worker_id: str
     model: str
     num_columns: int  # of a token row: 1 + 2K
+    voices: tuple[str, ...] = ()
+    takes_role: bool = False
+    step_p99_s: float = 0.0  # as calibrated for all slots; 0: not measured
 
 
 class _Peer:
@@ -243,6 +250,9 @@ class WorkerServer:
                 frame_samples=FRAME_SAMPLES,
                 period_s=PERIOD_S,
                 tick_s=self._ticks.tick_s,
+                voices=self._identity.voices,
+                takes_role=self._identity.takes_role,
+                step_p99_s=self._identity.step_p99_s,
             )
         )
         if self._table.is_draining:
@@ -269,31 +279,35 @@ class WorkerServer:
             case Release() if held := self._held_by(peer, message):
                 self._free(held)
             case ForceText() if self._held_by(peer, message):
-                self._force(message)
+                self._command(Force(message.slot, message.generation, message.token))
+            case Say() | Silence() if self._held_by(peer, message):
+                self._command(message)
             case Drain():
                 self._log.info("worker_drain_asked", peer=peer.number)
                 self._table.is_draining = True
                 self._tell_all(Drain())
-            case CallerFrame() | Release() | ForceText():
+            case CallerFrame() | Release() | ForceText() | Say() | Silence():
                 self._num_stale += 1
             case _:
                 raise MalformedMessage(f"a gateway does not send a {type(message).__name__}")
 
-    def _held_by(self, peer: _Peer, message: CallerFrame | Release | ForceText) -> Holding | None:
+    def _held_by(
+        self, peer: _Peer, message: CallerFrame | Release | ForceText | Say | Silence
+    ) -> Holding | None:
         held = self._table.find(message.slot, message.generation)
         return held if held is not None and held.owner == peer.number else None
 
     def _claim(self, claim: Claim, peer: _Peer) -> None:
         held = self._table.claim(claim.call_id, claim.fencing, peer.number)
         if isinstance(held, RefusalReason):
-            peer.send(Refused(claim.call_id, claim.fencing, held))
+            peer.send(Refused(claim.call_id, claim.fencing, held, ""))
             return
-        start = Start(held.slot, held.generation, claim.seed, claim.history, claim.caller_pcm)
-        self._ticks.submit(start)
+        sound = claim.history, claim.caller_pcm
+        self._ticks.submit(Start(held.slot, held.generation, claim.seed, *sound, claim.profile))
 
-    def _force(self, message: ForceText) -> None:
-        if not self._ticks.submit(Force(message.slot, message.generation, message.token)):
-            raise MalformedMessage("a flood of forced tokens")
+    def _command(self, command: Force | Say | Silence) -> None:
+        if not self._ticks.submit(command):
+            raise MalformedMessage("a flood of commands")
 
     def _free(self, held: Holding) -> None:
         self._ticks.submit(Stop(held.slot, held.generation))
@@ -340,7 +354,10 @@ class WorkerServer:
         else:
             self._table.release(held)
             self._note_empty()
-            peer.send(Refused(held.call_id, held.fencing, RefusalReason.ENGINE))
+            is_prompt = isinstance(error, PromptError)
+            reason = RefusalReason.PROMPT if is_prompt else RefusalReason.ENGINE
+            detail = _shortened(str(error)) if is_prompt else ""
+            peer.send(Refused(held.call_id, held.fencing, reason, detail))
 
     def _tell_replies(self, replies: list[Reply]) -> None:
         for reply in replies:
@@ -354,3 +371,8 @@ class WorkerServer:
             self._table.release(owner[0])
             self._note_empty()
             owner[1].send(fault)
+
+
+def _shortened(text: str) -> str:
+    """As much of the text as Refused has room for."""
+    return text.encode()[:MAX_DETAIL_BYTES].decode(errors="ignore")

@@ -1,7 +1,7 @@
 """Fakes of our own seams, for unit tests: a call that moves tick by tick, a slot that answers as told."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -126,6 +126,7 @@ class FakeEndpoint:
         return self.figures
 
 
+UNKNOWN = 0  # as SentencePiece spells what it has no piece for
 PAD, HANG_UP, TRANSFER, NOBODY = 3, 4, 5, 6
 WORDS = {10: "▁good", 11: "bye", 12: "▁hello", 13: "▁latte"}
 
@@ -134,6 +135,10 @@ class FakeTokens:
     """A tokenizer of four words."""
 
     hangup, transfer, nobody = HANG_UP, TRANSFER, NOBODY
+
+    def encode(self, text: str) -> list[int]:
+        spelt = {word.removeprefix("▁"): token for token, word in WORDS.items()}
+        return [spelt.get(word, UNKNOWN) for word in text.split()]
 
     def piece(self, token: int) -> str:
         return WORDS.get(token, "")
@@ -158,6 +163,8 @@ class FakeSlot:
         self.clock = clock
         self.heard: list[Pcm] = []
         self.forced: list[int] = []
+        self.said: list[list[int]] = []
+        self.silences: list[int] = []
         self.num_releases = 0
         self._answer = answer
         self._error: AgentError | None = None
@@ -185,6 +192,14 @@ class FakeSlot:
 
     async def force_text(self, token: int) -> None:
         self.forced.append(token)
+
+    async def say(self, tokens: Sequence[int]) -> bool:
+        self.said.append(list(tokens))
+        return True
+
+    async def silence(self, frames: int) -> bool:
+        self.silences.append(frames)
+        return True
 
     async def release(self) -> None:
         self.num_releases += 1

@@ -24,6 +24,7 @@ from rich.progress import Progress, track
 
 from agent.bench_gateway import GatewayProcess
 from agent.energy_gate import Pcm
+from agent.engines import model_folder
 from agent.errors import AgentError, AudioFileError
 from agent.evaluation.judge import Judge
 from agent.evaluation.outcome import PlacedTurn, judge_call, place_turns
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         raise AgentError("--offline calls nobody: leave --uri and --codec out, or take --quick")
     folder = args.folder or Path("eval-offline" if args.offline else "eval-quick")
     codec = OFFLINE if args.offline else args.codec
-    model = args.uri or model_digest(settings.worker.model_dir)
+    model = args.uri or model_digest(model_folder(settings.worker.model_dir))
     plan = Plan(folder, args.seed, args.calls, args.concurrent, codec, model)
     plan.prepare()
     misses: int | None = None
@@ -238,7 +239,8 @@ def _call_offline(plan: Plan, settings: Settings) -> None:
     missing = plan.missing()
     if not missing:
         return
-    engine = Engine.load(settings.worker.model_dir, plan.concurrent, device=settings.worker.device)
+    folder = model_folder(settings.worker.model_dir)
+    engine = Engine.load(folder, plan.concurrent, device=settings.worker.device)
     with Progress(console=console) as progress:
         bar = progress.add_task("calling", total=len(missing))
 

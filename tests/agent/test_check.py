@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from agent import check
+from agent.calibration import Calibration, CalibrationFile
 from agent.check import Finding, Level, describe, look, run
+from agent.engines import EngineChoice, EngineFactory
 from agent.redis_server import private_redis
 from agent.settings import (
+    AgentSettings,
     CallSettings,
     HttpSettings,
     RecordingSettings,
@@ -174,3 +177,40 @@ def test_settings_are_listed_with_their_source_and_without_secrets(
     assert "OFFHOOK_HTTP__PORT=8080  # default" in lines
     assert run(argparse.Namespace(settings=True), Settings()) == 0
     assert "OFFHOOK_SIP__PORT=5060  # default" in capsys.readouterr().out
+
+
+def test_an_agent_that_the_model_cannot_be_is_a_problem() -> None:
+    (voice,) = obstacles(with_(agent=AgentSettings(voice="anna")))
+    assert "no voice 'anna': it has tone" in voice.what and "OFFHOOK_AGENT__VOICE" in voice.remedy
+    (role,) = obstacles(with_(agent=AgentSettings(role="You sell coffee.")))
+    assert "takes no role" in role.what
+    (word,) = obstacles(with_(agent=AgentSettings(banned=("two words",))))
+    assert "OFFHOOK_AGENT__BANNED" in word.what
+    assert obstacles(with_(agent=AgentSettings(voice="tone", banned=("word",)))) == []
+    (found,) = [f for f in check._agent(with_(agent=AgentSettings(voice="anna")), (), takes_role=True)]
+    assert "it has one voice" in found.what
+
+
+def test_what_was_measured_is_told_and_more_is_noted(tmp_path: Path) -> None:
+    factory = EngineFactory(EngineChoice("standin", Path("none"), "cpu", 1))
+    cached = with_(cache=tmp_path)
+
+    def told(slots: int | str) -> tuple[Level, str]:
+        worker = WorkerSettings.model_validate({"engine": "standin", "slots": slots})
+        finding = next(iter(check._capacity(cached.model_copy(update={"worker": worker}), factory)))
+        return finding.level, finding.what
+
+    assert told("auto")[0] is Level.OK and "at the first start" in told("auto")[1]
+    CalibrationFile(tmp_path, factory.key()).write(Calibration(90, 0.05, ()))
+    assert told("auto") == (Level.OK, "90 calls a worker were measured to fit (p99 50.0 ms a step)")
+    assert told(91)[0] is Level.NOTE and "91 are configured" in told(91)[1]
+    assert "90 calls, but the gateway takes 64" in [f.what for f in check._capacity(cached, factory)][-1]
+
+
+def test_traces_are_noted_and_a_folder_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
+    def traced(folder: Path) -> Settings:
+        return with_(worker=WorkerSettings(engine="standin", trace_folder=folder))
+
+    assert any(f.level is Level.NOTE and "sound and words" in f.what for f in look(traced(tmp_path / "x")))
+    (found,) = obstacles(traced(Path("/proc/traces")))
+    assert "OFFHOOK_WORKER__TRACE_FOLDER" in found.remedy

@@ -29,6 +29,7 @@ class Calls:
     state: Readiness = READY
     live: list[SessionRecord] = field(default_factory=lambda: [YOUNG, OLD])
     ended: list[str] = field(default_factory=list)
+    told: list[tuple[str, str | float]] = field(default_factory=list)
 
     def readiness(self) -> Readiness:
         return self.state
@@ -39,6 +40,20 @@ class Calls:
     def hang_up(self, call_id: str) -> bool:
         self.ended.append(call_id)
         return any(call.call_id == call_id for call in self.live)
+
+    async def say(self, call_id: str, text: str) -> bool | None:
+        if text == "§":
+            raise ValueError("it holds nothing that this model can say")
+        self.told.append((call_id, text))
+        return self._is_there(call_id)
+
+    async def silence(self, call_id: str, seconds: float) -> bool | None:
+        self.told.append((call_id, seconds))
+        return self._is_there(call_id)
+
+    def _is_there(self, call_id: str) -> bool | None:
+        """The young call's worker is just being replaced."""
+        return None if all(call.call_id != call_id for call in self.live) else call_id != "young"
 
 
 class BrokenCalls(Calls):
@@ -95,6 +110,50 @@ async def test_hang_up_ends_the_call_asked_for() -> None:
     async with serve(calls) as client:
         assert (await client.post("/v1/calls/old/hangup")).status == 202
         assert calls.ended == ["old"]
+
+
+async def test_a_live_agent_is_told_what_to_say_and_to_be_silent() -> None:
+    calls = Calls()
+    async with serve(calls) as client:
+        answer = await client.post("/v1/calls/old/say", json={"text": "We close in five minutes."})
+        assert (answer.status, await answer.json()) == (202, {"status": "saying"})
+        answer = await client.post("/v1/calls/old/silence", json={"seconds": 2.5})
+        assert (answer.status, await answer.json()) == (202, {"status": "silent"})
+    assert calls.told == [("old", "We close in five minutes."), ("old", 2.5)]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code"),
+    [
+        ("none/say", b'{"text": "hello"}', 404, "no_such_call"),
+        ("none/silence", b'{"seconds": 1}', 404, "no_such_call"),
+        ("young/say", b'{"text": "hello"}', 409, "no_model"),
+        ("young/silence", b'{"seconds": 0}', 409, "no_model"),
+        ("old/say", b'{"text": "' + b"x" * MAX_BODY_BYTES + b'"}', 413, "request_entity_too_large"),
+        ("old/say", b"", 422, "unusable_request"),
+        ("old/say", b"\xff{", 422, "unusable_request"),
+        ("old/say", b"[" * 9000, 422, "unusable_request"),
+        ("old/say", b'["text"]', 422, "unusable_request"),
+        ("old/say", b'{"text": "hello", "voice": "x"}', 422, "unusable_request"),
+        ("old/say", b'{"text": " "}', 422, "unusable_request"),
+        ("old/say", b'{"text": 7}', 422, "unusable_request"),
+        ("old/say", b'{"text": "' + b"x" * 2001 + b'"}', 422, "unusable_request"),
+        ("old/say", '{"text": "§"}'.encode(), 422, "unusable_request"),
+        ("old/silence", b'{"seconds": "5"}', 422, "unusable_request"),
+        ("old/silence", b'{"seconds": true}', 422, "unusable_request"),
+        ("old/silence", b'{"seconds": -1}', 422, "unusable_request"),
+        ("old/silence", b'{"seconds": NaN}', 422, "unusable_request"),
+        ("old/silence", b'{"seconds": 601}', 422, "unusable_request"),
+    ],
+)
+async def test_what_cannot_be_told_is_refused(path: str, body: bytes, status: int, code: str) -> None:
+    calls = Calls()
+    async with serve(calls) as client:
+        answer = await client.post(f"/v1/calls/{path}", data=body)
+        error = (await answer.json())["error"]
+    assert (answer.status, error["code"]) == (status, code)
+    assert error["message"] and error["remedy"]
+    assert [call_id for call_id, _ in calls.told] == ([path.split("/")[0]] if status in (404, 409) else [])
 
 
 @pytest.mark.parametrize(

@@ -173,3 +173,18 @@ async def test_lost_frames_do_not_move_the_floors_clock() -> None:
         await scene.frames(3, sound())
         assert scene.duplex.floor.caller_gate.open_since_s == pytest.approx(0.24)
         assert scene.duplex.floor.caller_gate.now_s == pytest.approx(scene.duplex.audio_s)
+
+
+async def test_what_was_given_to_say_is_followed_until_it_is_said_or_lost() -> None:
+    said = {2: Answer(text=12), 4: Answer(text=13)}
+    async with calling(lambda number, pcm: said.get(number, Answer())) as scene:
+        assert await scene.duplex.say([12, 10, 13]) and await scene.duplex.silence(5)
+        await scene.frames(6)
+        assert scene.slot.said == [[12, 10, 13]] and scene.slot.silences == [5]
+        assert scene.duplex.forget_sentence() == 2  # 10 never came
+        assert scene.duplex.forget_sentence() == 0
+
+
+async def test_without_a_slot_nothing_can_be_said() -> None:
+    scene = Scene(lambda number, pcm: Answer())
+    assert not await scene.duplex.say([12]) and not await scene.duplex.silence(5)

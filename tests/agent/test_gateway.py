@@ -5,24 +5,31 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import structlog
 
 from agent import gateway as module
 from agent import metrics
 from agent.clock import ManualClock
 from agent.errors import AgentError, ConfigError, EndReason, NoFreeSlot
 from agent.frame_phase import BridgeClock
-from agent.gateway import Gateway, load_tokens
-from agent.settings import Settings, WorkerSettings
-from agent.slot import WorkerLost
+from agent.gateway import Gateway
+from agent.settings import Settings
+from agent.slot import PromptRefused, WorkerLost
 from agent.standin_tokens import StandInTokens
 from agent.store import SessionRecord, SlotLease
-from model.errors import CheckpointError
+from agent.wire import RefusalReason
+from agent.worker_link import linked
+from model.control import CallProfile
 from telephony.endpoint import EndpointEventKind
 from telephony.errors import AddressTaken, CallEnded
+from tests.agent.worker_rig import served
 from tests.fakes import Answer, FakeEndpoint, FakeSlot, settle
+
+PROFILE = CallProfile(voice="tone")
 
 
 class Invite:
@@ -79,6 +86,7 @@ class Pool:
     def __init__(self, workers: dict[str, list[TickedSlot] | AgentError]) -> None:
         self.workers = workers
         self.claims: list[tuple[str, int, bool]] = []
+        self.profiles: list[CallProfile] = []
 
     @property
     def links(self) -> list[str]:
@@ -93,6 +101,7 @@ class Pool:
 
     async def claim(self, call_id: str, *, fencing: int, worker_id: str, **claim: Any) -> TickedSlot:
         self.claims.append((worker_id, fencing, claim["history"] is not None))
+        self.profiles.append(claim["profile"])
         slots = self.workers[worker_id]
         if isinstance(slots, AgentError):
             raise slots
@@ -129,7 +138,7 @@ class Scene:
         self.sip, self.pool, self.store = Sip(), Pool(workers), Leases()
         self.stop, self.stop_now = asyncio.Event(), asyncio.Event()
         parts = cast(tuple[Any, Any, Any], (self.sip, self.pool, self.store))
-        self.gateway = Gateway(Settings(), *parts, StandInTokens(), BridgeClock())
+        self.gateway = Gateway(Settings(), *parts, StandInTokens(), BridgeClock(), PROFILE)
         self._before = {reason: self._count(reason) for reason in EndReason}
 
     async def __aenter__(self) -> "Scene":
@@ -216,8 +225,33 @@ async def test_a_slot_is_claimed_anew_with_the_history_when_a_worker_dies() -> N
         slot.lose(WorkerLost("w0 died"))
         await settle()
         assert scene.pool.claims == [("w0", 1, False), ("w1", 2, True)]
+        assert scene.pool.profiles == [PROFILE, PROFILE]
         assert [lease.worker_id for lease in scene.store.held] == ["w1"]
         assert scene.gateway.calls()[0].worker_id == "w1"
+
+
+async def test_a_prompt_that_the_model_refuses_is_told_to_the_caller_as_our_fault() -> None:
+    refusal = PromptRefused("w0", RefusalReason.PROMPT, "no voice of that name")
+    async with Scene({"w0": refusal}) as scene:
+        invite = await scene.call(FakeEndpoint())
+        assert invite.rejected == (500, None) and not invite.has_rung
+        assert scene.store.held == []
+    assert scene.ended(EndReason.PROMPT_REFUSED) == 1
+    async with Scene({"w0": refusal, "w1": [a_slot("w1")]}) as scene:  # which holds another model
+        invite = await scene.call(FakeEndpoint())
+        assert invite.rejected is None and scene.gateway.calls()[0].worker_id == "w1"
+
+
+async def test_a_live_call_is_told_what_to_say() -> None:
+    slot = a_slot()
+    async with Scene({"w0": [slot]}) as scene:
+        await scene.call(FakeEndpoint())
+        (record,) = scene.gateway.calls()
+        assert await scene.gateway.say(record.call_id, "two words")
+        assert await scene.gateway.silence(record.call_id, 0.08)
+        assert await scene.gateway.say("nobody", "two words") is None
+        assert await scene.gateway.silence("nobody", 1) is None
+    assert slot.silences == [1] and [len(tokens) for tokens in slot.said] == [2]
 
 
 async def test_the_operator_hangs_up_by_id() -> None:
@@ -268,7 +302,12 @@ async def test_the_first_signal_stops_gently_and_the_next_at_once() -> None:
         await asyncio.wait_for(stop_now.wait(), 1)
 
 
-def test_tokens_belong_to_the_engine(tmp_path: Path) -> None:
-    assert isinstance(load_tokens(WorkerSettings(engine="standin")), StandInTokens)
-    with pytest.raises(CheckpointError, match=str(tmp_path)):
-        load_tokens(WorkerSettings(model_dir=tmp_path))
+async def test_a_profile_that_workers_will_refuse_is_told_at_the_start(tmp_path: Path) -> None:
+    async with served(tmp_path, 1) as (_, address), linked(address) as link:
+        pool = cast(Any, SimpleNamespace(links=[link]))
+        with structlog.testing.capture_logs() as logs:
+            module._warn_of_refusals(pool, CallProfile(voice="tone"))
+            assert logs == []
+            module._warn_of_refusals(pool, CallProfile(voice="anna", role="You sell coffee."))
+    assert [entry["event"] for entry in logs] == ["voice_unknown", "role_impossible"]
+    assert logs[0]["voices"] == ("tone",)

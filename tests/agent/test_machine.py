@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from agent.machine import Machine, _commit, _cpu, this_machine
+from agent.machine import Machine, _commit, cpu_name, this_machine
 
 
 def test_this_machine_is_described_in_one_line() -> None:
@@ -16,8 +16,8 @@ def test_this_machine_is_described_in_one_line() -> None:
 
 def test_the_processor_is_named_or_its_kind_is(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text("processor: 0\nmodel name\t: Acme 9000: fast\n")
-    assert _cpu(tmp_path / "cpuinfo") == "Acme 9000: fast"
-    assert _cpu(tmp_path / "none")
+    assert cpu_name(tmp_path / "cpuinfo") == "Acme 9000: fast"
+    assert cpu_name(tmp_path / "none")
 
 
 def test_changed_sources_are_marked_and_no_checkout_is_unknown(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ PROMISED = {
     "offhook_worker_tick_seconds": Histogram,
     "offhook_worker_deadline_misses_total": Counter,
     "offhook_worker_slots": Gauge,
+    "offhook_worker_calibrated_p99_seconds": Gauge,
     "offhook_worker_slots_used": Gauge,
     "offhook_playout_underruns_total": Counter,
     "offhook_rtp_lost_total": Counter,

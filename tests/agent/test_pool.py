@@ -14,9 +14,11 @@ from agent.errors import ConfigError, NoFreeSlot
 from agent.local_worker import LocalWorker
 from agent.pool import Berth, RemoteWorker, WorkerPool
 from agent.settings import WorkerSettings
-from agent.slot import ClaimRefused, Slot, WorkerLost
-from agent.standin import FORCE_HANG, LINE_TOKEN
+from agent.slot import ClaimRefused, PromptRefused, Slot, WorkerLost
+from agent.standin import FORCE_HANG, LINE_TOKEN, StandIn
+from agent.trace import Trace, replay
 from agent.worker_address import WorkerAddress
+from model.control import CallProfile
 from tests.agent.worker_rig import QUIET, START_S, converse, eventually, is_alive, served
 
 
@@ -125,7 +127,7 @@ async def test_an_engine_thread_that_hangs_is_noticed(monkeypatch: pytest.Monkey
 
 async def test_a_worker_without_a_model_says_so_at_once(tmp_path: Path) -> None:
     broken = settings(engine="builtin", model_dir=tmp_path)
-    with pytest.raises(ConfigError, match=r"config\.json does not exist"):
+    with pytest.raises(ConfigError, match=r"lacks model\.safetensors"):
         async with WorkerPool(broken, name="gw") as workers:
             with pytest.raises(NoFreeSlot):
                 await workers.claim("a", fencing=1, seed=0)
@@ -170,3 +172,38 @@ async def test_what_a_worker_counts_reaches_the_metrics() -> None:
         await eventually(lambda: value("offhook_worker_tick_seconds_count") >= ticks + 4)
         assert value("offhook_worker_slots") == 3 and value("offhook_worker_slots_used") == 1
     assert value("offhook_worker_slots") == value("offhook_worker_slots_used") == 0
+
+
+async def test_what_a_worker_says_of_itself_counts_not_what_is_configured_here(tmp_path: Path) -> None:
+    async with served(tmp_path, 3) as (_, address):
+        configured = WorkerSettings(count=0, addresses=(str(address),), slots=7)
+        async with WorkerPool(configured, name="gw") as workers:
+            await workers.wait_ready(timeout_s=START_S)
+            assert workers.num_slots == workers.num_slots_free == 3
+            assert workers.candidates() == [("w0", 3)]
+            labels = {"worker": str(address)}
+            assert metrics.REGISTRY.get_sample_value("offhook_worker_slots", labels) == 3
+            p99_s = metrics.REGISTRY.get_sample_value("offhook_worker_calibrated_p99_seconds", labels)
+            assert p99_s == 0.05
+
+
+async def test_a_prompt_that_is_refused_is_not_asked_for_again(tmp_path: Path) -> None:
+    async with WorkerPool(settings(slots=1), name="gw") as workers:
+        await workers.wait_ready()
+        with pytest.raises(PromptRefused, match="no voice 'anna'"):
+            await workers.claim("a", fencing=1, seed=0, profile=CallProfile(voice="anna"), wait_s=START_S)
+
+
+async def test_a_workers_calls_are_traced_where_that_is_asked_for(tmp_path: Path) -> None:
+    folder = tmp_path / "traces"
+    async with WorkerPool(settings(trace_folder=folder), name="gw") as workers:
+        await workers.wait_ready()
+        slot = await workers.claim("a", fencing=1, seed=5, profile=CallProfile(voice="tone"))
+        await slot.say([41])
+        await converse(slot, 4)
+        await slot.release()
+    (path,) = folder.iterdir()
+    trace = Trace.load(path)
+    assert (trace.seed, trace.profile.voice, len(trace.pcm)) == (5, "tone", 4)
+    assert [command[1:] for command in trace.commands] == [("say", [41])]
+    assert replay(StandIn(2, step_s=0.0, row_step_s=0.0), trace).is_equal

@@ -21,8 +21,9 @@ from agent.playout import Pcm
 from agent.recording import Recorder
 from agent.session import Parts, Session
 from agent.settings import CallSettings
-from agent.slot import SlotFault, WorkerLost
+from agent.slot import PromptRefused, SlotFault, WorkerLost
 from agent.store import SessionRecord
+from agent.wire import RefusalReason
 from telephony.endpoint import FRAME_SAMPLES, EndpointEventKind, path_samples
 from tests.fakes import HANG_UP, NOBODY, TRANSFER, Answer, FakeEndpoint, FakeSlot, FakeTokens, settle
 
@@ -52,6 +53,9 @@ class Scene:
         self.reclaimed: list[tuple[NDArray[np.int16], Pcm]] = []
         self.limits = CallSettings.model_validate(limits)
         self.recorder: Recorder | None = None
+        self.greeting = ""
+        self.prompt_refusal: PromptRefused | None = None
+        self.latest: Session | None = None
 
     def session(self) -> Session:
         record = SessionRecord("abc", "gw", "inbound", "confirmed", 1, caller=self.endpoint.remote)
@@ -63,8 +67,10 @@ class Scene:
             self.clock,
             self.recorder,
             has_consent=True,
+            greeting=self.greeting,
         )
-        return Session(self.endpoint, self.slot, record, parts)
+        self.latest = Session(self.endpoint, self.slot, record, parts)
+        return self.latest
 
     async def frames(self, count: int, caller: Pcm | None = None) -> None:
         for _ in range(count):
@@ -73,6 +79,8 @@ class Scene:
 
     async def _reclaim(self, history: NDArray[np.int16], caller_pcm: Pcm) -> FakeSlot:
         self.reclaimed.append((history, caller_pcm))
+        if self.prompt_refusal is not None:
+            raise self.prompt_refusal
         if not self.spare:
             raise NoFreeSlot("none")
         return self.spare.pop(0)
@@ -319,3 +327,54 @@ async def test_lines_of_the_dialogue_are_told_without_their_words_in_the_clear()
         ("agent", "hello goodbye"),
         ("agent", "hello"),
     ]
+
+
+async def test_the_agent_says_what_it_is_told_and_keeps_silent_for_whole_frames() -> None:
+    scene = Scene(silent)
+    async with running(scene):
+        assert scene.latest is not None
+        assert await scene.latest.say("hello żółty latte") and await scene.latest.silence(1.0)
+        assert scene.slot.said == [[12, 13]] and scene.slot.silences == [13]
+        with pytest.raises(ValueError, match="nothing"):
+            await scene.latest.say("?!")
+        with pytest.raises(ValueError, match="2048 fit"):
+            await scene.latest.say("hello " * 3000)
+
+
+async def test_a_configured_greeting_is_said_first_and_not_again_after_a_recovery() -> None:
+    scene = Scene(lambda number, pcm: Answer(text=12 if number == 1 else 3))
+    scene.greeting = "hello latte"
+    second = FakeSlot(scene.clock, silent, "w1")
+    scene.spare = [second]
+    with structlog.testing.capture_logs() as logs:
+        async with running(scene):
+            assert scene.slot.said == [[12, 13]]
+            await scene.frames(4)
+            scene.slot.lose(WorkerLost("worker w0 died"))
+            await settle()
+            await scene.frames(1)
+    assert second.said == []
+    (lost,) = [entry for entry in logs if entry["event"] == "sentence_lost"]
+    assert lost["num_tokens_left"] == 1
+
+
+async def test_a_worker_lost_before_the_first_answer_is_replaced_by_one_that_greets() -> None:
+    scene = Scene(lambda number, pcm: None)
+    scene.greeting = "hello"
+    second = FakeSlot(scene.clock, silent, "w1")
+    scene.spare = [second]
+    async with running(scene):
+        scene.slot.lose(WorkerLost("worker w0 died"))
+        await settle()
+    assert second.said == [[12]]
+
+
+async def test_a_prompt_that_no_worker_takes_ends_the_call_with_its_own_reason() -> None:
+    scene, before = Scene(silent), counted(EndReason.PROMPT_REFUSED)
+    scene.prompt_refusal = PromptRefused("w1", RefusalReason.PROMPT, "no voice of that name")
+    async with running(scene) as task:
+        await scene.frames(1)
+        scene.slot.lose(WorkerLost("worker w0 died"))
+        assert await end_of(task) is EndReason.PROMPT_REFUSED
+    assert len(scene.reclaimed) == 1
+    assert counted(EndReason.PROMPT_REFUSED) == before + 1

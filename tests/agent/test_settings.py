@@ -1,12 +1,13 @@
 """Settings from variables and a file: values, precedence, and refusals that say what to do."""
 
+import os
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from agent.errors import ConfigError
-from agent.settings import Settings, load_settings, setting_names
+from agent.settings import Settings, WorkerSettings, load_settings, setting_names
 
 
 def test_without_any_variable_everything_stays_on_this_machine() -> None:
@@ -78,8 +79,19 @@ def test_variables_win_over_the_file(tmp_path: Path) -> None:
         ({"OFFHOOK_WORKER__ADDRESSES": "tcp:gpu-1:7400"}, "needs a secret"),
         ({"OFFHOOK_WORKER__SECRET": "short"}, "openssl rand"),
         ({"OFFHOOK_WORKER__COUNT": "0"}, "leaves no worker"),
+        (
+            {"OFFHOOK_WORKER__SLOTS": "many"},
+            "OFFHOOK_WORKER__SLOTS: 'many' is no number of calls",
+        ),
+        ({"OFFHOOK_WORKER__SLOTS": "257"}, "OFFHOOK_WORKER__SLOTS: .*1 to 256"),
         ({"OFFHOOK_WORKER__ENGINE": "magic"}, "OFFHOOK_WORKER__ENGINE: .*'builtin' or 'standin'"),
         ({"OFFHOOK_CALL__TRANSFER_TARGET": "the desk"}, "no SIP URI"),
+        ({"OFFHOOK_AGENT__ROLE": "x", "OFFHOOK_AGENT__ROLE_FILE": "y"}, "OFFHOOK_AGENT: role and role_file"),
+        ({"OFFHOOK_AGENT__ROLE": "x" * 16385}, "role is longer than 16384 bytes"),
+        ({"OFFHOOK_AGENT__VOICE": "x" * 129}, "voice is no voice's name"),
+        ({"OFFHOOK_AGENT__TEXT_BIAS": "okay"}, "text_bias has 'okay'; write word=number"),
+        ({"OFFHOOK_AGENT__TEXT_BIAS": "okay=nan"}, "text_bias has 'okay=nan'"),
+        ({"OFFHOOK_AGENT__TEXT_TEMPERATURE": "-1"}, "OFFHOOK_AGENT__TEXT_TEMPERATURE: .*greater than"),
         ({"OFFHOOK_CONFIG": "/nonexistent.toml"}, "/nonexistent.toml cannot be read"),
     ],
 )
@@ -121,3 +133,18 @@ def test_every_setting_has_one_variable() -> None:
     assert names["OFFHOOK_SIP__JITTER__MIN_MS"] == "sip.jitter.min_ms"
     assert names["OFFHOOK_WORKER__MODEL_DIR"] == "worker.model_dir"
     assert len(names) == len(set(names.values())) > 30
+
+
+def test_a_worker_has_as_many_slots_as_fit_unless_a_number_is_set() -> None:
+    for unset in ({}, {"OFFHOOK_WORKER__SLOTS": "auto"}):
+        assert load_settings(unset).worker.slots == "auto"
+    assert load_settings({"OFFHOOK_WORKER__SLOTS": "3"}).worker.slots == 3
+    fixed, measured = WorkerSettings(slots=3), WorkerSettings()
+    assert fixed.ready_timeout_s == 60 and measured.ready_timeout_s > 300
+
+
+def test_workers_that_share_a_device_have_a_part_of_it() -> None:
+    num_cpus = len(os.sched_getaffinity(0))
+    assert WorkerSettings().share == 1
+    assert WorkerSettings(count=2 * num_cpus).share == 0.5
+    assert WorkerSettings(count=4, device="cuda").share == 0.25

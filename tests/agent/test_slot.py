@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agent.slot import MAX_UNREAD_REPLIES, ClaimRefused, Slot, SlotFault, SlotReply, WorkerLost
-from agent.wire import FRAME_SAMPLES, CallerFrame, Claimed, ForceText, RefusalReason
+from agent.wire import FRAME_SAMPLES, CallerFrame, Claimed, ForceText, RefusalReason, Say, Silence
 
 QUIET = np.zeros(FRAME_SAMPLES, np.float32)
 
@@ -17,14 +17,14 @@ class Line:
     worker_id = "w0"
 
     def __init__(self) -> None:
-        self.offered: list[CallerFrame | ForceText] = []
+        self.offered: list[CallerFrame | ForceText | Say | Silence] = []
         self.forgotten: list[Slot] = []
         self.is_full = False
 
     def next_tick_s(self, after_s: float) -> float:
         return after_s + 1.0
 
-    def offer(self, message: CallerFrame | ForceText) -> bool:
+    def offer(self, message: CallerFrame | ForceText | Say | Silence) -> bool:
         if not self.is_full:
             self.offered.append(message)
         return not self.is_full
@@ -66,6 +66,17 @@ async def test_forced_tokens_are_sent() -> None:
     assert [(m.slot, m.generation, m.token) for m in line.offered if isinstance(m, ForceText)] == [(3, 9, 77)]
 
 
+async def test_sentences_and_silences_are_sent_unless_the_stream_is_full() -> None:
+    slot, line = make_slot()
+    assert await slot.say([4, 5]) and await slot.say([]) and await slot.silence(12)
+    first, second, third = line.offered
+    assert isinstance(first, Say) and (first.slot, first.generation, first.tokens.tolist()) == (3, 9, [4, 5])
+    assert isinstance(second, Say) and second.tokens.shape == (0,)
+    assert isinstance(third, Silence) and third.frames == 12
+    line.is_full = True
+    assert not await slot.say([4]) and not await slot.silence(0)
+
+
 async def test_replies_that_nobody_reads_are_dropped_oldest_first() -> None:
     slot, _ = make_slot()
     for number in range(MAX_UNREAD_REPLIES + 2):
@@ -103,8 +114,9 @@ async def test_a_lost_slot_raises_everywhere_even_before_queued_replies(
         await waiting
     with pytest.raises(type(error)):
         await slot.send(QUIET)
-    with pytest.raises(type(error)):
-        await slot.force_text(1)
+    for telling in (slot.force_text(1), slot.say([1]), slot.silence(1)):
+        with pytest.raises(type(error)):
+            await telling
     with pytest.raises(type(error)):
         await anext(slot.replies())
     await slot.release()
@@ -112,4 +124,5 @@ async def test_a_lost_slot_raises_everywhere_even_before_queued_replies(
 
 def test_a_refusal_names_worker_and_reason() -> None:
     assert str(ClaimRefused("w0", RefusalReason.FULL)) == "worker w0 refused a claim: full"
+    assert str(ClaimRefused("w0", RefusalReason.PROMPT, "no voice x")).endswith("prompt (no voice x)")
     assert "reason 99" in str(ClaimRefused("w0", 99))

@@ -1,6 +1,6 @@
 """The law of the tick, on a clock that the test moves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -10,7 +10,9 @@ from agent import standin
 from agent.clock import ManualClock
 from agent.standin import StandIn, StandInOutput
 from agent.tick_loop import MAX_FRUITLESS_STEPS, Force, Start, Stop, TickLoop
-from agent.wire import FRAME_SAMPLES, NO_HISTORY, NO_SPEECH, PERIOD_S, CallerFrame, Fault, Reply
+from agent.wire import FRAME_SAMPLES, NO_HISTORY, NO_SPEECH, PERIOD_S, CallerFrame, Fault, Reply, Say, Silence
+from model.control import CallProfile
+from model.errors import PromptError
 
 AHEAD_S = 0.010  # frames arrive so long before their tick
 
@@ -59,6 +61,15 @@ class Rig:
 
     def force_text(self, slot: int, token: int) -> None:
         self.stepper.force_text(slot, token)
+
+    def say(self, slot: int, tokens: Sequence[int]) -> None:
+        self.stepper.say(slot, tokens)
+
+    def silence(self, slot: int, frames: int) -> None:
+        self.stepper.silence(slot, frames)
+
+    def age(self, frames: int) -> None:
+        self.stepper.age(frames)
 
     def stop(self, slot: int) -> None:
         self.stepper.stop(slot)
@@ -269,3 +280,47 @@ def test_starts_wait_until_the_ticks_replies_are_out() -> None:
     rig.stepper.start = lambda *a, **k: (seen.append(len(rig.replies)), start(*a, **k))[1]  # type: ignore[method-assign,func-returns-value]
     rig.run_for(1)
     assert seen == [1]
+
+
+def test_a_sentence_is_said_and_a_silence_kept() -> None:
+    rig = Rig()
+    rig.call()
+    for number in range(9):
+        rig.arrive(number)
+    rig.run_for(2)
+    rig.loop.submit(Silence(0, 1, 2))
+    rig.loop.submit(Say(0, 1, np.array([41, 42], np.int32)))
+    rig.loop.submit(Say(0, 7, np.array([43], np.int32)))  # of another claim
+    rig.run_for(5)
+    assert [reply.text for reply in rig.replies][1:5] == [standin.PAD_TOKEN, standin.PAD_TOKEN, 41, 42]
+
+
+def test_a_command_that_the_engine_refuses_ends_that_call_only() -> None:
+    rig = Rig()
+    rig.call(0, 1)
+    rig.call(1, 2)
+    for number in range(4):
+        rig.arrive(number)
+        rig.arrive(number, slot=1, generation=2)
+    rig.run_for(2)
+
+    def refuse(slot: int, tokens: Sequence[int]) -> None:
+        raise PromptError("no such token")
+
+    rig.stepper.say = refuse  # type: ignore[method-assign]
+    rig.loop.submit(Say(0, 1, np.array([9], np.int32)))
+    rig.run_for(4)
+    assert [(f.slot, f.reason) for f in rig.faults] == [
+        (0, "the engine raised PromptError at the command say")
+    ]
+    assert rig.numbers(1) == [0, 1, 2, 3]
+
+
+def test_a_start_carries_the_profile_and_a_bad_one_is_reported() -> None:
+    rig = Rig()
+    rig.loop.submit(Start(0, 1, 0, NO_HISTORY, NO_SPEECH, CallProfile(voice="nobody's")))
+    rig.loop.submit(Start(1, 2, 0, NO_HISTORY, NO_SPEECH, CallProfile(voice="tone")))
+    rig.run_for(3)
+    (one, error), (two, nothing) = rig.starts
+    assert (one, two, nothing) == (1, 2, None)
+    assert isinstance(error, PromptError) and "tone" in str(error)

@@ -12,8 +12,18 @@ from hypothesis import strategies as st
 from agent import wire
 from agent.wire import Message, parse, read_message
 from agent.wire_fields import MalformedMessage
+from model.control import CallProfile
 
 LENGTH_BYTES = 4
+FULL_PROFILE = CallProfile(
+    "anna", "You take orders für Kaffee.", 0.7, 25, 0.0, 0, ((7, -2.5), (9, 100.0)), (4, 5)
+)
+LARGEST_PROFILE = CallProfile(
+    "v" * 128,
+    "r" * (16 << 10),
+    text_bias=tuple((token, 1.0) for token in range(256)),
+    banned=tuple(range(1024)),
+)
 
 
 def example_messages() -> list[Message]:
@@ -24,13 +34,15 @@ def example_messages() -> list[Message]:
         wire.Challenge(nonce),
         wire.Proof(nonce, mac),
         wire.Verdict(mac),
-        wire.Hello("w0", "builtin", 4, 17, 1920, 0.08, 1234.56),
+        wire.Hello("w0", "builtin", 4, 17, 1920, 0.08, 1234.56, ("anna", "béla"), True, 0.05),
+        wire.Hello("w0", "builtin", 4, 17, 1920, 0.08, 1234.56, (), False, 0.0),
         wire.ClockProbe(12.5),
         wire.ClockReply(12.5, -3.25),
-        wire.Claim("call-é", 2**63, 7, rng.integers(0, 2048, (5, 17)).astype(np.int16), frame),
-        wire.Claim("call", 0, 0, wire.NO_HISTORY, wire.NO_SPEECH),
+        wire.Claim("call-é", 2**63, 7, rng.integers(0, 2048, (5, 17)).astype(np.int16), frame, FULL_PROFILE),
+        wire.Claim("call", 0, 0, wire.NO_HISTORY, wire.NO_SPEECH, CallProfile()),
         wire.Claimed("call", 9, 3, 2**32 - 1, 0.25),
-        wire.Refused("call", 9, wire.RefusalReason.FULL),
+        wire.Refused("call", 9, wire.RefusalReason.FULL, ""),
+        wire.Refused("call", 9, wire.RefusalReason.PROMPT, "no voice of that name"),
         wire.CallerFrame(3, 77, 12, frame),
         wire.Reply(3, 77, 12, -1, 605, 1.0, 1.02, 0.02, np.arange(17, dtype=np.int16), frame),
         wire.ForceText(3, 77, -101),
@@ -38,6 +50,8 @@ def example_messages() -> list[Message]:
         wire.Fault(3, 77, "the engine raised ValueError"),
         wire.Stats(1, 2, 3, 4, 5, 6, 7, 8, 9, 1.5, 0.01, np.array([0.01, 0.02], np.float32)),
         wire.Drain(),
+        wire.Say(3, 77, np.array([5, 31_999], np.int32)),
+        wire.Silence(3, 77, wire.MAX_SILENCE_FRAMES),
     ]
 
 
@@ -69,7 +83,7 @@ def test_random_bytes_raise_only_malformed(body: bytes) -> None:
     parse_or_refuse(body)
 
 
-@given(st.integers(0, 20), st.binary(max_size=400))
+@given(st.integers(0, 22), st.binary(max_size=400))
 def test_random_fields_raise_only_malformed(code: int, rest: bytes) -> None:
     parse_or_refuse(bytes([wire.PROTOCOL_VERSION, code]) + rest)
 
@@ -128,7 +142,13 @@ async def test_a_length_out_of_bounds_is_refused_before_anything_is_read(size: i
 def test_the_largest_claim_fits() -> None:
     history = np.zeros((8192, 17), np.int16)
     speech = np.zeros(60 * wire.SAMPLE_RATE_HZ, np.int16)
-    assert len(wire.Claim("c", 1, 1, history, speech).encode()) < wire.MAX_MESSAGE_BYTES
+    assert len(wire.Claim("c", 1, 1, history, speech, LARGEST_PROFILE).encode()) < wire.MAX_MESSAGE_BYTES
+
+
+def test_the_largest_hello_fits_what_a_gateway_reads() -> None:
+    voices = tuple("v" * 128 for _ in range(wire.MAX_VOICES))
+    hello = wire.Hello("w" * 256, "m" * 256, 4, 17, 1920, 0.08, 0.0, voices, True, 0.05)
+    assert len(hello.encode()) <= wire.MAX_HELLO_BYTES
 
 
 def test_macs_differ_by_side_secret_and_nonces() -> None:

@@ -6,7 +6,28 @@ import struct
 import numpy as np
 import pytest
 
-from agent.wire_fields import Cursor, Field, MalformedMessage, array, number, octets, samples, seconds, text
+from agent.wire_fields import (
+    MAX_BANNED_TOKENS,
+    MAX_BIAS_TOKENS,
+    MAX_ROLE_BYTES,
+    MAX_VOICE_BYTES,
+    Cursor,
+    Field,
+    MalformedMessage,
+    array,
+    flag,
+    number,
+    octets,
+    optional,
+    profile,
+    real,
+    samples,
+    seconds,
+    several,
+    text,
+    texts,
+)
+from model.control import CallProfile
 
 
 def unpack(field: Field, data: bytes) -> object:
@@ -26,6 +47,16 @@ def unpack(field: Field, data: bytes) -> object:
         (octets(4), b"\0abc"),
         (text(8), "né"),
         (text(8), ""),
+        (flag(), True),
+        (texts(2, 4), ("né", "")),
+        (texts(2, 4), ()),
+        (real(0, 1), 0.1),
+        (optional(number("H", 9)), None),
+        (optional(number("H", 9)), 0),
+        (several(2, number("H", 9)), (3, 4)),
+        (several(2, number("H", 9), real(-1, 1)), ((3, 0.5),)),
+        (profile(), CallProfile()),
+        (profile(), CallProfile("v", "r", 0.0, 0, 1.5, 250, ((1, -2.5),), (3, 4))),
     ],
 )
 def test_what_is_packed_is_unpacked(field: Field, value: object) -> None:
@@ -60,6 +91,15 @@ def test_samples_have_one_size_only() -> None:
         (array("<i2", 8, 8), struct.pack("!2I", 2**32 - 1, 2**32 - 1)),
         (array("<f4", 8), struct.pack("!I", 1) + struct.pack("<f", math.nan)),
         (samples(2), bytes(3)),
+        (flag(), b"\2"),
+        (texts(1, 4), b"\0\2" + bytes(4)),
+        (texts(1, 1), b"\0\1\0\2ab"),
+        (real(0, 1), struct.pack("!d", math.nan)),
+        (real(0, 1), struct.pack("!d", 1.01)),
+        (optional(number("H", 9)), b"\1\0\x0a"),
+        (optional(number("H", 9)), b"\2\0\1"),
+        (several(1, number("H", 9)), struct.pack("!IHH", 2, 1, 1)),
+        (several(1, number("H", 9)), struct.pack("!I", 2**32 - 1)),
     ],
 )
 def test_what_is_out_of_bounds_is_malformed(field: Field, data: bytes) -> None:
@@ -72,3 +112,20 @@ def test_our_own_values_out_of_bounds_are_our_fault() -> None:
         text(4).pack("hello")
     with pytest.raises(AssertionError):
         array("<i2", 2).pack(np.zeros(3, np.int16))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        CallProfile(voice="v" * (MAX_VOICE_BYTES + 1)),
+        CallProfile(role="r" * (MAX_ROLE_BYTES + 1)),
+        CallProfile(text_temperature=math.nan),
+        CallProfile(audio_temperature=-0.1),
+        CallProfile(text_bias=((1, math.inf),)),
+        CallProfile(text_bias=((1, 1.0),) * (MAX_BIAS_TOKENS + 1)),
+        CallProfile(banned=(1,) * (MAX_BANNED_TOKENS + 1)),
+    ],
+)
+def test_a_profile_beyond_its_bounds_is_our_fault(value: CallProfile) -> None:
+    with pytest.raises(AssertionError):
+        profile().pack(value)

@@ -22,6 +22,7 @@ async def test_it_learns_what_the_worker_is(tmp_path: Path) -> None:
     async with served(tmp_path, 3) as (_, address), gateway(address) as link:
         assert (link.worker_id, link.hello.model, link.hello.num_slots) == ("w0", "standin", 3)
         assert (link.hello.num_columns, link.hello.frame_samples, link.hello.period_s) == (17, 1920, 0.08)
+        assert (link.hello.voices, link.hello.takes_role, link.hello.step_p99_s) == (("tone",), False, 0.05)
         assert link.num_slots_free == 3
 
 

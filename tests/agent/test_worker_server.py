@@ -12,10 +12,11 @@ import pytest
 
 from agent import standin, wire, worker_server
 from agent.errors import ConfigError
-from agent.slot import ClaimRefused, Slot, SlotFault, WorkerLost
+from agent.slot import ClaimRefused, PromptRefused, Slot, SlotFault, WorkerLost
 from agent.wire import RefusalReason
 from agent.wire_fields import MalformedMessage
 from agent.worker_address import WorkerAddress
+from model.control import CallProfile
 from tests.agent.worker_rig import QUIET, converse, eventually, gateway, served
 
 
@@ -75,6 +76,26 @@ async def test_a_history_the_engine_cannot_use_is_refused_and_the_slot_is_free_a
         assert not (await converse(slot, 1))[0].pcm.any()  # no greeting
 
 
+async def test_a_profile_the_model_cannot_take_is_refused_with_the_reason_in_words(tmp_path: Path) -> None:
+    async with served(tmp_path, 1) as (server, address), gateway(address) as link:
+        with pytest.raises(PromptRefused, match="no voice 'anna'; there is tone") as refused:
+            await link.claim("a", fencing=1, seed=0, profile=CallProfile(voice="anna"))
+        assert refused.value.reason == RefusalReason.PROMPT
+        assert server.num_slots_used == 0
+        slot = await link.claim("a", fencing=2, seed=0, profile=CallProfile(voice="tone"))
+        assert len(await converse(slot, 1)) == 1
+
+
+async def test_sentences_and_silences_reach_the_engine(tmp_path: Path) -> None:
+    async with served(tmp_path, 1) as (_, address), gateway(address) as link:
+        slot = await link.claim("a", fencing=1, seed=0)
+        await converse(slot, 1)
+        assert await slot.silence(2) and await slot.say([41, 42])
+        replies = await converse(slot, 5)
+        assert [reply.text for reply in replies][:4] == [standin.PAD_TOKEN, standin.PAD_TOKEN, 41, 42]
+        assert not replies[0].pcm.any() and replies[2].pcm.any()
+
+
 async def test_a_lost_connection_frees_its_slots_and_no_others(tmp_path: Path) -> None:
     async with served(tmp_path, 2) as (server, address), gateway(address) as stays:
         kept = await stays.claim("kept", fencing=1, seed=0)
@@ -102,10 +123,10 @@ async def test_a_fault_ends_its_call_alone(tmp_path: Path) -> None:
 
 async def test_messages_about_a_claim_that_is_over_are_counted_and_dropped(tmp_path: Path) -> None:
     async with served(tmp_path, 1) as (_, address), raw_gateway(address) as (reader, send):
-        send(wire.Claim("a", 1, 0, wire.NO_HISTORY, wire.NO_SPEECH))
+        send(wire.Claim("a", 1, 0, wire.NO_HISTORY, wire.NO_SPEECH, wire.DEFAULT_PROFILE))
         old = await until(reader, wire.Claimed)
         send(wire.Release(old.slot, old.generation))
-        send(wire.Claim("b", 1, 0, wire.NO_HISTORY, wire.NO_SPEECH))
+        send(wire.Claim("b", 1, 0, wire.NO_HISTORY, wire.NO_SPEECH, wire.DEFAULT_PROFILE))
         new = await until(reader, wire.Claimed)
         assert (new.slot, new.generation) == (old.slot, old.generation + 1)
         for stale in (
@@ -175,7 +196,7 @@ async def is_hung_up(reader: asyncio.StreamReader) -> bool:
         bytes(64),
         wire.Drain().encode(),
         wire.Proof(bytes(32), bytes(32)).encode(),
-        wire.Claim("a", 1, 0, wire.NO_HISTORY, wire.NO_SPEECH).encode(),
+        wire.Claim("a", 1, 0, wire.NO_HISTORY, wire.NO_SPEECH, wire.DEFAULT_PROFILE).encode(),
         (2**31).to_bytes(4, "big"),
     ],
 )
@@ -194,7 +215,7 @@ async def test_strangers_are_hung_up_on_and_harm_nobody(tmp_path: Path, greeting
 @pytest.mark.parametrize("nonsense", [wire.Challenge(bytes(32)).encode(), b"\0\0\0\2\1\xff", bytes(4)])
 async def test_a_gateway_that_sends_nonsense_loses_its_slots(tmp_path: Path, nonsense: bytes) -> None:
     async with served(tmp_path, 1) as (server, address), raw_gateway(address) as (reader, send):
-        send(wire.Claim("a", 1, 0, wire.NO_HISTORY, wire.NO_SPEECH))
+        send(wire.Claim("a", 1, 0, wire.NO_HISTORY, wire.NO_SPEECH, wire.DEFAULT_PROFILE))
         await until(reader, wire.Claimed)
 
         class Nonsense(wire.Drain):
@@ -209,7 +230,7 @@ async def test_a_gateway_that_sends_nonsense_loses_its_slots(tmp_path: Path, non
 async def test_a_silent_gateway_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_server, "PEER_TIMEOUT_S", 0.3)
     async with served(tmp_path, 1) as (server, address), raw_gateway(address) as (reader, send):
-        send(wire.Claim("a", 1, 0, wire.NO_HISTORY, wire.NO_SPEECH))
+        send(wire.Claim("a", 1, 0, wire.NO_HISTORY, wire.NO_SPEECH, wire.DEFAULT_PROFILE))
         await until(reader, wire.Claimed)
         assert await is_hung_up(reader)
         await eventually(lambda: not server.num_slots_used)

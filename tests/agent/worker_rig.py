@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from agent.slot import Slot, SlotReply
-from agent.standin import StandIn
+from agent.standin import VOICES, StandIn
 from agent.wire import FRAME_SAMPLES
 from agent.worker_address import WorkerAddress
 from agent.worker_link import WorkerLink
@@ -42,7 +42,8 @@ async def served(
 ) -> AsyncIterator[tuple[WorkerServer, WorkerAddress]]:
     """A worker that answers on `folder`/w.sock, or on `address`."""
     stepper = StandIn(num_slots, step_s=0.001, row_step_s=0.0, clock=CLOCK)
-    server = WorkerServer(stepper, WorkerIdentity("w0", "standin", 17), secret=secret, clock=CLOCK)
+    identity = WorkerIdentity("w0", "standin", 17, VOICES, step_p99_s=0.05)
+    server = WorkerServer(stepper, identity, secret=secret, clock=CLOCK)
     where = address or WorkerAddress(path=str(folder / "w.sock"))
     async with asyncio.TaskGroup() as group:
         group.create_task(server.serve(where))

@@ -37,6 +37,12 @@ class NoCalls:
     def hang_up(self, _call_id: str) -> bool:
         return False
 
+    async def say(self, call_id: str, text: str) -> bool | None:
+        return None
+
+    async def silence(self, call_id: str, seconds: float) -> bool | None:
+        return None
+
 
 def feed() -> None:
     """What a second of two calls might leave behind."""

@@ -216,3 +216,38 @@ def post(gateway: GatewayProcess, path: str) -> None:
     request = urllib.request.Request(f"http://{HOST}:{gateway.http_port}{path}", method="POST")
     with urllib.request.urlopen(request, timeout=5) as answer:
         assert answer.status == 202
+
+
+def ask(gateway: GatewayProcess, path: str, body: dict[str, object]) -> int:
+    """Ask the control API; the status of its answer."""
+    url = f"http://{HOST}:{gateway.http_port}/v1/calls/{path}"
+    request = urllib.request.Request(url, json.dumps(body).encode(), method="POST")
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return int(answer.status)
+
+
+async def test_an_agent_greets_as_configured_and_says_what_it_is_told_in_a_call(tmp_path: Path) -> None:
+    told = {"OFFHOOK_AGENT__GREETING": "one two three", "OFFHOOK_AGENT__VOICE": "tone"}
+    async with calling(**told, OFFHOOK_RECORDING__FOLDER=str(tmp_path)) as (gateway, phone):
+        talking = asyncio.create_task(place_call(phone, gateway.uri, talker([]), 8.0))
+        await asyncio.to_thread(gateway.wait_for_metric, "offhook_calls_active", 1)
+        await asyncio.sleep(3.0)
+        url = f"http://{HOST}:{gateway.http_port}/v1/calls"
+        with await asyncio.to_thread(urllib.request.urlopen, url, timeout=10) as listed:
+            (call,) = json.load(listed)["calls"]
+        assert await asyncio.to_thread(ask, gateway, f"{call['call_id']}/say", {"text": "four five"}) == 202
+        assert await asyncio.to_thread(ask, gateway, f"{call['call_id']}/silence", {"seconds": 0}) == 202
+        await talking
+        await asyncio.to_thread(gateway.wait_for_metric, "offhook_calls_active", 0)
+    (sidecar,) = await asyncio.to_thread(lambda: list(tmp_path.glob("*.json")))
+    words = [word["text"] for word in json.loads(sidecar.read_text())["words"] if word["speaker"] == "agent"]
+    assert words[:4] == ["la", "la", "la", "line0"]  # the greeting, then the stand-in's own
+    assert words[-2:] == ["la", "la"]
+
+
+async def test_a_voice_that_the_model_has_not_is_our_fault_and_never_rings() -> None:
+    async with calling(OFFHOOK_AGENT__VOICE="anna") as (gateway, phone):
+        with pytest.raises(CallRefused) as refused:
+            await place_call(phone, gateway.uri, talker([]), 5.0)
+        assert refused.value.status == 500
+        assert await asyncio.to_thread(gateway.metric, "offhook_calls_total") == 1

@@ -1,0 +1,181 @@
+"""Where engines come from: the one place that knows how a model is found, loaded and told apart.
+
+torch is loaded inside the functions that need it, so that a worker with the stand-in engine never loads it.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import importlib.metadata
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from agent.machine import cpu_name
+from agent.standin import VOICES, StandIn
+from agent.tick_loop import Stepper
+from agent.wire import MAX_VOICES
+from agent.wire_fields import MAX_VOICE_BYTES
+from model.tokenizer import TOKENIZER_FILE
+
+STANDIN = "standin"
+MODEL_SOURCES = Path(__file__).resolve().parent.parent / "model"
+CGROUP = Path("/sys/fs/cgroup")
+MEMINFO = Path("/proc/meminfo")
+
+
+def model_folder(model: Path) -> Path:
+    """The folder of a model that is given as a folder or as the name of a published model.
+
+    Raises model.errors.CheckpointError if it is neither, or its files are not on this machine.
+    """
+    if model.is_dir():
+        return model.resolve()
+    from model.presets import find_model, hub_cache_folder  # loads torch
+
+    return find_model(str(model), hub_cache=hub_cache_folder(os.environ))
+
+
+def tokenizer_file(folder: Path) -> Path:
+    """Where a model folder has its text tokenizer. Raises model.errors.ModelError if it has none."""
+    ours = folder / TOKENIZER_FILE
+    if ours.is_file():
+        return ours
+    from model.model_folder import open_folder  # loads torch
+    from model.presets import hub_cache_folder
+
+    return open_folder(folder, hub_cache=hub_cache_folder(os.environ)).tokenizer
+
+
+def model_argument(model: Path) -> str:
+    """The same for another process's command line: a folder absolute, a name as it is."""
+    return str(model.resolve() if model.is_dir() else model)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChoice:
+    """Which engine a worker runs, and where."""
+
+    engine: str  # builtin, standin
+    model: Path  # a folder, or a published model's name
+    device: str
+    num_threads: int
+    share: float = 1.0  # of the device, which other workers of this machine use too
+
+
+class EngineFactory:
+    """One model's weights, loaded once, and engines of any number of slots over them."""
+
+    def __init__(self, choice: EngineChoice) -> None:
+        self._choice = choice
+        self._loaded: Any = None  # a model.published.LoadedModel, once there is one
+
+    @property
+    def name(self) -> str:
+        """What the worker calls its model."""
+        return STANDIN if self._choice.engine == STANDIN else self._choice.model.name
+
+    def build(self, num_slots: int) -> Stepper:
+        """An engine, cold yet; an earlier one must be out of use, or memory holds both.
+
+        Raises model.errors.ModelError if the model does not load.
+        """
+        if self._choice.engine == STANDIN:
+            return StandIn(num_slots)
+        torch = self._torch()
+        from model.engine import Engine
+        from model.presets import hub_cache_folder
+        from model.published import load_model
+
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        if self._loaded is None:
+            folder, hub_cache = model_folder(self._choice.model), hub_cache_folder(os.environ)
+            self._loaded = load_model(folder, device=self._choice.device, hub_cache=hub_cache)
+        model = self._loaded
+        return Engine(model.config, model.codec, model.lm, model.tokenizer, num_slots)
+
+    def voices(self, stepper: Stepper) -> tuple[str, ...]:
+        """The voices that a profile may name, as many as a gateway can be told of."""
+        if self._choice.engine == STANDIN:
+            return VOICES
+        told = cast(Sequence[str], getattr(stepper, "voices", ()))
+        return tuple(voice for voice in told if len(voice.encode()) <= MAX_VOICE_BYTES)[:MAX_VOICES]
+
+    def takes_role(self, stepper: Stepper) -> bool:
+        """Whether a profile may hold a role."""
+        return bool(getattr(stepper, "takes_role", False))
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes that are free and bytes there are, where the engine's state lies."""
+        if self._choice.engine != STANDIN and self._choice.device.startswith("cuda"):
+            free_bytes, all_bytes = self._torch().cuda.mem_get_info(self._choice.device)
+            return int(free_bytes), int(all_bytes)
+        return host_memory()
+
+    def key(self) -> dict[str, str | int | float]:
+        """What a measured step time depends on."""
+        choice = self._choice
+        is_standin = choice.engine == STANDIN
+        return {
+            "device": "none" if is_standin else self._device_name(),
+            "cpu": cpu_name(),
+            "num_cpus": len(os.sched_getaffinity(0)),
+            "num_threads": choice.num_threads,
+            "share": round(choice.share, 4),
+            "torch": importlib.metadata.version("torch"),
+            "model": self.name,
+            "files": "none" if is_standin else _digest_of_sizes(model_folder(choice.model)),
+            "sources": _digest_of_sources(MODEL_SOURCES),
+        }
+
+    def _device_name(self) -> str:
+        if not self._choice.device.startswith("cuda"):
+            return self._choice.device
+        return str(self._torch().cuda.get_device_name(self._choice.device))
+
+    def _torch(self) -> Any:
+        os.environ.setdefault("OMP_NUM_THREADS", str(self._choice.num_threads))  # read when torch is loaded
+        import torch  # not before we know that this worker needs it: it takes seconds
+
+        torch.set_num_threads(self._choice.num_threads)
+        return torch
+
+
+def host_memory() -> tuple[int, int]:
+    """Bytes of main memory that this process could still get, and all there are for it."""
+    fields = {}
+    for line in MEMINFO.read_text(encoding="ascii").splitlines():
+        name, _, rest = line.partition(":")
+        fields[name] = int(rest.split()[0]) * 1024
+    free_bytes, all_bytes = fields["MemAvailable"], fields["MemTotal"]
+    try:
+        limit, used, told = (
+            (CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current", "memory.stat")
+        )
+        if limit != "max":
+            stat = dict(line.split() for line in told.splitlines())
+            held = int(used) - int(stat["inactive_file"])  # files that were read once make room when asked
+            free_bytes, all_bytes = min(free_bytes, int(limit) - held), min(all_bytes, int(limit))
+    except (OSError, ValueError, KeyError):  # no control group of our own
+        pass
+    return free_bytes, all_bytes
+
+
+def _digest_of_sizes(folder: Path) -> str:
+    """Tells one model's files from another's, and one precision from another, without reading them."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    told = [f"{path.relative_to(folder)}:{path.stat().st_size}" for path in files]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+
+
+def _digest_of_sources(folder: Path) -> str:
+    """Our own version: the engine's sources as they are, whatever number the package bears."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
