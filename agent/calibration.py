@@ -37,7 +37,8 @@ NUM_WARM_STEPS = 5
 AGED_FRAMES = 6000  # eight minutes: beyond what any of the models remembers
 WALL_SHARE = 0.8  # of a tick: what the slowest of 100 steps may take
 CPU_S = 0.070  # of CPU time a tick and thread: on a CPU the worker shares the machine with telephony
-MAX_SLOTS = {"cuda": 256, "cpu": 64}
+# A CPU steps all slots whatever is used, so many would make even a single caller wait.
+MAX_SLOTS = {"cuda": 256, "cpu": 8}
 HEADROOM_SHARE = 0.05  # of memory that must stay free: prompts, histories, other programs
 COARSE = 16  # bisecting stops at one part in so many
 BUDGET_S = 300.0  # then the best so far stands

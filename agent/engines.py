@@ -96,8 +96,7 @@ class EngineFactory:
         if self._loaded is None:
             folder, hub_cache = model_folder(self._choice.model), hub_cache_folder(os.environ)
             self._loaded = load_model(folder, device=self._choice.device, hub_cache=hub_cache)
-        model = self._loaded
-        return Engine(model.config, model.codec, model.lm, model.tokenizer, num_slots)
+        return Engine(self._loaded, num_slots)
 
     def voices(self, stepper: Stepper) -> tuple[str, ...]:
         """The voices that a profile may name, as many as a gateway can be told of."""

@@ -113,6 +113,16 @@ class Engine:
         return silent_frame(self.model.codec)[:agent_q]
 
     @property
+    def voices(self) -> tuple[str, ...]:
+        """The voices that a profile may name; none for a model that takes no prompts."""
+        return self.model.voices.names if self.model.prompt is not None else ()
+
+    @property
+    def takes_role(self) -> bool:
+        """Whether a profile may hold a role."""
+        return self.model.prompt is not None
+
+    @property
     def num_streams(self) -> int:
         """Tokens per column of a slot's history."""
         return self.config.lm.num_streams
@@ -256,13 +266,16 @@ class Engine:
 
     @torch.inference_mode()
     def age(self, frames: int) -> None:
-        """Let every slot look `frames` steps old, so that a step costs what it costs then (for benches).
+        """Put every slot into use, looking `frames` steps old, so that a step costs what it costs then (for
+        benches and calibration).
 
         Raises SlotError if a slot is in use.
         """
         if self._started.any():
             raise SlotError("slots in use cannot be aged; stop them first")
+        self._program.forget(torch.ones(self.num_slots, dtype=torch.bool, device=self._device))
         self._generator.age(frames)
+        self._started[:] = True
 
     def stop(self, slot: int) -> None:
         """Free a slot; freeing a free one does nothing."""

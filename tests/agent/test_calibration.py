@@ -114,7 +114,7 @@ def test_a_large_number_is_found_within_a_part_in_sixteen_and_few_trials() -> No
 def test_no_more_slots_are_tried_than_the_device_kind_may_have() -> None:
     for limits in (GPU, CPU):
         assert Scripted(lambda slots, step: 0.001).search(limits).num_slots == limits.max_slots
-    assert (GPU.max_slots, CPU.max_slots) == (256, 64)
+    assert (GPU.max_slots, CPU.max_slots) == (256, 8)
 
 
 def test_the_limits_are_80_percent_of_a_tick_and_on_a_cpu_70_ms_of_its_time_per_thread() -> None:

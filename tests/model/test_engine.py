@@ -360,3 +360,14 @@ def test_what_a_free_slot_is_told_is_refused(engine: Engine) -> None:
         engine.say(0, [5] * 2049)
     with pytest.raises(SlotError, match="slots in use cannot be aged"):
         engine.age(5)
+
+
+def test_aged_slots_are_in_use_and_the_next_call_has_no_trace_of_it(parts: Engine) -> None:
+    aged, fresh = _engine(parts), _engine(parts)
+    aged.age(500)
+    _run(aged, _frames(3), BOTH)
+    for engine in (aged, fresh):
+        engine.stop(0)
+        engine.start(0, seed=1)
+    for one, two in zip(_run(aged, _frames(6), FIRST), _run(fresh, _frames(6), FIRST), strict=True):
+        np.testing.assert_array_equal(one.pcm[0], two.pcm[0])
