@@ -19,7 +19,8 @@ from model.tokenizer import EPAD, PAD
 NO_TOKEN = -1
 FAR_BELOW = -1e9  # a logit that is never drawn
 MAX_SENTENCE_TOKENS = 2048
-PATIENCE_STEPS = 25  # a model that never comes to the next word is made to go on after 2 s
+# A model that does not come to the next word is made to: a second before a sentence, half of it inside one.
+PATIENCE_STEPS, PATIENCE_INSIDE_STEPS = 12, 6
 
 
 class RowControls:
@@ -29,6 +30,8 @@ class RowControls:
         """`word_starts` bool [text_card] tells which text tokens open a word."""
         device = word_starts.device
         self._config, self._sampling, self._word_starts = config, sampling, word_starts
+        self._is_padding = torch.zeros(config.text_card, dtype=torch.bool, device=device)
+        self._is_padding[[EPAD, PAD]] = True
         self._tensors = tensors = State.root(batch, device)
         integers: tuple[tuple[str, tuple[int, ...]], ...] = (
             ("seed", ()),
@@ -129,18 +132,21 @@ class RowControls:
     def shape_text(self, logits: Tensor, unshaped: Tensor) -> Tensor:
         """Let rows with a sentence draw only padding or its next word: float [B, text_card] twice.
 
-        `unshaped` are the logits without bias and bans, which do not concern a sentence that was ordered.
+        That word is as likely as the model finds it to say any word now: when is the model's choice, what is
+        not. `unshaped` are the logits without bias and bans, which do not concern a sentence that was ordered.
         """
         due, is_saying = self._due()
-        keep = torch.stack([torch.full_like(due, EPAD), torch.full_like(due, PAD), due], dim=1)
-        only = torch.full_like(logits, FAR_BELOW).scatter(1, keep, unshaped.gather(1, keep))
+        any_word = unshaped.masked_fill(self._is_padding, -torch.inf).logsumexp(1)
+        only = torch.where(self._is_padding, unshaped, FAR_BELOW).scatter(1, due[:, None], any_word[:, None])
         return torch.where(is_saying[:, None], only, logits)
 
     def force(self, drawn: Tensor) -> Tensor:
         """The text of this step: what was drawn, int64 [B], unless the row is told otherwise."""
         due, is_saying = self._due()
-        is_inside = (self["sentence_at"] > 0) & ~self._word_starts[due]
-        text = torch.where(is_saying & (is_inside | (self["waited"] >= PATIENCE_STEPS)), due, drawn)
+        has_begun = self["sentence_at"] > 0
+        patience = torch.where(has_begun, PATIENCE_INSIDE_STEPS, PATIENCE_STEPS)
+        is_due = (has_begun & ~self._word_starts[due]) | (self["waited"] >= patience)
+        text = torch.where(is_saying & is_due, due, drawn)
         text = torch.where(self["silent_steps"] > 0, PAD, text)
         return torch.where(self["forced_text"] >= 0, self["forced_text"], text)
 

@@ -22,7 +22,7 @@ from moshi.modules.lora import replace_all_linear_with_lora
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from model.config import LmConfig
+from model.config import CodecConfig, LmConfig
 from tests.model.oracle import published_fields, reference_codec, reference_codec_fields, reference_lm
 from tests.model.tiny import (
     CODEC_CONFIG,
@@ -95,15 +95,19 @@ def stacked(tensors: Mapping[str, Tensor]) -> Tensors:
 
 
 def write_folder(
-    folder: Path, config: LmConfig, weights: Mapping[str, Tensor], **fields: Any
+    folder: Path,
+    config: LmConfig,
+    weights: Mapping[str, Tensor],
+    codec_config: CodecConfig = CODEC_CONFIG,
+    **fields: Any,
 ) -> dict[str, Any]:
     """A published folder around these weights; the fields are added to its config.json, which is returned."""
     folder.mkdir(exist_ok=True, parents=True)
     tree = published_fields(config) | {"mimi_config_name": CODEC_JSON} | fields
     save_file({key: tensor.contiguous() for key, tensor in weights.items()}, folder / WEIGHTS)
-    codec = reference_codec(CODEC_CONFIG, 3, STORED_LEVELS)
+    codec = reference_codec(codec_config, 3, STORED_LEVELS)
     save_file(codec.state_dict(), folder / CODEC)
-    (folder / CODEC_JSON).write_text(json.dumps(reference_codec_fields(CODEC_CONFIG, STORED_LEVELS)))
+    (folder / CODEC_JSON).write_text(json.dumps(reference_codec_fields(codec_config, STORED_LEVELS)))
     (folder / TOKENIZER).write_bytes(text_model(config.text_card))
     (folder / "config.json").write_text(json.dumps(tree))
     return tree
@@ -128,15 +132,18 @@ def personaplex_folder(folder: Path, **fields: Any) -> Path:
     return folder
 
 
-def hibiki_folder(folder: Path) -> Path:
+def hibiki_folder(
+    folder: Path, config: LmConfig = SHARED_LM_CONFIG, codec_config: CodecConfig = CODEC_CONFIG
+) -> Path:
     """Hibiki's layout: shared depth weights, narrow tables, a condition."""
-    fields = published_fields(SHARED_LM_CONFIG) | CONDITIONING
+    fields = published_fields(config) | CONDITIONING
     model: Any = get_moshi_lm(None, fields, device="cpu", dtype=torch.float32)
     randomize(model, 0)
     write_folder(
         folder,
-        SHARED_LM_CONFIG,
+        config,
         stacked(model.state_dict()),
+        codec_config,
         model_type="hibiki",
         moshi_name=WEIGHTS,
         mimi_name=CODEC,

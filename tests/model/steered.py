@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from model.config import LmConfig
-from model.controls import PATIENCE_STEPS
+from model.controls import PATIENCE_INSIDE_STEPS, PATIENCE_STEPS
 from model.prompt import PromptFrames, ReadyVoice
 from model.tokenizer import EPAD, PAD
 from tests.model.oracle import LMGen
@@ -29,6 +29,7 @@ class Orders:
     """What the agent of one call is told."""
 
     bias: dict[int, float] = field(default_factory=dict)
+    once_steps: int = 0  # a piece is barred for so many steps after it was said
     forced_text: int | None = None
     sentence: list[int] = field(default_factory=list)
     silent_steps: int = 0
@@ -94,7 +95,7 @@ class Steered:
                 self._forced |= {k: int(voice.pending[1 + k]) for k, delay in enumerate(delays) if delay}
             self._step(heard)
         self._unheard = frames.caller[-1].tolist()
-        self.orders = Orders(bias=self.orders.bias, was_silent=[True] * 4)
+        self.orders = Orders(self.orders.bias, self.orders.once_steps, was_silent=[True] * 4)
 
     def _replay(self, voice: ReadyVoice) -> int:
         """Give the temporal model a voice's inputs and the state machine its last tokens; their number."""
@@ -116,17 +117,20 @@ class Steered:
         unshaped = flat.clone()
         for token, amount in self.orders.bias.items():
             flat[token] += amount
+        recent = self.texts[-self.orders.once_steps :] if self.orders.once_steps else []
+        for token in {*recent} - {EPAD, PAD}:
+            flat[token] = NEVER
         if self.orders.due is not None:
-            flat[:] = NEVER
-            for token in (EPAD, PAD, self.orders.due):
-                flat[token] = unshaped[token]
+            words = [token for token in range(len(flat)) if token not in (EPAD, PAD)]
+            flat[words] = NEVER
+            flat[self.orders.due] = unshaped[words].exp().sum().log()
+            flat[[EPAD, PAD]] = unshaped[[EPAD, PAD]]
 
     def _replace(self, text: Tensor) -> None:
         orders, due = self.orders, self.orders.due
         token = int(text)
-        if due is not None and (
-            (orders.at > 0 and not self._word_starts[due]) or orders.waited >= PATIENCE_STEPS
-        ):
+        patience = PATIENCE_INSIDE_STEPS if orders.at else PATIENCE_STEPS
+        if due is not None and ((orders.at > 0 and not self._word_starts[due]) or orders.waited >= patience):
             token = due
         if orders.silent_steps > 0:
             token = PAD

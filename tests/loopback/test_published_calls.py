@@ -1,0 +1,235 @@
+"""Calls over real SIP on every model of the family, at reduced width, against the reference package.
+
+The gateway and its worker run as they do for an operator: a model folder of the exact published layout, voice
+and role from the settings, a greeting, a sentence and a silence ordered over the control API while the call
+is up. The worker's trace holds what it received; the reference, given the same files, the same samples and
+the same orders, must have drawn the same text and the same agent codes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from agent.bench_gateway import HOST, GatewayProcess
+from agent.energy_gate import Pcm
+from agent.evaluation.placed_call import Speaker, calling_end, place_call
+from agent.trace import Trace
+from model.config import LmConfig, ModelConfig
+from model.engine import BUILTIN, silent_frame, word_starts
+from model.prompt import PromptFrames, ReadyVoice, prompt_frames
+from model.published import LoadedModel, load_model
+from model.tensor_file import read_safetensors
+from telephony.audio import to_float
+from telephony.endpoint import FRAME_SAMPLES
+from tests.model.oracle import reference_codec, reference_lm
+from tests.model.published import hibiki_folder, reference, stacked, voice_file, write_folder, write_voices
+from tests.model.steered import Orders, Steered, steered
+from tests.model.tiny import CODEC_CONFIG, LM_CONFIG, SHARED_LM_CONFIG, WIDE_LM_CONFIG
+
+pytestmark = [pytest.mark.loopback, pytest.mark.redis, pytest.mark.timeout(180)]
+
+CARD = 2048  # as published, so that the published prompts' codes exist
+CODEC = replace(CODEC_CONFIG, quantizer=replace(CODEC_CONFIG.quantizer, bins=CARD))
+CONTEXT = 400  # no call is long enough to leave the window, behind which ours differs on purpose
+CALL_S, FIRST_ORDER_S, SECOND_ORDER_S = 7.5, 2.5, 5.5
+GREEDY = {"OFFHOOK_AGENT__TEXT_TEMPERATURE": "0", "OFFHOOK_AGENT__AUDIO_TEMPERATURE": "0"}
+
+
+def _sized(config: LmConfig) -> LmConfig:
+    return replace(config, card=CARD, context=CONTEXT)
+
+
+def _moshi(folder: Path) -> Path:
+    config = _sized(LM_CONFIG)
+    write_folder(folder, config, stacked(reference_lm(config).state_dict()), CODEC)
+    return folder
+
+
+def _personaplex(folder: Path) -> Path:
+    config = _sized(WIDE_LM_CONFIG)
+    weights = stacked(reference_lm(config).state_dict())
+    write_folder(folder, config, weights, CODEC, model_type="personaplex")
+    write_voices(folder / "voices.tgz", {"NATF0.pt": voice_file()})
+    return folder
+
+
+def _hibiki(folder: Path) -> Path:
+    return hibiki_folder(folder, _sized(SHARED_LM_CONFIG), CODEC)
+
+
+def _builtin(folder: Path) -> Path:
+    return BUILTIN
+
+
+def _builtin_reference(config: ModelConfig) -> tuple[Any, Any]:
+    """The reference's modules with the built-in model's weights."""
+    lm = reference_lm(config.lm)
+    lm.load_state_dict(read_safetensors(BUILTIN / "lm.safetensors"))
+    codec = reference_codec(config.codec, 0, config.codec.quantizer.n_q)
+    # It gives both transformers as many layers; ours needs fewer to speak than to hear.
+    layers = codec.decoder_transformer.transformer.layers
+    del layers[config.codec.decoder_transformer.num_layers :]
+    codec.load_state_dict(read_safetensors(BUILTIN / "codec.safetensors"))
+    codec.set_num_codebooks(config.codec.quantizer.n_q)
+    return codec.float().eval(), lm.float().eval()
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model, and how its agent is set up."""
+
+    make: Callable[[Path], Path]
+    greeting: str
+    sentence: str
+    settings: tuple[tuple[str, str], ...] = ()
+
+
+CASES = {
+    "moshiko": Case(_moshi, "Hello there you", "yes sir"),
+    "moshika": Case(_moshi, "Work", "Hello sir"),
+    "personaplex": Case(
+        _personaplex,
+        "Hello there",
+        "yes sir hello",
+        (("OFFHOOK_AGENT__VOICE", "NATF0"), ("OFFHOOK_AGENT__ROLE", "You work for Jo.")),
+    ),
+    "hibiki-2b": Case(_hibiki, "Hello there you", "yes sir"),
+    "builtin": Case(_builtin, "good evening", "one moment please"),
+}
+
+
+def _talker() -> Speaker:
+    """A caller who makes noise for half of the time."""
+    draws, frames = np.random.default_rng(3), 0
+
+    def speak(heard: Pcm) -> Pcm:
+        nonlocal frames
+        frames += 1
+        level = 0.1 if frames // 9 % 2 else 0.0
+        return (level * draws.standard_normal(FRAME_SAMPLES)).astype(np.float32)
+
+    return speak
+
+
+def _ask(gateway: GatewayProcess, path: str, body: dict[str, object] | None = None) -> Any:
+    url = f"http://{HOST}:{gateway.http_port}/v1/calls{path}"
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)
+
+
+async def _call(folder: Path, case: Case, traces: Path) -> Trace:
+    """One call on a serving gateway, with its orders; what the worker kept of it."""
+    settings = {
+        **GREEDY,
+        **dict(case.settings),
+        "OFFHOOK_AGENT__GREETING": case.greeting,
+        "OFFHOOK_WORKER__MODEL_DIR": str(folder),
+        "OFFHOOK_WORKER__SLOTS": "2",
+        "OFFHOOK_WORKER__TRACE_FOLDER": str(traces),
+    }
+    with GatewayProcess(settings) as gateway:
+        async with calling_end() as phone:
+            calling = asyncio.create_task(place_call(phone, gateway.uri, _talker(), CALL_S))
+            await asyncio.sleep(FIRST_ORDER_S)
+            (call,) = (await asyncio.to_thread(_ask, gateway, ""))["calls"]
+            name = f"/{call['call_id']}"
+            await asyncio.to_thread(_ask, gateway, f"{name}/say", {"text": case.sentence})
+            await asyncio.sleep(SECOND_ORDER_S - FIRST_ORDER_S)
+            await asyncio.to_thread(_ask, gateway, f"{name}/silence", {"seconds": 0.8})
+            await calling
+        await asyncio.to_thread(gateway.wait_for_metric, "offhook_calls_active", 0)
+        assert gateway.metric("offhook_worker_deadline_misses_total") is not None
+    (path,) = await asyncio.to_thread(lambda: list(traces.glob("*.npz")))
+    return Trace.load(path)
+
+
+def _prompt(model: LoadedModel, trace: Trace) -> tuple[PromptFrames, ReadyVoice] | None:
+    if not trace.profile.voice:
+        return None
+    assert model.prompt is not None
+    voice = model.voices.load(trace.profile.voice)
+    assert voice.embeddings is not None and voice.last_column is not None and voice.pending is not None
+    ready = ReadyVoice(voice.embeddings, voice.last_column, voice.pending)
+    silence, sine = (torch.tensor(c) for c in (model.prompt.silence_codes, model.prompt.sine_codes))
+    role = model.tokenizer.encode(f"<system> {trace.profile.role} <system>")
+    codes = torch.zeros(voice.num_frames, model.config.lm.agent_q, dtype=torch.int64)
+    return prompt_frames(codes, role, silence, sine, model.prompt.pause_frames), ready
+
+
+@contextmanager
+def _oracle(folder: Path, model: LoadedModel) -> Iterator[tuple[Any, Steered]]:
+    """The reference's codec and state machine, streaming."""
+    config, tokenizer = model.config, model.tokenizer
+    codec, lm = _builtin_reference(config) if folder == BUILTIN else reference(folder)
+    silence = silent_frame(model.codec).tolist() if model.prompt is None else model.prompt.silence_codes
+    starts = word_starts(tokenizer, config.lm.text_card)
+    with codec.streaming(1), steered(lm, config.lm, silence[: config.lm.agent_q], starts) as call:
+        call.orders.once_steps = config.sampling.text_once_frames
+        if tokenizer.nobody >= 0:
+            call.orders.bias = {tokenizer.nobody: -1e9}
+        yield codec, call
+
+
+def _obey(orders: Orders, kind: str, values: list[int]) -> None:
+    if kind == "say":
+        orders.sentence, orders.at, orders.waited = values, 0, 0
+    elif kind == "silence":
+        (orders.silent_steps,) = values
+    else:
+        (orders.forced_text,) = values
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_a_call_says_what_the_reference_says(name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    folder = case.make(tmp_path / "model")
+    trace = await _call(folder, case, tmp_path / "traces")
+    assert {kind for _, kind, _ in trace.commands} >= {"say", "silence"}
+    assert len(trace.pcm) > 60 and trace.is_exact
+    model = load_model(folder)
+    lm = model.config.lm
+    spoken: list[list[int] | None] = []
+    with torch.no_grad(), _oracle(folder, model) as (codec, theirs):
+        prompt = _prompt(model, trace)
+        if prompt is not None:
+            theirs.live_through(*prompt)
+        for step, pcm in enumerate(trace.pcm):
+            for at, kind, values in trace.commands:
+                if at == step:
+                    _obey(theirs.orders, kind, values)
+            sound = torch.from_numpy(to_float(pcm))[None, None]
+            text, frame = theirs.step(codec.encode(sound)[0, : lm.caller_q, 0].tolist())
+            assert int(trace.text[step]) == text, f"text of step {step}"
+            spoken.append(frame)
+    assert len({tuple(frame) for frame in spoken if frame}) > 3, "an agent that says one thing proves little"
+    said = model.tokenizer.decode([int(token) for token in trace.text])
+    for sentence in (case.greeting, case.sentence):
+        ordered = model.tokenizer.decode(model.tokenizer.encode(sentence))
+        assert ordered in said, f"{ordered!r} was ordered; said was {said!r}"
+    _assert_codes(trace, spoken, lm)
+
+
+def _assert_codes(trace: Trace, spoken: list[list[int] | None], lm: LmConfig) -> None:
+    """The frame of step s lies in the columns that were read from step s + 1 - max_delay on."""
+    num_compared = 0
+    for step, frame in enumerate(spoken):
+        columns = [step + 1 - lm.max_delay + delay for delay in lm.delays[1 : 1 + lm.agent_q]]
+        if frame is None or min(columns) < 0 or max(columns) >= len(trace.columns):
+            continue
+        codes = [int(trace.columns[column, 1 + k]) for k, column in enumerate(columns)]
+        assert codes == frame, f"agent codes of step {step}"
+        num_compared += 1
+    assert num_compared > 60
