@@ -1,4 +1,4 @@
-"""The engine bench counts what a worker did, and judges it."""
+"""The worker bench counts what a worker did, and judges it."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.__main__ import main
-from agent.bench_engine import Load, add_arguments, caller_frames, calls_per_core, measure, run
+from agent.bench_worker import Load, add_arguments, caller_frames, calls_per_core, measure, run
 from agent.errors import ConfigError
 from agent.settings import Settings, WorkerSettings
 from agent.wire import FRAME_SAMPLES
@@ -72,6 +72,6 @@ def test_what_cannot_be_measured_is_said_plainly(
         run(parser.parse_args(["--calls", "two"]), Settings())
     monkeypatch.setenv("OFFHOOK_WORKER__MODEL_DIR", str(tmp_path))
     monkeypatch.setenv("OFFHOOK_WORKER__START_TIMEOUT_S", str(START_S))
-    assert main(["bench", "engine", "--calls", "1"]) == 2
+    assert main(["bench", "worker", "--calls", "1"]) == 2
     told = capsys.readouterr().err
     assert "config.json does not exist" in told and "Traceback" not in told
