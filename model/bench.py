@@ -1,0 +1,324 @@
+"""What a step costs at a model's full size, and what it must cost at the least: `python -m model.bench`.
+
+It needs torch, numpy, safetensors and sentencepiece alone, so that it runs wherever a GPU is lent; `offhook
+bench engine` is the same with a table and a picture. Weights are random, slots are all in calls and of the
+age that is asked for. The floor is the bytes that a step must read (see `model.cost`) over the speed at which
+this device copies a large tensor in this very run, bytes read and bytes written both counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.bench_figures import (
+    BenchFigures,
+    BenchOptions,
+    BenchRow,
+    Times,
+    add_arguments,
+    cells,
+    columns,
+    conclusions,
+    head,
+    options_of,
+)
+from model.bench_presets import full_size
+from model.codec import Codec
+from model.config import FRAME_SAMPLES, ModelConfig
+from model.cost import StepCost, lm_weights, step_cost
+from model.engine import BUILTIN, Engine
+from model.errors import ConfigError, ModelError
+from model.lm import Lm
+from model.random_model import plain_tokenizer, random_codec, random_lm, reduced
+
+if TYPE_CHECKING:
+    from model.bench_reference import Reference
+
+BUILTIN_PRESET = "builtin"
+COPY_BYTES = {"cpu": 256 * 2**20, "cuda": 2**30}
+COPIES = 10
+WARM_STEPS = 10
+BLOCK_STEPS = 25  # of ours, then as many of the reference
+LEVEL = 0.05
+NUM_FRAMES = 25
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class Bench:
+    """One model, stepped by engines of different sizes one after another."""
+
+    def __init__(self, options: BenchOptions) -> None:
+        """Raises ConfigError for what cannot be run here."""
+        self._options = options
+        self.device = _device(options.device)
+        is_builtin = options.preset == BUILTIN_PRESET
+        name = options.dtype or ("bfloat16" if self.device.type == "cuda" and not is_builtin else "float32")
+        self._dtype, self._kv = DTYPES[name], torch.float8_e4m3fn if options.kv == "float8" else None
+        self.config: ModelConfig = reduced(full_size(options.preset), options.width, options.num_layers)
+        # The model that is shipped is run as it is shipped, with whatever is prepared for it.
+        self._is_shipped = (
+            is_builtin and options.width == 1 and not options.num_layers and options.kv == "same"
+        ) and name == "float32"
+        self._cost: StepCost = step_cost(self.config, self._dtype, self._kv)
+        self._parts: tuple[Codec, Lm] | None = None
+        if self.device.type == "cpu":
+            torch.set_num_threads(options.num_threads)
+        self.bandwidth_bytes_per_s = copy_bandwidth(self.device)
+
+    def figures(self) -> BenchFigures:
+        """An empty sheet with what it is about."""
+        options, where = self._options, self.device
+        size = "full size" if options.width == 1 else f"width {options.width}"
+        layers = f", {self.config.lm.num_layers} temporal layers"
+        keys = "float8 keys" if self._kv else "keys as the weights"
+        kind = "weights as shipped" if self._is_shipped else "random weights"
+        mebibytes = COPY_BYTES[where.type] >> 20
+        return BenchFigures(
+            title=f"{options.preset}, {size}{layers}, {kind}, {str(self._dtype)[6:]}, {keys}",
+            device=_device_name(where) + (f", {options.num_threads} thread(s)" * (where.type == "cpu")),
+            software=f"torch {torch.__version__}, Python {platform.python_version()}",
+            bandwidth_bytes_per_s=self.bandwidth_bytes_per_s,
+            bandwidth_how=f"best of {COPIES} copies of {mebibytes} MiB, bytes read and written",
+            num_parameters=lm_weights(self.config.lm).total,
+        )
+
+    def run(self, on_row: Callable[[BenchRow], None]) -> None:
+        """Measure every row, an engine for each number of calls."""
+        for batch in self._options.batches:
+            _free(self.device)
+            engine = self._engine(batch)
+            for slot in range(batch):
+                engine.start(slot, seed=slot)
+            for context in self._options.contexts:
+                on_row(self._row(engine, context))
+
+    def _engine(self, batch: int) -> Engine:
+        if self._is_shipped:
+            return Engine.load(BUILTIN, batch, device=str(self.device))
+        if self._parts is None:
+            codec = random_codec(self.config.codec, self.device)
+            self._parts = codec, random_lm(self.config.lm, self.device, self._dtype)
+        codec, lm = self._parts
+        tokenizer = plain_tokenizer(self.config.lm.text_card)
+        return Engine(self.config, codec, lm, tokenizer, batch, kv_dtype=self._kv)
+
+    def _row(self, engine: Engine, context: int) -> BenchRow:
+        batch, num_steps = engine.num_slots, self._options.num_steps
+        frames, everybody = noise(batch), np.ones(batch, np.bool_)
+        engine.age(context)
+
+        def ours(number: int) -> None:
+            engine.step(frames[number % NUM_FRAMES], everybody)
+
+        for number in range(WARM_STEPS):
+            ours(number)
+        peak, reference = _peak_bytes(self.device), self._reference(batch)
+        with _without_collector():
+            walls_s, cpu_s, theirs_s = interleaved(ours, _stepper(reference, frames), num_steps)
+        mean_context = _mean_context(context + WARM_STEPS, num_steps, self.config.lm.context)
+        floor = self._cost.num_bytes(batch, mean_context)
+        row = BenchRow(
+            batch=batch,
+            context=context,
+            mean_context=mean_context,
+            num_steps=num_steps,
+            wall=times(walls_s),
+            cpu_s=cpu_s / num_steps,
+            floor_bytes=floor,
+            floor_s=floor / self.bandwidth_bytes_per_s,
+            peak_bytes=peak,
+        )
+        if reference is None:
+            return row
+        both = _peak_bytes(self.device)
+        return replace(row, reference=times(theirs_s), reference_peak_bytes=max(0, both - peak))
+
+    def _reference(self, batch: int) -> Reference | None:
+        if not self._options.with_reference:
+            return None
+        from model.bench_reference import Reference
+
+        reference, frames = Reference(self.config, batch, self.device, self._dtype), noise(batch)
+        for number in range(WARM_STEPS):
+            reference.step(frames[number % NUM_FRAMES])
+        return reference
+
+
+def _stepper(reference: Reference | None, frames: NDArray[np.float32]) -> Callable[[int], None] | None:
+    if reference is None:
+        return None
+
+    def theirs(number: int) -> None:
+        reference.step(frames[number % NUM_FRAMES])
+
+    return theirs
+
+
+def interleaved(
+    ours: Callable[[int], None], theirs: Callable[[int], None] | None, num_steps: int
+) -> tuple[list[float], float, list[float]]:
+    """Seconds of each of our steps, CPU seconds of all of them, seconds of each of theirs.
+
+    Both wait for the device themselves, as both bring their sound to the host. Blocks of the two alternate,
+    so that a machine that grows slower does so for both.
+    """
+    walls_s, theirs_s, cpu_s = list[float](), list[float](), 0.0
+    for first in range(0, num_steps, BLOCK_STEPS):
+        block = range(first, min(num_steps, first + BLOCK_STEPS))
+        began_cpu_s = time.process_time()
+        walls_s += [_timed(ours, number) for number in block]
+        cpu_s += time.process_time() - began_cpu_s
+        if theirs is not None:
+            theirs_s += [_timed(theirs, number) for number in block]
+    return walls_s, cpu_s, theirs_s
+
+
+def _timed(step: Callable[[int], None], number: int) -> float:
+    began_s = time.perf_counter()
+    step(number)
+    return time.perf_counter() - began_s
+
+
+def times(walls_s: Sequence[float]) -> Times:
+    """Median, 99th percentile and worst."""
+    p50_s, p99_s, max_s = (float(value) for value in np.percentile(walls_s, [50, 99, 100]))
+    return Times(p50_s, p99_s, max_s)
+
+
+def noise(batch: int) -> NDArray[np.float32]:
+    """Callers' frames, float32 [25, S, 1920]."""
+    rng = np.random.default_rng(0)
+    return rng.normal(0, LEVEL, (NUM_FRAMES, batch, FRAME_SAMPLES)).astype(np.float32)
+
+
+def _mean_context(first: int, num_steps: int, window: int) -> float:
+    """How many steps the measured steps look back on average, their own included."""
+    return float(np.minimum(first + 1 + np.arange(num_steps), window).mean())
+
+
+def copy_bandwidth(device: torch.device, num_bytes: int = 0) -> float:
+    """Bytes per second, read and written, of the fastest of several copies of a large tensor."""
+    size = num_bytes or COPY_BYTES[device.type]
+    source = torch.ones(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    seconds = []
+    for _ in range(COPIES + 1):  # the first one finds its pages
+        _wait(device)
+        began_s = time.perf_counter()
+        target.copy_(source)
+        _wait(device)
+        seconds.append(time.perf_counter() - began_s)
+    return 2 * size / min(seconds[1:])
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _device(name: str) -> torch.device:
+    """Raises ConfigError if it is not there."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"--device {name!r} is none; write cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"--device {name}: torch {torch.__version__} sees no GPU here; take --device cpu")
+    if device.type not in COPY_BYTES:
+        raise ConfigError(f"--device {name!r}: we run on cpu and cuda")
+    return device
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+        return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
+    return platform.machine()
+
+
+def _free(device: torch.device) -> None:
+    """Give back what the last engine held, and start its successor's peak from here."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with contextlib.suppress(OSError):  # without it the peak is the whole run's
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_bytes(device: torch.device) -> int:
+    """Most that tensors have held on a GPU, or that the process has held in main memory, since `_free`."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
+    return 0
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """As in a worker, where it runs in the ticks' slack."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the figures as they come; 0, or 1 if something cannot be run here."""
+    parser = argparse.ArgumentParser("python -m model.bench", description=(__doc__ or "").split("\n")[0])
+    add_arguments(parser)
+    parser.add_argument("--note", default="", help="kept with the figures: the commit, circumstances")
+    args = parser.parse_args(argv)
+    try:
+        options = options_of(args)
+        bench = Bench(options)
+        figures = bench.figures()
+        print("\n".join(head(figures)), flush=True)
+        named = replace(figures, rows=[])
+        widths = [max(len(name), 7) for name in columns(figures)]
+
+        def on_row(row: BenchRow) -> None:
+            if not figures.rows:
+                named.rows.append(row)
+                widths[:] = [max(len(name), 7) for name in columns(named)]
+                print(_line(columns(named), widths), flush=True)
+            figures.rows.append(row)
+            print(_line(cells(row), widths), flush=True)
+            if args.json:
+                args.json.write_text(json.dumps(figures.as_json() | {"note": args.note}, indent=1) + "\n")
+
+        bench.run(on_row)
+        print("\n".join(conclusions(figures, with_cores=options.preset == BUILTIN_PRESET)))
+    except ModelError as error:
+        print(f"model.bench: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _line(parts: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(part.rjust(width) for part, width in zip(parts, widths, strict=True))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
