@@ -48,6 +48,17 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """Where one step of each row stands, for kernels that know the ring themselves."""
+
+    cos: Tensor  # float32 [B, D / 2]
+    sin: Tensor
+    pinned_cos: Tensor  # the same towards pinned keys
+    pinned_sin: Tensor
+    entry: Tensor  # int64 [B]: the ring entry to write
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """How far a stack of layers looks back, in steps, and how its positions turn."""
 
@@ -90,6 +101,13 @@ class Window:
         capped = positions.clamp(max=self.context - 1)
         pins = Pins(*self._angles(capped), is_pinned[:, None, None], pinned)
         return Place(cos, sin, seen[:, None], entries, last[:, 0], pins, num_keys)
+
+    def decoded(self, offset: Tensor, pinned: Tensor) -> Turn:
+        """The turn of rows at `offset` int64 [B] with `pinned` int64 [B] pinned steps."""
+        cos, sin = self._angles(offset[:, None])
+        pinned_cos, pinned_sin = self._angles(offset.clamp(max=self.context - 1)[:, None])
+        entry = torch.where(offset < pinned, offset, pinned + (offset - pinned) % (self.context - pinned))
+        return Turn(cos[:, 0, 0], sin[:, 0, 0], pinned_cos[:, 0, 0], pinned_sin[:, 0, 0], entry)
 
     def _angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         ladder = torch.arange(self.head_dim // 2, dtype=torch.float32, device=positions.device)

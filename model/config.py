@@ -129,16 +129,6 @@ class LmConfig:
             )
 
     @property
-    def agent_q(self) -> int:
-        """Codebooks of the agent's voice."""
-        return self.dep_q
-
-    @property
-    def caller_q(self) -> int:
-        """Codebooks of the caller's voice."""
-        return self.n_q - self.agent_q
-
-    @property
     def num_streams(self) -> int:
         """Text, agent and caller streams together."""
         return self.n_q + 1

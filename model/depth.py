@@ -42,14 +42,19 @@ class DepthAttention(nn.Module):
 
     def step(self, x: Tensor, step: int, past: list[tuple[Tensor, Tensor]]) -> Tensor:
         """Codebook `step` alone: float [B, C] -> [B, C]; appends its key and value to `past`."""
-        dim, place = x.shape[-1], self.weight_sets[step]
-        qkv = F.linear(x, self.in_proj_weight[3 * dim * place : 3 * dim * (place + 1)])
+        w_in, w_out = self.projections(self.weight_sets[step])
+        qkv = F.linear(x, w_in)
         q, k, v = qkv.view(len(x), 3, self.num_heads, 1, -1).unbind(1)  # each [B, H, 1, D]
         past.append((k, v))
         keys = torch.cat([key for key, _ in past], dim=2)
         values = torch.cat([value for _, value in past], dim=2)
-        mixed = F.scaled_dot_product_attention(q, keys, values).reshape(len(x), dim)
-        return F.linear(mixed, self.out_proj.weight[dim * place : dim * (place + 1)])
+        return F.linear(F.scaled_dot_product_attention(q, keys, values).reshape(x.shape), w_out)
+
+    def projections(self, place: int) -> tuple[Tensor, Tensor]:
+        """One set of weights: float [3C, C] into queries, keys and values, [C, C] out."""
+        dim = self.in_proj_weight.shape[1]
+        w_in = self.in_proj_weight[3 * dim * place : 3 * dim * (place + 1)]
+        return w_in, self.out_proj.weight[dim * place : dim * (place + 1)]
 
 
 class DepthLayer(nn.Module):

@@ -24,6 +24,7 @@ from model.errors import CheckpointError, PromptError, SlotError
 from model.generate import Generator
 from model.lm import Lm
 from model.program import CudaGraphRunner, EagerRunner, Runner, StepProgram
+from model.steps import FusedSteps
 from model.tokenizer import WORD_START, TextTokenizer, load_text_tokenizer
 
 __all__ = ["BUILTIN", "FRAME_SAMPLES", "SAMPLE_RATE_HZ", "Engine", "StepOutput"]
@@ -74,6 +75,7 @@ class Engine:
             word_starts=word_starts(tokenizer, config.lm.text_card),
             silence=silent_frame(codec)[: config.lm.agent_q],
             kv_dtype=kv_dtype,
+            steps=FusedSteps(lm, num_slots) if self._device.type == "cuda" else None,
         )
         self._program = StepProgram(codec, self._generator, tokenizer, config.sampling)
         self._runner: Runner | None = None

@@ -22,6 +22,7 @@ from model.controls import RowControls
 from model.errors import PromptError
 from model.lm import Lm
 from model.sampling import exponential, sample
+from model.steps import LmSteps, PlainSteps
 from model.streaming import State
 from model.tokenizer import PAD
 
@@ -54,11 +55,14 @@ class Generator:
         num_sinks: int = 0,
         can_pin: bool = False,
         kv_dtype: torch.dtype | None = None,
+        steps: LmSteps | None = None,
     ) -> None:
         """`word_starts` bool [text_card] marks tokens that open a word, `silence` int64 [agent_q] is the
-        agent's silent frame; every call's first `num_sinks` columns are never forgotten."""
+        agent's silent frame; every call's first `num_sinks` columns are never forgotten. `steps` runs the
+        model's steps (by default its modules do)."""
         config, device = lm.config, lm.text_linear.weight.device
         self.lm, self.sampling, self.greedy = lm, sampling, greedy
+        self._steps = steps or PlainSteps(lm)
         if word_starts is None:
             word_starts = torch.ones(config.text_card, dtype=torch.bool, device=device)
         if silence is None:
@@ -102,7 +106,7 @@ class Generator:
         """
         column = self._read(caller, active)
         self.state.set_exec_mask(active)
-        hidden = self.lm.temporal(column[:, :, None], self.state)[:, 0]  # [B, dim]
+        hidden = self._steps.temporal(column, self.state)  # [B, dim]
         text = self._text(hidden, text_logits_hook)
         audio = self._depth(hidden, text)
         self.controls.advance(text, active)
@@ -145,10 +149,10 @@ class Generator:
         """The agent's codes of the column to come, one after another: int64 [B, agent_q]."""
         controls, agent_q = self.controls, self.lm.config.agent_q
         forced = controls.forced_codes(self._silence, self._delays[1 : 1 + agent_q])
-        past: list[list[tuple[Tensor, Tensor]]] = [[] for _ in self.lm.depformer.layers]
+        self._steps.begin_frame(hidden)
         previous, codes = text, []
         for step in range(agent_q):
-            logits = self.lm.depth_step(step, hidden, previous, past)
+            logits = self._steps.depth(step, previous)
             noise = self._noise(1 + step, logits.shape[-1])
             drawn = sample(logits, controls["audio_temperature"], controls["audio_top_k"], noise)
             previous = torch.where(forced[:, step] >= 0, forced[:, step], drawn)

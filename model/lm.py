@@ -123,10 +123,15 @@ class Lm(nn.Module):
         self, step: int, hidden: Tensor, previous: Tensor, past: list[list[tuple[Tensor, Tensor]]]
     ) -> Tensor:
         """Logits float [B, card] of codebook `step` after `previous` int64 [B] (text before codebook 0)."""
-        embed = self.depformer_text_emb if step == 0 else self.depformer_emb[step - 1]
-        x = self.depformer_in[self.config.weight_sets[step]](hidden) + embed(previous)
+        x = self.depth_input(step, hidden, previous)
         y: Tensor = self.linears[step](self.depformer.step(x, step, past))
         return y
+
+    def depth_input(self, step: int, hidden: Tensor, previous: Tensor) -> Tensor:
+        """What the depth model is given at codebook `step`: float [B, depformer_dim]."""
+        embed = self.depformer_text_emb if step == 0 else self.depformer_emb[step - 1]
+        x: Tensor = self.depformer_in[self.config.weight_sets[step]](hidden) + embed(previous)
+        return x
 
     def columns(self, codes: Tensor) -> Tensor:
         """Delay each stream, the initial column in front: int64 [B, n_q + 1, T] -> [B, n_q + 1, T + 1]."""

@@ -39,6 +39,7 @@ class StepProgram:
         self.memory.add("written", (ONCE_FRAMES,), torch.int64)
         banned = [token for token in (tokenizer.nobody,) if token >= 0]
         self._banned = torch.tensor(banned, dtype=torch.int64, device=device)
+        self._padding = torch.tensor([EPAD, PAD], device=device)
         self.forget(torch.ones(num_slots, dtype=torch.bool, device=device))
 
     def forget(self, rows: Tensor) -> None:
@@ -72,9 +73,9 @@ class StepProgram:
         logits[:, self._banned] = FAR_BELOW
         said = self.memory["said"]
         if said.shape[1]:
-            padding = logits[:, [EPAD, PAD]]
+            padding = logits[:, self._padding]
             logits.scatter_(1, said, FAR_BELOW)
-            logits[:, [EPAD, PAD]] = padding
+            logits[:, self._padding] = padding
 
     def _note(self, name: str, newest: Tensor) -> None:
         before = self.memory[name]

@@ -55,7 +55,9 @@ class State:
 
     def reset(self, rows: Tensor) -> None:
         """Forget everything in the rows where bool [B] is true."""
-        chosen = rows.nonzero().flatten().tolist()  # a mask would make the device pass over the other rows too
+        chosen = (
+            rows.nonzero().flatten().tolist()
+        )  # a mask would make the device pass over the other rows too
         for tensor in self.walk():
             for row in chosen:
                 tensor[row].zero_()
