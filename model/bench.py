@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import gc
 import json
 import platform
@@ -99,12 +100,18 @@ class Bench:
     def run(self, on_row: Callable[[BenchRow], None]) -> None:
         """Measure every row, an engine for each number of calls."""
         for batch in self._options.batches:
-            _free(self.device)
-            engine = self._engine(batch)
-            for slot in range(batch):
-                engine.start(slot, seed=slot)
-            for context in self._options.contexts:
-                on_row(self._row(engine, context))
+            _held_bytes(self.device)
+            self._run_batch(batch, on_row)
+
+    def _run_batch(self, batch: int, on_row: Callable[[BenchRow], None]) -> None:
+        engine, everybody, frames = self._engine(batch), np.ones(batch, np.bool_), noise(batch)
+        for slot in range(batch):
+            engine.start(slot, seed=slot)
+        for number in range(WARM_STEPS):  # a GPU's graph is captured in the first
+            engine.step(frames[number], everybody)
+        peak = _peak_bytes(self.device)  # before there is a reference
+        for context in self._options.contexts:
+            on_row(self._row(engine, context, peak))
 
     def _engine(self, batch: int) -> Engine:
         if self._is_shipped:
@@ -116,22 +123,22 @@ class Bench:
         tokenizer = plain_tokenizer(self.config.lm.text_card)
         return Engine(self.config, codec, lm, tokenizer, batch, kv_dtype=self._kv)
 
-    def _row(self, engine: Engine, context: int) -> BenchRow:
+    def _row(self, engine: Engine, context: int, peak: int) -> BenchRow:
         batch, num_steps = engine.num_slots, self._options.num_steps
         frames, everybody = noise(batch), np.ones(batch, np.bool_)
-        engine.age(context)
 
         def ours(number: int) -> None:
             engine.step(frames[number % NUM_FRAMES], everybody)
 
+        reference, reference_bytes = self._reference(batch)
+        engine.age(context)
         for number in range(WARM_STEPS):
             ours(number)
-        peak, reference = _peak_bytes(self.device), self._reference(batch)
         with _without_collector():
             walls_s, cpu_s, theirs_s = interleaved(ours, _stepper(reference, frames), num_steps)
         mean_context = _mean_context(context + WARM_STEPS, num_steps, self.config.lm.context)
         floor = self._cost.num_bytes(batch, mean_context)
-        row = BenchRow(
+        return BenchRow(
             batch=batch,
             context=context,
             mean_context=mean_context,
@@ -141,21 +148,21 @@ class Bench:
             floor_bytes=floor,
             floor_s=floor / self.bandwidth_bytes_per_s,
             peak_bytes=peak,
+            reference=times(theirs_s) if reference else None,
+            reference_peak_bytes=reference_bytes,
         )
-        if reference is None:
-            return row
-        both = _peak_bytes(self.device)
-        return replace(row, reference=times(theirs_s), reference_peak_bytes=max(0, both - peak))
 
-    def _reference(self, batch: int) -> Reference | None:
+    def _reference(self, batch: int) -> tuple[Reference | None, int]:
+        """A warm one, and the most bytes that it held."""
         if not self._options.with_reference:
-            return None
+            return None, 0
         from model.bench_reference import Reference
 
+        held = _held_bytes(self.device)  # the one before is gone by now
         reference, frames = Reference(self.config, batch, self.device, self._dtype), noise(batch)
         for number in range(WARM_STEPS):
             reference.step(frames[number % NUM_FRAMES])
-        return reference
+        return reference, max(0, _peak_bytes(self.device) - held)
 
 
 def _stepper(reference: Reference | None, frames: NDArray[np.float32]) -> Callable[[int], None] | None:
@@ -252,24 +259,31 @@ def _device_name(device: torch.device) -> str:
     return platform.machine()
 
 
-def _free(device: torch.device) -> None:
-    """Give back what the last engine held, and start its successor's peak from here."""
+def _held_bytes(device: torch.device) -> int:
+    """What is held once all that is unused has been given back; the peak starts from here."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-        return
-    with contextlib.suppress(OSError):  # without it the peak is the whole run's
+        return int(torch.cuda.memory_allocated(device))
+    with contextlib.suppress(OSError, AttributeError):  # without it the peak is the whole run's
+        ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
+    return _status_bytes("VmRSS")
 
 
 def _peak_bytes(device: torch.device) -> int:
-    """Most that tensors have held on a GPU, or that the process has held in main memory, since `_free`."""
+    """Most that tensors have held on a GPU, or the process in main memory, since `_held_bytes`."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    return _status_bytes("VmHWM")
+
+
+def _status_bytes(name: str) -> int:
+    """A line of the process's status; 0 where there is none."""
     with contextlib.suppress(OSError):
         lines = Path("/proc/self/status").read_text().splitlines()
-        return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
+        return next((1024 * int(line.split()[1]) for line in lines if line.startswith(name)), 0)
     return 0
 
 

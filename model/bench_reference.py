@@ -33,13 +33,13 @@ UNUSED_BY_US = {
     "tqdm.auto": (),
 }
 REMEDY = (
-    "--reference needs the moshi package: deploy/setup.sh test installs it; elsewhere "
-    "`pip install --no-deps moshi==0.2.13` beside einops and sentencepiece, or its unpacked wheel on PYTHONPATH"
+    "--reference needs the moshi package: deploy/setup.sh test installs it; elsewhere `pip install --no-deps "
+    "moshi==0.2.13` beside einops and sentencepiece, or put its unpacked wheel on PYTHONPATH"
 )
 
 
 def load_package() -> Any:
-    """The package's loaders and LMGen, as (get_mimi, LMModel, LMGen). Raises ConfigError if it is not there."""
+    """Its (get_mimi, LMModel, LMGen). Raises ConfigError if the package is not there."""
     if importlib.util.find_spec("moshi") is None:
         raise ConfigError(REMEDY)
     if not torch.cuda.is_available():

@@ -34,7 +34,7 @@ class LmWeights:
 
 @dataclass(frozen=True, slots=True)
 class CodecWeights:
-    """Numbers of weights that coding and decoding a frame read, codebooks included where they are searched."""
+    """Numbers of weights that coding and decoding a frame read, searched codebooks included."""
 
     total: int
     encode: int
@@ -75,7 +75,7 @@ def lm_weights(config: LmConfig) -> LmWeights:
             else:
                 depth += _size(part) * len(used) // num_sets if name == "self_attn" else _size(part)
     tables = [lm.depformer_text_emb, *list(lm.depformer_emb)[: steps - 1]]
-    narrow = [table.low_rank for table in tables]  # type: ignore[union-attr]
+    narrow = [table.low_rank for table in tables]
     depth += sum(_size(one) for one in narrow if isinstance(one, nn.Module))
     width = config.depformer_low_rank_embeddings or config.depformer_dim
     return LmWeights(
@@ -150,7 +150,7 @@ def codec_flops(config: CodecConfig) -> tuple[int, int]:
 def _conv_flops(stack: nn.Module, length: int) -> int:
     """Of a SEANet half for `length` inputs."""
     total = 0
-    for layer in _convolutions(stack.model.children()):  # type: ignore[union-attr,operator]
+    for layer in _convolutions(stack.model.children()):  # type: ignore[union-attr]
         if isinstance(layer, CausalConv1d):
             length //= layer.stride
             total += 2 * _matrix(layer) * length

@@ -97,12 +97,12 @@ class Follower:
 
     @torch.inference_mode()
     def follow(self, pcm: NDArray[np.float32], sound: NDArray[np.float32]) -> Apart:
-        """Live through the step that the engine just made: its caller's frame and what it said, [1920] each."""
+        """Live through the step that the engine just made: what it heard and what it said, float32 [1920]."""
         engine = self._engine
         self.generator.told = taken_by(engine._generator, self._row)
         device = self.generator.offsets.device
         frame = torch.from_numpy(pcm)[None].to(device)
-        own, numbers = self._program(frame, torch.ones(1, dtype=torch.bool, device=device))
+        own, _numbers = self._program(frame, torch.ones(1, dtype=torch.bool, device=device))
         read = engine._generator._tokens["columns"]
         has_other = not torch.equal(self.generator._tokens["columns"][0], read[self._row])
         apart = float(np.abs(own[0].cpu().numpy() - sound).max())

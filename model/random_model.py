@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import nn
@@ -42,7 +43,8 @@ class PlainPieces:
 
 def plain_tokenizer(card: int) -> TextTokenizer:
     """A tokenizer of so many tokens for a model that nobody reads."""
-    return TextTokenizer(PlainPieces(card))
+    pieces: Any = PlainPieces(card)
+    return TextTokenizer(pieces)
 
 
 def reduced(config: ModelConfig, width: Fraction, num_layers: int = 0) -> ModelConfig:
@@ -59,7 +61,7 @@ def reduced(config: ModelConfig, width: Fraction, num_layers: int = 0) -> ModelC
 
 def _narrow_lm(lm: LmConfig, width: Fraction) -> LmConfig:
     names = ("dim", "depformer_dim", "depformer_dim_feedforward")
-    sizes = {name: _part(getattr(lm, name), width, name) for name in names}
+    sizes: dict[str, Any] = {name: _part(getattr(lm, name), width, name) for name in names}
     if lm.depformer_low_rank_embeddings:
         sizes["depformer_low_rank_embeddings"] = max(1, int(lm.depformer_low_rank_embeddings * width))
     return replace(

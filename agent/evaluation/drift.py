@@ -1,9 +1,9 @@
 """Does a model speak worse as a call grows old? Scripted calls, one after another, on slots never restarted.
 
-For the model each slot is one call of `--minutes`; for its callers it is many, each with a voice and a script
-of its own. They never say goodbye, and the model may not hang up. Every turn is judged as in
-`offhook eval --offline` and filed under the age that the slot had then, so that its first minutes and its last
-can be compared. What has been judged is written after every script.
+For the model each slot is one call of `--minutes`; for its callers it is many, each with a voice and a
+script of its own. They never say goodbye, and the model may not hang up. Every turn is judged as in
+`offhook eval --offline` and filed under the age that the slot had then, so that its first minutes and its
+last can be compared. What has been judged is written after every script.
 """
 
 from __future__ import annotations
