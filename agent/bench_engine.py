@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BUILTIN = "builtin"
-PLAIN_WIDTH = 130  # in a file nothing needs to fit a window
+PLAIN_WIDTH = 140  # in a file nothing needs to fit a window
 LEGEND_GAP = 1.06
 
 
@@ -122,16 +122,17 @@ def draw(figures: BenchFigures, path: Path) -> None:
     from matplotlib.figure import Figure
 
     contexts = figures.contexts
-    figure = Figure(figsize=(1.2 + 4.4 * len(contexts), 4.6), layout="constrained")
+    figure = Figure(figsize=(max(8.0, 1.0 + 4.4 * len(contexts)), 4.6), layout="constrained")
     panels = figure.subplots(1, len(contexts), squeeze=False, sharey=True)[0]
     for at, context in zip(panels, contexts, strict=True):
         _draw_panel(at, figures.at(context))
+        at.tick_params(axis="y", length=0)
         name = "fresh calls" if context == 0 else f"calls {context:,} steps old ({context * TICK_S:.0f} s)"
         at.set_title(name, loc="left", fontsize=10, color=INK)
     panels[0].set_ylabel("ms a step", color=FAINT, fontsize=9)
     figure.suptitle(f"{figures.title}\n{figures.device}", x=0.012, ha="left", fontsize=12, color=INK)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=4, frameon=False, fontsize=9)
+    figure.legend(handles, labels, loc="outside lower left", ncols=5, frameon=False, fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130, facecolor="white")
 

@@ -17,7 +17,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,7 +90,7 @@ class Bench:
         mebibytes = COPY_BYTES[where.type] >> 20
         return BenchFigures(
             title=f"{options.preset}, {size}{layers}, {kind}, {str(self._dtype)[6:]}, {keys}",
-            device=_device_name(where) + (f", {options.num_threads} thread(s)" * (where.type == "cpu")),
+            device=_device_name(where) + (_threads(options.num_threads) * (where.type == "cpu")),
             software=f"torch {torch.__version__}, Python {platform.python_version()}",
             bandwidth_bytes_per_s=self.bandwidth_bytes_per_s,
             bandwidth_how=f"best of {COPIES} copies of {mebibytes} MiB, bytes read and written",
@@ -135,7 +135,7 @@ class Bench:
         for number in range(WARM_STEPS):
             ours(number)
         with _without_collector():
-            walls_s, cpu_s, theirs_s = interleaved(ours, _stepper(reference, frames), num_steps)
+            mine, theirs = interleaved(ours, _stepper(reference, frames), num_steps)
         mean_context = _mean_context(context + WARM_STEPS, num_steps, self.config.lm.context)
         floor = self._cost.num_bytes(batch, mean_context)
         return BenchRow(
@@ -143,12 +143,13 @@ class Bench:
             context=context,
             mean_context=mean_context,
             num_steps=num_steps,
-            wall=times(walls_s),
-            cpu_s=cpu_s / num_steps,
+            wall=times(mine.walls_s),
+            cpu_s=mine.cpu_s / num_steps,
             floor_bytes=floor,
             floor_s=floor / self.bandwidth_bytes_per_s,
             peak_bytes=peak,
-            reference=times(theirs_s) if reference else None,
+            reference=times(theirs.walls_s) if reference else None,
+            reference_cpu_s=theirs.cpu_s / num_steps,
             reference_peak_bytes=reference_bytes,
         )
 
@@ -175,29 +176,38 @@ def _stepper(reference: Reference | None, frames: NDArray[np.float32]) -> Callab
     return theirs
 
 
+@dataclass(slots=True)
+class Timed:
+    """Steps of one party: seconds of each, CPU seconds of all."""
+
+    walls_s: list[float] = field(default_factory=list)
+    cpu_s: float = 0.0
+
+    def run(self, step: Callable[[int], None], numbers: range) -> None:
+        """Make so many steps."""
+        began_cpu_s = time.process_time()
+        for number in numbers:
+            began_s = time.perf_counter()
+            step(number)
+            self.walls_s.append(time.perf_counter() - began_s)
+        self.cpu_s += time.process_time() - began_cpu_s
+
+
 def interleaved(
     ours: Callable[[int], None], theirs: Callable[[int], None] | None, num_steps: int
-) -> tuple[list[float], float, list[float]]:
-    """Seconds of each of our steps, CPU seconds of all of them, seconds of each of theirs.
+) -> tuple[Timed, Timed]:
+    """Time our steps and theirs.
 
     Both wait for the device themselves, as both bring their sound to the host. Blocks of the two alternate,
     so that a machine that grows slower does so for both.
     """
-    walls_s, theirs_s, cpu_s = list[float](), list[float](), 0.0
+    mine, other = Timed(), Timed()
     for first in range(0, num_steps, BLOCK_STEPS):
         block = range(first, min(num_steps, first + BLOCK_STEPS))
-        began_cpu_s = time.process_time()
-        walls_s += [_timed(ours, number) for number in block]
-        cpu_s += time.process_time() - began_cpu_s
+        mine.run(ours, block)
         if theirs is not None:
-            theirs_s += [_timed(theirs, number) for number in block]
-    return walls_s, cpu_s, theirs_s
-
-
-def _timed(step: Callable[[int], None], number: int) -> float:
-    began_s = time.perf_counter()
-    step(number)
-    return time.perf_counter() - began_s
+            other.run(theirs, block)
+    return mine, other
 
 
 def times(walls_s: Sequence[float]) -> Times:
@@ -248,6 +258,10 @@ def _device(name: str) -> torch.device:
     if device.type not in COPY_BYTES:
         raise ConfigError(f"--device {name!r}: we run on cpu and cuda")
     return device
+
+
+def _threads(number: int) -> str:
+    return f", {number} thread{'s' * (number > 1)}"
 
 
 def _device_name(device: torch.device) -> str:

@@ -57,6 +57,7 @@ class BenchRow:
     floor_s: float
     peak_bytes: int
     reference: Times | None = None
+    reference_cpu_s: float = 0.0
     reference_peak_bytes: int = 0
 
     @property
@@ -134,8 +135,8 @@ def capacity(points: Sequence[tuple[int, float]], limit_s: float) -> Capacity:
     return Capacity(points[-1][0], True)
 
 
-COLUMNS = ("context", "calls", "p50", "p99", "max", "CPU", "floor", "p50/floor", "GB read", "GB held")
-REFERENCE_COLUMNS = ("reference p50", "p99", "GB held", "reference/ours")
+COLUMNS = ("context", "calls", "p50", "p99", "max", "CPU", "floor", "/floor", "GB read", "GB held")
+REFERENCE_COLUMNS = ("ref p50", "ref p99", "ref CPU", "ref GB", "ref/ours")
 
 
 def columns(figures: BenchFigures) -> tuple[str, ...]:
@@ -151,7 +152,7 @@ def cells(row: BenchRow) -> tuple[str, ...]:
     told += [_ms(row.floor_s), f"{row.over_floor:.1f}"]
     told += [f"{row.floor_bytes / 1e9:.3f}", f"{row.peak_bytes / 1e9:.2f}"]
     if row.reference is not None:
-        told += [_ms(row.reference.p50_s), _ms(row.reference.p99_s)]
+        told += [_ms(row.reference.p50_s), _ms(row.reference.p99_s), _ms(row.reference_cpu_s)]
         told += [f"{row.reference_peak_bytes / 1e9:.2f}", f"{row.reference_ratio:.2f}"]
     return tuple(told)
 
@@ -161,7 +162,7 @@ def _ms(seconds: float) -> str:
 
 
 def conclusions(figures: BenchFigures, *, with_cores: bool) -> list[str]:
-    """How many calls fit, a line for each age; `with_cores` also by CPU time, for a model that runs on cores."""
+    """How many calls fit, a line for each age; `with_cores` also by CPU time, for models of one core."""
     lines = []
     for context in figures.contexts:
         rows = figures.at(context)
