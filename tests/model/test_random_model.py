@@ -29,7 +29,7 @@ def test_reducing_keeps_the_layout() -> None:
 
 
 def test_a_width_that_does_not_divide_is_refused() -> None:
-    with pytest.raises(ConfigError, match="1/1024 of dim 4096 is 4|is not an even number"):
+    with pytest.raises(ConfigError, match="is not an even number"):
         reduced(FULL, Fraction(1, 1024))
 
 
