@@ -119,6 +119,8 @@ class Proof:
     num_neighbour_calls: int = 0
     num_steps_apart: int = 0  # from the same call without neighbours
     first_step_apart: int | None = None
+    num_memories_compared: int = 0  # all that the row remembers; what it says is tokens, and hides a little
+    num_memories_apart: int = 0
     sound_apart: float = 0.0  # from batch 1, largest difference; full scale is 1
     transcript_apart: float = 0.0  # of the transcript head's logits, as a share of the largest
     num_columns_apart: int = 0
@@ -135,7 +137,7 @@ class Proof:
         """Everything that is required."""
         is_close = self.sound_apart <= ROUNDING and not self.transcript_apart > ROUNDING
         is_flat = self.end_rss_bytes - self.warm_rss_bytes <= GROWTH_BYTES
-        is_same = self.num_steps_apart == self.num_columns_apart == 0
+        is_same = self.num_steps_apart == self.num_memories_apart == self.num_columns_apart == 0
         return is_same and is_close and is_flat and self.end_tensors <= self.warm_tensors
 
 
@@ -166,6 +168,8 @@ def prove(
         if proof.num_steps == warm_at:
             proof.warm_rss_bytes, proof.warm_tensors = rss_bytes(), num_tensors()
         on_step(proof)
+        if proof.num_steps % KEEP_STEPS == 0 or proof.num_steps == num_steps:
+            _compare_memories(proof, crowded, alone, row)
     proof.end_rss_bytes, proof.end_tensors = rss_bytes(), num_tensors()
     proof.num_neighbour_calls = neighbours.num_calls
     proof.num_windows = num_steps / crowded.config.lm.context
@@ -193,6 +197,14 @@ def _compare_alone(proof: Proof, row: int, told: StepOutput, alone: StepOutput) 
         proof.num_steps_apart += 1
         if proof.first_step_apart is None:
             proof.first_step_apart = proof.num_steps
+
+
+def _compare_memories(proof: Proof, crowded: Engine, alone: Engine, row: int) -> None:
+    from model.follower import row_memory
+
+    pairs = zip(row_memory(crowded, row), row_memory(alone, row), strict=True)
+    proof.num_memories_compared += 1
+    proof.num_memories_apart += not all(one.equal(other) for one, other in pairs)
 
 
 def _compare_follower(proof: Proof, follower: Follower, frame: Pcm, sound: Pcm) -> None:
@@ -295,6 +307,11 @@ def _table(proof: Proof, minutes: float, slots: int) -> Table:
         ("steps; windows lived through", f"{proof.num_steps:,}; {proof.num_windows:.1f}", ""),
         ("calls of neighbours meanwhile", f"{proof.num_neighbour_calls:,}", ""),
         ("steps not equal bit by bit to the call alone, same batch", f"{proof.num_steps_apart}", "0"),
+        (
+            "whole memories of the row, so compared; not equal",
+            f"{proof.num_memories_compared}; {proof.num_memories_apart}",
+            "0",
+        ),
         ("sound: largest difference from batch 1", f"{proof.sound_apart:.1e}", f"{ROUNDING:g}"),
         ("transcript logits: the same, relative", f"{proof.transcript_apart:.1e}", f"{ROUNDING:g}"),
         ("steps in which batch 1 would take another text, code, hearing", " / ".join(map(str, ties)), ""),

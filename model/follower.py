@@ -41,6 +41,20 @@ def taken_by(generator: Generator, row: int) -> TakenTokens:
     return TakenTokens(written[:1].clone(), written[None, 1:].clone(), caller[None].clone())
 
 
+def row_memory(engine: Engine, row: int) -> list[Tensor]:
+    """Copies of everything that a row remembers: hearing, keys, tokens, controls, speaking."""
+    program, generator = engine._program, engine._generator
+    trees = (
+        program.hearing,
+        generator.state,
+        generator._tokens,
+        generator.controls.tree,
+        program.speaking,
+        program.memory,
+    )
+    return [tensor for tree in trees for tensor in tree.rows(row)]
+
+
 class LedGenerator(Generator):
     """Takes the tokens it is told, and counts the steps in which it would have taken others."""
 

@@ -20,7 +20,8 @@ def step_of(engine: Engine, row: int, frame: np.ndarray) -> np.ndarray:
     pcm = np.zeros((engine.num_slots, FRAME_SAMPLES), np.float32)
     active = np.zeros(engine.num_slots, np.bool_)
     pcm[row], active[row] = frame, True
-    return engine.step(pcm, active).pcm[row]
+    said: np.ndarray = engine.step(pcm, active).pcm[row]
+    return said
 
 
 def test_taken_tokens_are_what_the_next_steps_read(model_folder: Path) -> None:
