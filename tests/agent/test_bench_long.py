@@ -27,7 +27,7 @@ from tests.model.conftest import model_folder, tokenizer, tokenizer_folder
 
 __all__ = ["model_folder", "tokenizer", "tokenizer_folder"]  # fixtures
 
-STEPS = 300  # of a window of 12
+STEPS = 200  # of a window of 12
 
 
 def engines(folder: Path, slots: int = 3) -> tuple[Engine, Engine]:
@@ -35,11 +35,12 @@ def engines(folder: Path, slots: int = 3) -> tuple[Engine, Engine]:
     return Engine.load(folder, slots), Engine.load(folder, slots)
 
 
+@pytest.mark.timeout(120)
 def test_a_long_call_is_the_call_alone(model_folder: Path) -> None:
     proof = prove(*engines(model_folder), STEPS)
     assert proof.is_within
-    assert proof.num_steps == STEPS and proof.num_windows == 25
-    assert proof.num_neighbour_calls >= 4 and proof.num_memories_compared == 1
+    assert proof.num_steps == STEPS and proof.num_windows > 16
+    assert proof.num_neighbour_calls >= 3 and proof.num_memories_compared == 1
     assert proof.sound_apart < 1e-5 and proof.transcript_apart < 1e-5
     assert proof.warm_tensors > 100 and proof.warm_rss_bytes > 10**7
 
