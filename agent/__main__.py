@@ -107,6 +107,11 @@ COMMANDS: dict[str, Command] = {
         "calls of the model whose worker is killed, or whose Redis is away",
         "offhook bench survival --calls 4",
     ),
+    "models": Command(
+        "agent.models",
+        "the models that can be run: what they do, what they need, whether they are here",
+        "offhook models\noffhook models personaplex",
+    ),
     "train": Command(
         "model.training",
         "train the built-in model, resumable, on CPU or CUDA",

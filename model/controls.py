@@ -88,10 +88,10 @@ class RowControls:
         bias = torch.zeros(self._config.text_card)
         for token, amount in profile.text_bias:
             bias[self._check(token)] += amount
-        for token in profile.banned:
-            bias[self._check(token)] = FAR_BELOW
         if not torch.isfinite(bias).all():
             raise PromptError("a bias of a text token is not finite; give numbers like -2.5")
+        for token in profile.banned:
+            bias[self._check(token)] = FAR_BELOW
         return bias
 
     def _check(self, token: int) -> int:

@@ -130,7 +130,8 @@ def _int8_linear_kernel(
         depth = (start + inner)[None, :]
         a = tl.load(x_rows + depth, mask=is_row & (depth < K), other=0.0)
         w = tl.load(weight_rows + depth, mask=is_column & (depth < K), other=0)
-        total = tl.dot(a, tl.trans(w.to(a.dtype)), total)  # exact: bf16 holds every integer up to 256
+        # Exact: bf16 holds every integer up to 256. By float32, because the interpreter has no int8 to bf16.
+        total = tl.dot(a, tl.trans(w.to(tl.float32).to(a.dtype)), total, input_precision="ieee")
     gain = tl.load(scale + columns, mask=columns < N, other=0.0) / LARGEST
     target = out + rows[:, None] * N + columns[None, :]
     is_inside = is_row & (columns < N)[None, :]

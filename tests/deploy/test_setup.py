@@ -68,6 +68,13 @@ def test_the_reference_model_is_locked_for_tests_only() -> None:
     assert "moshi" not in locked("requirements.txt")
 
 
+def test_triton_is_left_to_a_torch_that_wants_its_own() -> None:
+    script = (ROOT / "deploy/setup.sh").read_text()
+    assert re.search(r"^TRITON=\d+\.\d+\.\d+\b", script, re.MULTILINE)
+    assert "if wants test; then install_triton; fi" in script
+    assert not any("triton" in locked(name) for name in LOCKS), "a lock would replace what torch brought"
+
+
 def test_an_unknown_group_is_refused_before_anything_is_installed() -> None:
     done = subprocess.run(
         [str(ROOT / "deploy/setup.sh"), "voice"], capture_output=True, text=True, check=False

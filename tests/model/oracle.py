@@ -84,21 +84,33 @@ def reference_lm(config: LmConfig, seed: int = 0) -> Any:
 
 def codec_pair(config: CodecConfig = CODEC_CONFIG, seed: int = 0) -> tuple[Codec, Any]:
     """Our codec and the reference's, equal in every weight."""
+    reference = reference_codec(config, seed, config.quantizer.n_q)
+    ours = Codec(config).eval()
+    load_tensors(ours, reference.state_dict(), "oracle")
+    return ours, reference
+
+
+def reference_codec_fields(config: CodecConfig, levels: int) -> dict[str, Any]:
+    """A published codec configuration of these sizes with so many levels."""
     dim = config.seanet.dimension
     sizes = {"d_model": dim, "input_dimension": dim, "output_dimensions": [dim]}
-    keys = {
+    return {
         "channels": 1,
         "sample_rate": SAMPLE_RATE_HZ,
         "frame_rate": FRAME_RATE_HZ,
         "seanet": asdict(config.seanet) | SEANET_KEYS,
         "transformer": asdict(config.encoder_transformer) | TRANSFORMER_KEYS | sizes,
-        "quantizer": asdict(config.quantizer) | {"input_dimension": dim, "output_dimension": dim},
+        "quantizer": asdict(config.quantizer)
+        | {"n_q": levels, "input_dimension": dim, "output_dimension": dim},
     }
-    reference = get_mimi(None, device="cpu", num_codebooks=config.quantizer.n_q, mimi_config=keys).eval()
+
+
+def reference_codec(config: CodecConfig, seed: int, levels: int) -> Any:
+    """The reference's codec with random weights and so many levels."""
+    keys = reference_codec_fields(config, levels)
+    reference = get_mimi(None, device="cpu", num_codebooks=levels, mimi_config=keys).eval()
     randomize(reference, seed)
-    ours = Codec(config).eval()
-    load_tensors(ours, reference.state_dict(), "oracle")
-    return ours, reference
+    return reference
 
 
 @contextmanager

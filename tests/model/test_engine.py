@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.checkpoint import save_module
+from model.control import CallProfile
 from model.controls import NO_TOKEN
 from model.engine import FRAME_SAMPLES, Engine, StepOutput
 from model.errors import CheckpointError, PromptError, SlotError
@@ -261,3 +262,99 @@ def test_a_piece_that_was_just_said_is_barred_for_some_frames(engine: Engine) ->
     padding = {engine.tokenizer.pad, engine.tokenizer.epad}
     for at, token in enumerate(said):
         assert token in padding or token not in said[max(0, at - 2) : at]
+
+
+def test_a_slot_that_comes_to_grief_gives_nan_and_leaves_its_neighbour_alone(parts: Engine) -> None:
+    frames = _frames(8)
+    whole, hurt = _engine(parts), _engine(parts)
+    for engine in (whole, hurt):
+        engine.start(0, seed=4)
+        engine.start(1, seed=5)
+    wanted, got = _run(whole, frames[:5]), _run(hurt, frames[:4])
+    ring = hurt._generator.state.child("transformer").child("0")["ring"]
+    ring[0] = torch.nan
+    got += _run(hurt, frames[4:5])
+    assert np.isnan(got[4].pcm[0]).all()
+    for one, two in zip(wanted, got, strict=True):
+        np.testing.assert_array_equal(one.pcm[1], two.pcm[1])
+        np.testing.assert_array_equal(one.tokens[1], two.tokens[1])
+    hurt.stop(0)
+    hurt.start(0, seed=4)
+    whole.stop(0)
+    whole.start(0, seed=4)
+    for one, two in zip(_run(whole, frames[5:]), _run(hurt, frames[5:]), strict=True):
+        np.testing.assert_array_equal(one.pcm, two.pcm, "the next call in that slot has no trace of it")
+
+
+def test_a_sentence_is_said_in_order_and_its_end_frees_the_agent(
+    engine: Engine, tokenizer: TextTokenizer
+) -> None:
+    sentence = tokenizer.encode("two cups of tea please")
+    engine.start(0, seed=0)
+    _run(engine, _frames(3), FIRST)
+    engine.say(0, sentence)
+    texts = [int(output.text[0]) for output in _run(engine, _frames(150, seed=1), FIRST)]
+    spoken = [token for token in texts if token not in (tokenizer.pad, tokenizer.epad)]
+    assert spoken[: len(sentence)] == sentence
+    assert set(spoken[len(sentence) :]) - set(sentence), "it may say anything again"
+
+
+def test_a_silenced_agent_is_as_quiet_as_its_codec_can_be(parts: Engine) -> None:
+    engine = _engine(parts, greedy=True)
+    engine.start(0, seed=0)
+    engine.start(1, seed=0)
+    _run(engine, _frames(4))
+    engine.silence(0, 6)
+    outputs = _run(engine, _frames(8, seed=2))
+    assert [int(output.text[0]) for output in outputs[:6]] == [engine.tokenizer.pad] * 6
+    silent = outputs[3].tokens[0, 1:9]
+    assert all((output.tokens[0, 1:9] == silent).all() for output in outputs[2:6])
+    assert any((output.tokens[1, 1:9] != silent).any() for output in outputs[2:6])
+    engine.silence(0, 5)
+    engine.silence(0, 0)
+    engine.step(_frames(1)[0], BOTH)
+    with pytest.raises(PromptError, match="-1 steps is none"):
+        engine.silence(0, -1)
+
+
+def test_each_call_has_its_own_sampling(parts: Engine) -> None:
+    cold = CallProfile(text_temperature=0, audio_temperature=0)
+    greedy, engine = _engine(parts, greedy=True), _engine(parts)
+    greedy.start(0, seed=0)
+    engine.start(0, seed=7, profile=cold)
+    engine.start(1, seed=7, profile=CallProfile(text_temperature=2.0, text_top_k=0, audio_top_k=200))
+    frames = _frames(8)
+    for one, two in zip(_run(greedy, frames, FIRST), _run(engine, frames), strict=True):
+        np.testing.assert_array_equal(one.tokens[0], two.tokens[0])
+        assert one.text[0] == two.text[0]
+
+
+@pytest.mark.parametrize(
+    ("profile", "message"),
+    [
+        (CallProfile(text_temperature=-0.1), "text_temperature is -0.1"),
+        (CallProfile(audio_temperature=9.0), "audio_temperature is 9.0"),
+        (CallProfile(text_top_k=-1), "a top-k of -1"),
+        (CallProfile(banned=(99_999,)), "text token 99999 is outside"),
+        (CallProfile(text_bias=((5, float("nan")),)), "not finite"),
+        (CallProfile(role="You are a pirate."), "takes no role"),
+        (CallProfile(voice="NATF2"), "has no voice NATF2"),
+    ],
+)
+def test_a_profile_that_the_model_cannot_follow_is_refused_and_the_slot_stays_free(
+    engine: Engine, profile: CallProfile, message: str
+) -> None:
+    with pytest.raises(PromptError, match=message):
+        engine.start(0, seed=0, profile=profile)
+    engine.start(0, seed=0)
+
+
+def test_what_a_free_slot_is_told_is_refused(engine: Engine) -> None:
+    for tell in (lambda: engine.say(0, [5]), lambda: engine.silence(0, 1)):
+        with pytest.raises(SlotError, match="slot 0 is free; start it before telling it anything"):
+            tell()
+    engine.start(0, seed=0)
+    with pytest.raises(PromptError, match="too long; 2048 fit"):
+        engine.say(0, [5] * 2049)
+    with pytest.raises(SlotError, match="slots in use cannot be aged"):
+        engine.age(5)

@@ -18,7 +18,7 @@ from tests.model import tiny
 torch.set_grad_enabled(False)
 KV = {kv!r}
 config = replace(
-    tiny.LM_CONFIG, context=10, num_heads=2, depformer_num_layers=1, n_q=5, dep_q=3, delays=(0, 0, 1, 1, 0, 1)
+    tiny.LM_CONFIG, context=7, num_heads=2, depformer_num_layers=1, n_q=5, dep_q=3, delays=(0, 0, 1, 1, 0, 1)
 )
 plain_lm, fused_lm = tiny.lm(config), tiny.lm(config)
 rows, kv = 2, getattr(torch, KV)
@@ -26,13 +26,13 @@ plain = Generator(plain_lm, rows, SamplingConfig(), greedy=True, can_pin=True, k
 fused = Generator(
     fused_lm, rows, SamplingConfig(), greedy=True, can_pin=True, kv_dtype=kv, steps=FusedSteps(fused_lm, rows)
 )
-prompt, pending = tiny.noise(1, 4, config.dim), tiny.tokens(config.card, 6, 2)
+prompt, pending = tiny.noise(1, 3, config.dim), tiny.tokens(config.card, 6, 2)
 for generator in (plain, fused):
     generator.prefill(1, prompt, pending)
     generator.controls.say(0, [4, 5, 6])
 draw = torch.Generator().manual_seed(1)
 worst, seen = 0.0, set()
-for at in range(18):
+for at in range(10):
     active = torch.rand(rows, generator=draw) < 0.85
     caller = tiny.tokens(config.card, rows, 2, seed=at)
     want, got = plain.step(caller, active), fused.step(caller, active)
@@ -47,7 +47,7 @@ for at in range(18):
             worst = max(worst, (apart.max() if KV == "float32" else apart.mean()).item())
     seen |= set(got.frame.flatten().tolist())
     fused._tokens["columns"].copy_(plain._tokens["columns"])  # nearly equal steps stay comparable
-assert len(seen) > config.card // 4, seen
+assert len(seen) > config.card // 8, seen
 print("worst", worst)
 assert worst < {limit}, worst
 """
