@@ -37,13 +37,13 @@ from model.bench_figures import (
     head,
     options_of,
 )
-from model.bench_presets import full_size
 from model.codec import Codec
 from model.config import FRAME_SAMPLES, ModelConfig
 from model.cost import StepCost, lm_weights, step_cost
 from model.engine import BUILTIN, Engine
 from model.errors import ConfigError, ModelError
 from model.lm import Lm
+from model.presets import presets
 from model.random_model import plain_tokenizer, random_codec, random_lm, reduced
 
 if TYPE_CHECKING:
@@ -57,6 +57,14 @@ BLOCK_STEPS = 25  # of ours, then as many of the reference
 LEVEL = 0.05
 NUM_FRAMES = 25
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def full_size(name: str) -> ModelConfig:
+    """The sizes of a model that we know by name. Raises ConfigError naming those that we know."""
+    known = {preset.name: preset.config for preset in presets().values() if not preset.is_quantized}
+    if name not in known:
+        raise ConfigError(f"--preset {name!r} is unknown here; we know {', '.join(known)}")
+    return known[name]
 
 
 class Bench:

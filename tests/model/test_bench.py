@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from model import bench
-from model.bench import Bench, Timed, copy_bandwidth, interleaved, main, noise, times
+from model.bench import Bench, Timed, copy_bandwidth, full_size, interleaved, main, noise, times
 from model.bench_figures import BenchFigures, BenchOptions, BenchRow
 from model.config import ModelConfig
 from model.cost import step_cost
@@ -31,6 +31,14 @@ def measured(options: BenchOptions) -> tuple[Bench, list[BenchRow]]:
     one = Bench(options)
     one.run(rows.append)
     return one, rows
+
+
+def test_sizes_are_the_published_ones() -> None:
+    assert full_size("moshiko").lm.dim == 4096 and full_size("builtin").lm.dim == 256
+    assert (full_size("personaplex").lm.dep_q, full_size("personaplex").lm.agent_q) == (16, 8)
+    for name in ("gpt", "moshiko-q8"):  # how wide eight bits are held is another question
+        with pytest.raises(ConfigError, match=f"{name}.*moshiko, moshika"):
+            full_size(name)
 
 
 def test_every_number_of_calls_at_every_age() -> None:
