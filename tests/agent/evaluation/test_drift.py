@@ -1,5 +1,6 @@
 """Scripts follow one another on slots that are not restarted; turns are filed under the slot's age."""
 
+import json
 import math
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from agent.evaluation.drift import HeldScript, hold, window, without_goodbye
+from agent.evaluation.drift import HeldScript, hold, run, window, without_goodbye
 from agent.evaluation.script import Script, SpokenStep, Step
 from agent.evaluation.summary import Json
+from agent.settings import WorkerSettings
 from model.engine import FRAME_SAMPLES, Engine
 from model.order_line import Intent, Request
 from model.voices import HELD_OUT_VOICES
@@ -69,6 +71,15 @@ def test_turns_are_filed_under_the_age_of_their_slot() -> None:
     assert found.turns == 3 and str(found.answered) == "2/3 (67%)" and str(found.early) == "1/3 (33%)"
     assert str(found.right) == "2/3 (67%)" and found.gaps.p50 == pytest.approx(0.4)
     assert window(scripts, 0.0, 1.0).turns == 1
+
+
+def test_what_was_judged_is_kept_and_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "drift.json"
+    assert run(WorkerSettings(), 0.1, 1, 0, path) == 0
+    (script,) = json.loads(path.read_text())["scripts"]
+    assert script["slot"] == 0 and script["start_s"] == 0 and script["seconds"] == pytest.approx(6, abs=0.2)
+    assert script["talk"], "the agent greets"
+    assert "minutes 0 to 0.1" in capsys.readouterr().out
 
 
 def test_talk_is_shared_out_between_windows() -> None:
