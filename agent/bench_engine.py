@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BUILTIN = "builtin"
-PLAIN_WIDTH = 140  # in a file nothing needs to fit a window
+PLAIN_WIDTH = 150  # in a file nothing needs to fit a window
 LEGEND_GAP = 1.06
 
 
