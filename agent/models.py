@@ -153,11 +153,15 @@ def show(name: str, search: Search, console: Console) -> int:
     if not found:
         rows.append(("[green]ready[/]", "every tensor is there and has the right shape"))
     else:
-        rows.append(("[red]not ready[/]", f"{len(found)} things do not fit; download the files again:"))
+        rows.append(("[red]not ready[/]", f"{_count(found)} not fit; download the files again:"))
         rows += (("", escape(line)) for line in found[:MAX_NAMED])
         rows += [("", f"and {len(found) - MAX_NAMED} more")] * (len(found) > MAX_NAMED)
     console.print(_grid(rows))
     return 1 if found else 0
+
+
+def _count(found: list[str]) -> str:
+    return "1 thing does" if len(found) == 1 else f"{len(found)} things do"
 
 
 def _grid(rows: Iterable[tuple[str, str]]) -> Table:

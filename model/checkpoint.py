@@ -163,6 +163,9 @@ def fill(
         weights[key] = out
     module.load_state_dict(weights, assign=True)
     module.requires_grad_(False)
+    # A buffer that is not saved would be left without memory; modules must not have such.
+    left = [name for name, buffer in module.named_buffers() if buffer.is_meta]
+    assert not left or torch.device(device).type == "meta", left
 
 
 def _read_into(out: Tensor, stored: Stored, entry: _Entry) -> None:
@@ -226,7 +229,12 @@ def _entry_problems(
     if want != (got and (fit.rows(key, got[0]), *got[1:])):
         yield f"{key} has shape {list(got)}, the configuration wants {list(want)}"
     scales = entry.keys(Part.SCALE)
-    if scales and _stacked_shape([stored.shape(name) for name in scales]) != got[:1]:
+    is_float = all(stored.is_float(name) for name in entry.keys(Part.WEIGHT))
+    if not is_float and not scales:
+        yield f"{key} is stored in whole numbers, and {key}_scb, which says what they stand for, is missing"
+    elif is_float and scales:
+        yield f"{key} has {key}_scb, but is not stored in whole numbers"
+    elif scales and _stacked_shape([stored.shape(name) for name in scales]) != got[:1]:
         yield f"{key}_scb does not have one scale for each of {got[0]} rows"
 
 

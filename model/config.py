@@ -78,6 +78,23 @@ class CodecConfig:
             )
 
 
+_COUNTS = (
+    "dim",
+    "num_heads",
+    "num_layers",
+    "context",
+    "max_period",
+    "n_q",
+    "dep_q",
+    "card",
+    "text_card",
+    "depformer_dim",
+    "depformer_dim_feedforward",
+    "depformer_num_heads",
+    "depformer_num_layers",
+)  # there is at least one of each
+
+
 @dataclass(frozen=True)
 class LmConfig:
     """The two-stream language model: 1 text stream, then the agent's codes, then the caller's.
@@ -109,6 +126,12 @@ class LmConfig:
     extra_heads_dim: int = 0
 
     def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            numbers = value if isinstance(value, tuple) else (value,)
+            least = 1 if name in _COUNTS else 0
+            if not all(isinstance(number, int | float) and number >= least for number in numbers):
+                raise ConfigError(f"LmConfig.{name} is {value!r}; numbers of at least {least} are needed")
         if len(self.delays) != self.n_q + 1:
             raise ConfigError(
                 f"{len(self.delays)} delays for {self.n_q + 1} streams: one for text and one for each of n_q"

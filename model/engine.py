@@ -6,6 +6,7 @@ stopped; rows that are idle in a step keep what they remember and cost no call a
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,22 +16,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.checkpoint import load_tensors, read_config, read_safetensors
 from model.codec import Codec
-from model.config import FRAME_SAMPLES, SAMPLE_RATE_HZ, ModelConfig
+from model.config import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from model.control import CallProfile
 from model.controls import NO_TOKEN
-from model.errors import CheckpointError, PromptError, SlotError
+from model.errors import PromptError, SlotError
 from model.generate import Generator
-from model.lm import Lm
+from model.presets import BUILTIN
 from model.program import CudaGraphRunner, EagerRunner, Runner, StepProgram
+from model.prompt import Prompt, ReadyVoice, prompt_frames, ready_prompt
+from model.published import LoadedModel, load_model
 from model.steps import FusedSteps
-from model.tokenizer import WORD_START, TextTokenizer, load_text_tokenizer
+from model.tokenizer import WORD_START, TextTokenizer
 
 __all__ = ["BUILTIN", "FRAME_SAMPLES", "SAMPLE_RATE_HZ", "Engine", "StepOutput"]
 
-BUILTIN = Path(__file__).parent / "builtin"
 SILENCE_FRAMES = 16  # a codec's transformers see silence alone after so long
+MAX_KEPT_PROMPT_BYTES = 2 << 30  # 13 prompts of 300 steps of a 7B model
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,56 +50,67 @@ class Engine:
 
     def __init__(
         self,
-        config: ModelConfig,
-        codec: Codec,
-        lm: Lm,
-        tokenizer: TextTokenizer,
+        model: LoadedModel,
         num_slots: int,
         *,
         greedy: bool = False,
         kv_dtype: torch.dtype | None = None,
     ) -> None:
+        """`greedy` ignores every temperature; `kv_dtype` is what keys and values are kept in, by default the
+        weights' dtype (float8_e4m3fn halves what a full window costs in memory and time)."""
         if num_slots < 1:
             raise SlotError(f"an engine needs at least one slot, not {num_slots}")
-        self.config, self.num_slots, self.tokenizer = config, num_slots, tokenizer
-        self._codec, self._lm = codec.eval(), lm.eval()
-        self._device = lm.text_linear.weight.device
-        if self._device.type == "cuda":
+        self.model, self.num_slots = model, num_slots
+        self.config, self.tokenizer = model.config, model.tokenizer
+        self._device = model.lm.text_linear.weight.device
+        is_on_gpu = self._device.type == "cuda"
+        if is_on_gpu:
             # Rounded to 10 bits, the codec's latents fall on other codewords than the published models were
             # trained with.
             torch.backends.cudnn.allow_tf32 = False
             torch.backends.cuda.matmul.allow_tf32 = False
+        model.codec.eval()
+        model.lm.eval()
+        self._silence = self._silent_frame()
         self._generator = Generator(
-            lm,
+            model.lm,
             num_slots,
-            config.sampling,
+            model.config.sampling,
             greedy=greedy,
-            word_starts=word_starts(tokenizer, config.lm.text_card),
-            silence=silent_frame(codec)[: config.lm.agent_q],
+            word_starts=word_starts(model.tokenizer, model.config.lm.text_card),
+            silence=self._silence,
+            num_sinks=model.sink_frames,
+            can_pin=model.prompt is not None,
             kv_dtype=kv_dtype,
-            steps=FusedSteps(lm, num_slots) if self._device.type == "cuda" else None,
+            steps=FusedSteps(model.lm, num_slots) if is_on_gpu else None,
         )
-        self._program = StepProgram(codec, self._generator, tokenizer, config.sampling)
+        self._program = StepProgram(model.codec, self._generator, model.tokenizer, model.config.sampling)
         self._runner: Runner | None = None
         self._started = np.zeros(num_slots, dtype=bool)
+        self._kept_prompts: OrderedDict[tuple[str, str], list[Tensor]] = OrderedDict()  # the latest used last
 
     @classmethod
-    def load(cls, directory: Path, num_slots: int, *, device: str = "cpu", greedy: bool = False) -> Engine:
-        """The engine of a model folder (config.json, codec.safetensors, lm.safetensors, tokenizer.model).
+    def load(
+        cls,
+        directory: Path,
+        num_slots: int,
+        *,
+        device: str = "cpu",
+        greedy: bool = False,
+        kv_dtype: torch.dtype | None = None,
+    ) -> Engine:
+        """The engine of a model folder, ours or a published one (see `model.published.load_model`).
 
         Raises CheckpointError or ConfigError naming the file and what is wrong with it.
         """
-        config = read_config(directory)
-        codec, lm = Codec(config.codec), Lm(config.lm)
-        for module, name in ((codec, "codec.safetensors"), (lm, "lm.safetensors")):
-            load_tensors(module, read_safetensors(directory / name), str(directory / name))
-        tokenizer = load_text_tokenizer(directory)
-        if tokenizer.card != config.lm.text_card:
-            raise CheckpointError(
-                f"{directory}: the tokenizer has {tokenizer.card} tokens, the model {config.lm.text_card}; "
-                "they belong to different models"
-            )
-        return cls(config, codec.to(device), lm.to(device), tokenizer, num_slots, greedy=greedy)
+        return cls(load_model(directory, device=device), num_slots, greedy=greedy, kv_dtype=kv_dtype)
+
+    def _silent_frame(self) -> Tensor:
+        """The agent's codes in silence: int64 [agent_q]."""
+        agent_q = self.config.lm.agent_q
+        if self.model.prompt is not None:
+            return torch.tensor(self.model.prompt.silence_codes[:agent_q], device=self._device)
+        return silent_frame(self.model.codec)[:agent_q]
 
     @property
     def num_streams(self) -> int:
@@ -131,13 +144,65 @@ class Engine:
             raise SlotError(f"slot {slot} is in use; stop it before starting it again")
         if history is not None and len(history):
             self._check_history(history)
+        key = self._prompt_key(profile)
+        prompt = None if key is None or key in self._kept_prompts else self._build_prompt(*key)
         self._generator.controls.reset(slot, seed=seed, profile=profile)
         self._program.forget(row)
+        if key is not None:
+            self._recall_prompt(slot, key, prompt)
         if history is not None and len(history):
             self._generator.replay(slot, history)
         if caller_pcm is not None and len(caller_pcm) >= FRAME_SAMPLES:
             self._warm(slot, caller_pcm)
         self._started[slot] = True
+
+    def _prompt_key(self, profile: CallProfile) -> tuple[str, str] | None:
+        """(voice, role), None for a call without a prompt. Raises PromptError if the model takes none."""
+        key = (profile.voice, profile.role.strip())
+        if not any(key):
+            return None
+        if self.model.prompt is None:
+            wanted = f"has no voice {profile.voice}" if profile.voice else "takes no role"
+            raise PromptError(
+                f"the model {self.model.name} {wanted}: it was trained without prompts; leave it out, or use "
+                "a model that takes them (`offhook models`)"
+            )
+        return key
+
+    def _build_prompt(self, voice_name: str, role: str) -> Prompt:
+        config = self.model.prompt
+        assert config is not None
+        lm = self.config.lm
+        ready: ReadyVoice | None = None
+        codes = torch.zeros(0, lm.agent_q, dtype=torch.int64)
+        if voice_name:
+            voice = self.model.voices.load(voice_name)
+            if voice.codes is not None:
+                codes = voice.codes.T.cpu()
+            else:
+                assert voice.embeddings is not None
+                assert voice.last_column is not None
+                assert voice.pending is not None
+                ready = ReadyVoice(voice.embeddings, voice.last_column, voice.pending)
+                codes = torch.zeros(voice.num_frames, lm.agent_q, dtype=torch.int64)
+        tokens = self.tokenizer.encode(config.wrap_role(role)) if role else []
+        tone = torch.tensor(config.sine_codes[: lm.caller_q])
+        frames = prompt_frames(codes, tokens, self._silence.cpu(), tone, config.pause_frames)
+        return ready_prompt(self.model.lm, frames, ready)
+
+    def _recall_prompt(self, slot: int, key: tuple[str, str], prompt: Prompt | None) -> None:
+        """Give a fresh slot the prompt: as it was kept, or (and then it is kept) by living through it."""
+        if prompt is None:
+            self._kept_prompts.move_to_end(key)
+            self._generator.restore(slot, self._kept_prompts[key])
+            return
+        self._generator.prefill(slot, prompt.embedded, prompt.pending)
+        self._kept_prompts[key] = self._generator.snapshot(slot)
+        while len(self._kept_prompts) > 1 and self._num_kept_bytes() > MAX_KEPT_PROMPT_BYTES:
+            self._kept_prompts.popitem(last=False)
+
+    def _num_kept_bytes(self) -> int:
+        return sum(tensor.nbytes for kept in self._kept_prompts.values() for tensor in kept)
 
     def _check_history(self, history: NDArray[np.int16]) -> None:
         lm = self.config.lm
@@ -155,7 +220,7 @@ class Engine:
         whole = len(caller_pcm) // FRAME_SAMPLES * FRAME_SAMPLES
         sound = torch.from_numpy(np.array(caller_pcm[-whole:], dtype=np.float32)).to(self._device)
         for frame in sound.view(-1, 1, 1, FRAME_SAMPLES):
-            self._codec.latent(frame, state)
+            self.model.codec.latent(frame, state)
 
     def _check_started(self, slot: int) -> None:
         self._row(slot)

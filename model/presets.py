@@ -22,7 +22,8 @@ CC_BY = "CC-BY-4.0"
 
 # Newer repositories hold the same codec under another name.
 CODEC_NAMES = ("tokenizer-e351c8d8-checkpoint125.safetensors", "mimi-pytorch-e351c8d8@125.safetensors")
-WEIGHT_NAMES = ("model.safetensors", "model.q8.safetensors")
+# The last is what moshi-finetune calls a model that it trained whole.
+WEIGHT_NAMES = ("model.safetensors", "model.q8.safetensors", "consolidated.safetensors")
 
 
 @dataclass(frozen=True)

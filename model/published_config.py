@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -29,6 +30,7 @@ from model.published_fields import (
 
 DIALOGUE_TYPES = ("moshi", "hibiki", "personaplex")
 HUB_PREFIX = "hf://"
+FUSER_WAYS = ("sum", "cross", "prepend")
 
 
 @dataclass(frozen=True)
@@ -113,11 +115,18 @@ def read_published(tree: Mapping[str, Any], where: str, default: PublishedConfig
         lm=lm,
         sampling=from_json(SamplingConfig, settings),
         files=_file_names(tree, where, default.files, has_lora),
-        lora_rank=int(tree.get("lora_rank", 128)) if has_lora else 0,
-        lora_scaling=float(tree.get("lora_scaling", 2.0)),
+        lora_rank=int(_number(tree, "lora_rank", 128, where)) if has_lora else 0,
+        lora_scaling=_number(tree, "lora_scaling", 2.0, where),
         is_quantized=is_quantized,
         condition=condition,
     )
+
+
+def _number(tree: Mapping[str, Any], name: str, default: float, where: str) -> float:
+    value = tree.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise CheckpointError(f"{where} says {name} {value!r}, where a number above 0 is needed")
+    return float(value)
 
 
 def _file_names(tree: Mapping[str, Any], where: str, default: FileNames, has_lora: bool) -> FileNames:
@@ -141,22 +150,18 @@ def _file_names(tree: Mapping[str, Any], where: str, default: FileNames, has_lor
 def _condition(tree: Mapping[str, Any], where: str) -> Condition | None:
     """The one kind of conditioning that is run: one look-up table, summed."""
     conditioners, fuser = tree.get("conditioners") or {}, tree.get("fuser") or {}
-    if not conditioners and not any(fuser.get(way) for way in ("sum", "cross", "prepend")):
-        return None
-    if len(conditioners) == 1 and not fuser.get("cross") and not fuser.get("prepend"):
-        ((name, how),) = conditioners.items()
-        table = how.get("lut") or {}
-        values = table.get("possible_values")
-        if (
-            how.get("type") == "lut"
-            and table.get("tokenizer") == "noop"
-            and values
-            and fuser.get("sum") == [name]
+    match (conditioners, fuser if isinstance(fuser, dict) else {"sum": fuser}):
+        case {}, ways if not conditioners and not any(ways.get(way) for way in FUSER_WAYS):
+            return None
+        case {**named}, {"sum": [name], **rest} if [name] == list(named) and not (
+            rest.get("cross") or rest.get("prepend")
         ):
-            return Condition(name, tuple(values))
+            match named[name]:
+                case {"type": "lut", "lut": {"tokenizer": "noop", "possible_values": [_, *_] as values}}:
+                    return Condition(name, tuple(values))
     raise CheckpointError(
-        f"{where} asks for conditioners {sorted(conditioners)} with fuser {dict(fuser)}; of conditioning "
-        "only a single look-up table that is summed to the input is run here"
+        f"{where} asks for conditioners {conditioners} with fuser {fuser}; of conditioning only a single "
+        "look-up table that is summed to the input is run here"
     )
 
 

@@ -28,6 +28,8 @@ class Fields:
 
         Raises CheckpointError on an unknown field, a missing one, and a value that we do not run.
         """
+        if not isinstance(tree, Mapping):
+            raise CheckpointError(f"{where} is no JSON object, but {tree!r}")
         known = {*self.taken, *self.fixed, *self.ignored}
         unknown = sorted(set(tree) - known)
         if unknown:
@@ -35,7 +37,8 @@ class Fields:
                 f"{where} has fields that this version does not know: {', '.join(unknown)}; "
                 "they may change what the weights mean, so the model is not run"
             )
-        missing = sorted({*self.taken, *self.fixed} - set(tree) - set(self.optional))
+        given = {name for name, value in tree.items() if value is not None or name in self.fixed}
+        missing = sorted({*self.taken, *self.fixed} - given - set(self.optional))
         if missing:
             raise CheckpointError(f"{where} lacks {', '.join(missing)}")
         for name, values in self.fixed.items():

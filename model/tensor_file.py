@@ -30,6 +30,10 @@ class Stored(Protocol):
         """A tensor's shape, unread."""
         ...
 
+    def is_float(self, key: str) -> bool:
+        """True if a tensor's numbers are floating-point ones."""
+        ...
+
     def read(self, key: str) -> Tensor:
         """A tensor, on the CPU as it is stored; not to be written to."""
         ...
@@ -47,6 +51,9 @@ class InMemory:
 
     def shape(self, key: str) -> tuple[int, ...]:
         return tuple(self.tensors[key].shape)
+
+    def is_float(self, key: str) -> bool:
+        return self.tensors[key].is_floating_point()
 
     def read(self, key: str) -> Tensor:
         return self.tensors[key]
@@ -77,9 +84,9 @@ class TensorFile:
         """A tensor's shape, from the header."""
         return tuple(self._file.get_slice(key).get_shape())
 
-    def dtype(self, key: str) -> str:
-        """A tensor's type as the header writes it: BF16, F16, F32, I8."""
-        return str(self._file.get_slice(key).get_dtype())
+    def is_float(self, key: str) -> bool:
+        """True if the header says BF16, F16, F32 or the like."""
+        return str(self._file.get_slice(key).get_dtype()).startswith(("BF", "F"))
 
     def read(self, key: str) -> Tensor:
         """A tensor, a view of the mapped file where that is possible."""

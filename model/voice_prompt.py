@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import pickle
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -148,14 +147,9 @@ def _unpickled(content: bytes, source: str) -> object:
         if unfolded > MAX_VOICE_BYTES:
             raise CheckpointError(f"{source} unfolds to more than {MAX_VOICE_BYTES >> 20} MiB")
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (
-        zipfile.BadZipFile,
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-    ) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # damaged bytes make the unpickler fail in any way
         raise CheckpointError(
             f"{source} is no published voice, or holds more than tensors ({type(error).__name__}); "
             "download it again from its publisher"

@@ -24,7 +24,15 @@ from torch import Tensor, nn
 
 from model.config import LmConfig
 from tests.model.oracle import published_fields, reference_codec, reference_codec_fields, reference_lm
-from tests.model.tiny import CODEC_CONFIG, LM_CONFIG, SHARED_LM_CONFIG, WIDE_LM_CONFIG, randomize, tokens
+from tests.model.tiny import (
+    CODEC_CONFIG,
+    LM_CONFIG,
+    SHARED_LM_CONFIG,
+    WIDE_LM_CONFIG,
+    noise,
+    randomize,
+    tokens,
+)
 
 STORED_LEVELS = 17  # of the codec's file; the models use eight
 WEIGHTS, CODEC = "model.safetensors", "tokenizer-e351c8d8-checkpoint125.safetensors"
@@ -194,7 +202,7 @@ def voice_file() -> bytes:
         cache[0, 0, frame % 4] = 3
         for stream, delay in enumerate(WIDE_LM_CONFIG.delays[1:], start=1):
             cache[0, stream, (frame + delay) % 4] = codes[stream - 1, frame]
-    embeddings = torch.randn(VOICE_FRAMES - 1, 1, 1, LM_CONFIG.dim, dtype=torch.bfloat16)
+    embeddings = noise(VOICE_FRAMES - 1, 1, 1, LM_CONFIG.dim).to(torch.bfloat16)
     content = io.BytesIO()
     torch.save({"embeddings": embeddings, "cache": cache}, content)
     return content.getvalue()
@@ -231,10 +239,16 @@ def reference(folder: Path) -> tuple[Any, Any]:
 
 def reference_logits(model: Any, codes: Tensor) -> Any:
     """What the reference predicts, under the condition that programs ask for if the model has one."""
+    wanted = conditions(model, len(codes))
+    return model(codes) if wanted is None else model(codes, wanted)
+
+
+def conditions(model: Any, batch: int) -> Any:
+    """The reference's condition tensors that programs ask for, None for a model without."""
     if model.condition_provider is None:
-        return model(codes)
-    wanted = [ConditionAttributes(text={"description": "very_good"}, tensor={})] * len(codes)
-    return model(codes, model.condition_provider.prepare_and_provide(wanted))
+        return None
+    wanted = [ConditionAttributes(text={"description": "very_good"}, tensor={})] * batch
+    return model.condition_provider.prepare_and_provide(wanted)
 
 
 def change_weights(folder: Path, change: Callable[[Tensors], None]) -> None:

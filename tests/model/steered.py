@@ -16,9 +16,10 @@ from torch import Tensor
 
 from model.config import LmConfig
 from model.controls import PATIENCE_STEPS
-from model.prompt import PromptFrames
+from model.prompt import PromptFrames, ReadyVoice
 from model.tokenizer import EPAD, PAD
 from tests.model.oracle import LMGen
+from tests.model.published import conditions
 
 NEVER = -1e9
 
@@ -56,6 +57,7 @@ class Steered:
             reference,
             use_sampling=False,
             support_out_of_sync=True,
+            condition_tensors=conditions(reference, 1),
             on_text_logits_hook=self._shape,
             on_text_hook=self._replace,
         )
@@ -77,16 +79,35 @@ class Steered:
         codes = out[0, 1:, 0].tolist()
         return None if codes[0] < 0 else codes
 
-    def live_through(self, frames: PromptFrames) -> None:
+    def live_through(self, frames: PromptFrames, voice: ReadyVoice | None = None) -> None:
         """Force a prompt, one step per frame but the last, whose column the next step reads."""
         length, delays = len(frames), self._config.delays[1 : 1 + self._config.agent_q]
-        for step in range(length - 1):
+        start = 0 if voice is None else self._replay(voice)
+        for step in range(start, length - 1):
             column = step + 1  # that is written in this step
             self._forced = {k: int(frames.agent[column - delay, k]) for k, delay in enumerate(delays)}
             self.orders.forced_text = int(frames.text[column])
-            self._step(frames.caller[step].tolist())
+            heard = frames.caller[step].tolist()
+            if voice is not None and step == start:
+                first = 1 + self._config.agent_q
+                heard = torch.cat([voice.last[first : first + 1], voice.pending[first + 1 :]]).tolist()
+                self._forced |= {k: int(voice.pending[1 + k]) for k, delay in enumerate(delays) if delay}
+            self._step(heard)
         self._unheard = frames.caller[-1].tolist()
         self.orders = Orders(bias=self.orders.bias, was_silent=[True] * 4)
+
+    def _replay(self, voice: ReadyVoice) -> int:
+        """Give the temporal model a voice's inputs and the state machine its last tokens; their number."""
+        length, state = len(voice.embedded), self.generator._streaming_state
+        for embedded in voice.embedded:
+            self._reference.transformer(embedded.float().view(1, 1, -1))
+        state.offsets[:] = length
+        state.offset_cpu = length
+        late = torch.tensor(self._config.delays) > 0
+        state.cache[0, :, length % state.cache.shape[2]] = voice.last
+        state.cache[0, late, (length + 1) % state.cache.shape[2]] = voice.pending[late]
+        # What the prompt's next column is forced to hold comes with the steps.
+        return length
 
     # ---- the reference's hooks ----
 

@@ -6,9 +6,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.checkpoint import load_tensors, read_config, read_safetensors, save_module
+from model.checkpoint import (
+    Adapter,
+    Part,
+    dequantized,
+    fill,
+    load_tensors,
+    locate,
+    read_config,
+    read_safetensors,
+    save_module,
+)
 from model.errors import CheckpointError, ConfigError
 from model.lm import Lm
+from model.tensor_file import InMemory
 from tests.model import tiny
 
 
@@ -113,3 +124,51 @@ def test_a_broken_config_is_named(
         (tmp_path / "config.json").write_text(text)
     with pytest.raises(error, match=message):
         read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "place"),
+    [
+        ("emb.3.weight", ("emb.3.weight", Part.WEIGHT, 0)),
+        ("a.self_attn.in_proj_weight", ("a.self_attn.in_proj_weight", Part.WEIGHT, 0)),
+        ("a.self_attn.in_projs.5.weight", ("a.self_attn.in_proj_weight", Part.WEIGHT, 5)),
+        ("a.self_attn.out_proj.weight", ("a.self_attn.out_proj.weight", Part.WEIGHT, 0)),
+        ("a.self_attn.out_projs.7.weight", ("a.self_attn.out_proj.weight", Part.WEIGHT, 7)),
+        ("a.self_attn.in_proj_weight_scb", ("a.self_attn.in_proj_weight", Part.SCALE, 0)),
+        ("a.self_attn.in_projs.2.weight_scb", ("a.self_attn.in_proj_weight", Part.SCALE, 2)),
+        ("linears.1.weight_scb", ("linears.1.weight", Part.SCALE, 0)),
+        ("a.self_attn.in_proj.lora_A.weight", ("a.self_attn.in_proj_weight", Part.LORA_A, 0)),
+        ("a.self_attn.in_projs.4.lora_B.weight", ("a.self_attn.in_proj_weight", Part.LORA_B, 4)),
+        ("a.self_attn.out_projs.4.lora_A.weight", ("a.self_attn.out_proj.weight", Part.LORA_A, 4)),
+        ("linears.1.lora_B.weight", ("linears.1.weight", Part.LORA_B, 0)),
+        ("linears.1.frozen_W.weight", ("linears.1.weight", Part.WEIGHT, 0)),
+        ("x._codebook.inited", ("x._codebook._initialized", Part.WEIGHT, 0)),
+        ("x._codebook.cluster_size", ("x._codebook.cluster_usage", Part.WEIGHT, 0)),
+        ("x._codebook.embed_avg", ("x._codebook.embedding_sum", Part.WEIGHT, 0)),
+        ("x._codebook.embed_sum", ("x._codebook.embedding_sum", Part.WEIGHT, 0)),
+    ],
+)
+def test_every_published_name_has_its_place(key: str, place: tuple[str, Part, int]) -> None:
+    assert locate(key) == place
+
+
+def test_eight_bits_stand_for_parts_of_each_rows_largest_weight() -> None:
+    weight = torch.tensor([[127, -127, 0, 64]], dtype=torch.int8)
+    expected = torch.tensor([[0.5, -0.5, 0.0, 0.5 * 64 / 127]])
+    torch.testing.assert_close(dequantized(weight, torch.tensor([0.5])), expected)
+
+
+def test_filling_leaves_what_was_read_alone_and_converts() -> None:
+    tensors = {key: tensor.to(torch.bfloat16) for key, tensor in tiny.lm().state_dict().items()}
+    before = {key: tensor.clone() for key, tensor in tensors.items()}
+    with torch.device("meta"):
+        module = Lm(tiny.LM_CONFIG)
+    a, b = tiny.noise(4, 64), tiny.noise(48, 4, seed=1)
+    changes = {"text_linear.lora_A.weight": a, "text_linear.lora_B.weight": b}
+    adapter = Adapter(InMemory("lora", changes), rank=4, scaling=0.5)
+    fill(module, InMemory("base", tensors), device="cpu", dtype=torch.float32, adapter=adapter)
+    assert module.out_norm.alpha.dtype == torch.float32
+    expected = before["text_linear.weight"].float() + 0.5 * b @ a
+    torch.testing.assert_close(module.text_linear.weight, expected)
+    for key, tensor in tensors.items():
+        assert torch.equal(tensor, before[key]), key

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def engine(parts: Engine) -> Engine:
 
 
 def _engine(parts: Engine, *, greedy: bool = False) -> Engine:
-    return Engine(parts.config, parts._codec, parts._lm, parts.tokenizer, 2, greedy=greedy)
+    return Engine(parts.model, 2, greedy=greedy)
 
 
 def _frames(steps: int, seed: int = 0) -> Frames:
@@ -88,7 +89,7 @@ def test_slots_are_used_in_turn(engine: Engine) -> None:
         engine.step(_frames(1)[0], FIRST)
     engine.start(0, seed=0)
     with pytest.raises(SlotError, match="at least one slot"):
-        Engine(engine.config, engine._codec, engine._lm, engine.tokenizer, 0)
+        Engine(engine.model, 0)
 
 
 def test_a_slot_starts_every_call_afresh_by_its_seed(engine: Engine) -> None:
@@ -168,10 +169,10 @@ def test_forced_text_does_not_outlive_its_call(engine: Engine, tokenizer: TextTo
 def test_what_only_the_runtime_says_is_never_drawn(parts: Engine, tokenizer: TextTokenizer) -> None:
     """Even from a model that wants to say nothing else."""
     lm = Lm(parts.config.lm)
-    lm.load_state_dict(parts._lm.state_dict())
+    lm.load_state_dict(parts.model.lm.state_dict())
     lm.text_linear.weight.data[tokenizer.nobody] = 50 * lm.text_linear.weight.data.sum(0)
     for greedy in (False, True):
-        engine = Engine(parts.config, parts._codec, lm, tokenizer, 2, greedy=greedy)
+        engine = Engine(replace(parts.model, lm=lm), 2, greedy=greedy)
         engine.start(0, seed=0)
         texts = [output.text[0] for output in _run(engine, _frames(6), FIRST)]
         assert tokenizer.nobody not in texts
@@ -218,7 +219,7 @@ def test_a_foreign_history_is_refused_and_the_slot_stays_free(
 
 def test_a_model_without_a_transcript_head_writes_padding(parts: Engine) -> None:
     config = replace(parts.config, lm=replace(parts.config.lm, extra_heads_num_heads=0, extra_heads_dim=0))
-    engine = Engine(config, parts._codec, tiny.lm(config.lm), parts.tokenizer, 2)
+    engine = Engine(replace(parts.model, config=config, lm=tiny.lm(config.lm)), 2)
     engine.start(0, seed=0)
     assert engine.step(_frames(1)[0], FIRST).caller_text.tolist() == [parts.tokenizer.pad, NO_TOKEN]
 
@@ -252,7 +253,7 @@ def test_weights_of_another_shape_are_refused(model_folder: Path, tmp_path: Path
 def test_a_piece_that_was_just_said_is_barred_for_some_frames(engine: Engine) -> None:
     sampling = replace(engine.config.sampling, text_once_frames=2)
     config = replace(engine.config, sampling=sampling)
-    once = Engine(config, engine._codec, engine._lm, engine.tokenizer, engine.num_slots, greedy=True)
+    once = Engine(replace(engine.model, config=config), engine.num_slots, greedy=True)
     once.start(0, seed=0)
     active = np.arange(engine.num_slots) == 0
     once.force_text(0, 20)
@@ -350,7 +351,8 @@ def test_a_profile_that_the_model_cannot_follow_is_refused_and_the_slot_stays_fr
 
 
 def test_what_a_free_slot_is_told_is_refused(engine: Engine) -> None:
-    for tell in (lambda: engine.say(0, [5]), lambda: engine.silence(0, 1)):
+    tells: list[Callable[[], None]] = [lambda: engine.say(0, [5]), lambda: engine.silence(0, 1)]
+    for tell in tells:
         with pytest.raises(SlotError, match="slot 0 is free; start it before telling it anything"):
             tell()
     engine.start(0, seed=0)

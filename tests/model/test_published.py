@@ -178,6 +178,7 @@ def test_files_of_another_repository_come_from_the_hubs_cache(tmp_path: Path) ->
 
 
 Change = Callable[[Path], object]
+EIGHT_BITS = torch.ones(48, 64, dtype=torch.int8)
 
 
 def _config(**fields: Any) -> Change:
@@ -249,7 +250,21 @@ def _cut(folder: Path) -> None:
             _weights(transformer__layers__0__self_attn__in_projs__0__weight=torch.zeros(192, 64)),
             "holds the same weights as .* and as",
         ),
-        (_weights(text_linear__weight_scb=torch.ones(3)), "text_linear.weight_scb does not have one scale"),
+        (
+            _weights(text_linear__weight_scb=torch.ones(48)),
+            "has text_linear.weight_scb, but is not",
+        ),
+        (
+            _weights(text_linear__weight=EIGHT_BITS),
+            "is stored in whole numbers, and text_linear.weight_scb, .* is missing",
+        ),
+        (
+            _weights(
+                text_linear__weight=EIGHT_BITS,
+                text_linear__weight_scb=torch.ones(3),
+            ),
+            "text_linear.weight_scb does not have one scale",
+        ),
         (_weights(text_linear__lora_A__weight=torch.ones(3)), "belongs in lora.safetensors"),
         (_bytes(published.WEIGHTS, b""), "is empty; download it again"),
         (_bytes(published.WEIGHTS, b"PK\x03\x04" + b"0" * 99), "pickled checkpoints are not loaded"),
@@ -292,7 +307,13 @@ def _lora(**tensors: Tensor) -> Change:
         (_lora(text_linear__lora_A__weight=torch.zeros(4, 9)), r"the model's weight is \[48, 64\]"),
         (_lora(emb__0__weight=torch.zeros(4, 9)), r"emb.0.weight has shape \[4, 9\]"),
         (lambda folder: (folder / "lora.safetensors").unlink(), "lacks lora.safetensors"),
-        (_weights(text_linear__weight_scb=torch.ones(48)), "stored in 8 bits, and low-rank changes need"),
+        (
+            _weights(
+                text_linear__weight=EIGHT_BITS,
+                text_linear__weight_scb=torch.ones(48),
+            ),
+            "stored in 8 bits, and low-rank changes need",
+        ),
     ],
 )
 def test_low_rank_changes_that_do_not_fit_are_named(

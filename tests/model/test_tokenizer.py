@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from model.errors import CheckpointError
-from model.tokenizer import EPAD, PAD, TOKENIZER_FILE, TextTokenizer, load_text_tokenizer
+from model.tokenizer import (
+    EPAD,
+    PAD,
+    TOKENIZER_FILE,
+    TextTokenizer,
+    load_text_tokenizer,
+    read_text_tokenizer,
+)
+from tests.model.published import text_model
 
 
 @pytest.mark.parametrize("text", ["a large latte with soy milk", "zebra's quixotic jump", "x"])
@@ -42,3 +50,13 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / TOKENIZER_FILE).write_bytes(b"no model at all")
     with pytest.raises(CheckpointError, match="is no SentencePiece model"):
         load_text_tokenizer(tmp_path)
+
+
+def test_a_published_alphabet_keeps_case_and_marks_and_has_no_control_tokens(tmp_path: Path) -> None:
+    (tmp_path / "spm.model").write_bytes(text_model())
+    published = read_text_tokenizer(tmp_path / "spm.model")
+    assert published.keeps_case
+    assert (published.hangup, published.transfer, published.nobody) == (-1, -1, -1)
+    assert published.decode(published.encode("Hello, Jo.")) == "Hello, Jo."
+    assert [published.piece(token) for token in (0, 1, 2, 3)] == [""] * 4
+    assert published.encode("<system> you")[:2].count(published.encode("<system>")[-1]) == 1, "one token"

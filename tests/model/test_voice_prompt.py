@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from model import voice_prompt
 from model.errors import CheckpointError, ModelError, PromptError
@@ -109,6 +111,7 @@ def _zip(name: str, size: int) -> bytes:
     return content.getvalue()
 
 
+VOICE = voice_file()
 CACHE = torch.zeros(1, 17, 4, dtype=torch.int64)
 EMBEDDINGS = torch.zeros(5, 1, 1, 64)
 
@@ -196,3 +199,15 @@ def test_a_damaged_archive_a_strange_file_and_an_unknown_name_are_named(tmp_path
         _shelf().read(tmp_path / "voice.wav")
     with pytest.raises(PromptError, match="this model has none"):
         _shelf().load("x")
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.binary(max_size=4)), min_size=1, max_size=6))
+def test_a_damaged_voice_is_refused_or_harmless(changes: list[tuple[int, bytes]]) -> None:
+    content = VOICE
+    for place, new in changes:
+        at = place % len(content)
+        content = content[:at] + new + content[at + len(new) + 1 :]
+    try:
+        published_voice("v", content, WIDE_LM_CONFIG, "v.pt")
+    except ModelError:
+        pass

@@ -1,7 +1,6 @@
 """`offhook train`: its options, what it says when a stage comes too early, and one whole run in miniature."""
 
 import argparse
-import json
 import os
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ import pytest
 import torch
 
 from model import order_line
-from model.checkpoint import read_safetensors
+from model.checkpoint import read_config, read_safetensors
 from model.config import FRAME_SAMPLES, ModelConfig
 from model.engine import BUILTIN, Engine
 from model.errors import CheckpointError
@@ -77,8 +76,7 @@ def test_options_have_defaults_and_stages_have_names(capsys: pytest.CaptureFixtu
 
 
 def test_the_sizes_are_those_of_the_shipped_model() -> None:
-    shipped = json.loads((BUILTIN / "config.json").read_text(encoding="utf-8"))
-    assert json.loads(json.dumps(builtin_config().to_json())) == shipped
+    assert read_config(BUILTIN) == builtin_config()
     assert load_text_tokenizer(BUILTIN).card == builtin_config().lm.text_card
 
 
