@@ -23,7 +23,8 @@ test:
 
 bench:
 	@deploy/setup.sh voices
-	@$(BIN)/offhook bench engine
+	@$(BIN)/offhook bench worker
+	@$(BIN)/offhook bench engine --preset builtin
 	@$(BIN)/offhook bench bridge
 	@$(BIN)/offhook bench calls
 	@$(BIN)/offhook bench survival

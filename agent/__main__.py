@@ -85,8 +85,19 @@ COMMANDS: dict[str, Command] = {
         "delay between the network and the model, proven by an injected known delay",
         "offhook bench bridge",
     ),
+    "bench worker": Command(
+        "agent.bench_worker", "time of a worker's tick and calls per core", "offhook bench worker"
+    ),
     "bench engine": Command(
-        "agent.bench_engine", "time of a model step and calls per core", "offhook bench engine"
+        "agent.bench_engine",
+        "time of a model step at full size, against what its memory traffic must take",
+        "offhook bench engine --preset builtin\n"
+        "offhook bench engine --preset moshiko --batch 1,2,4,8 --context 3000 --device cuda --reference",
+    ),
+    "bench long": Command(
+        "agent.bench_long",
+        "a call of an hour beside others, equal to the call alone; or (--drift) whether old calls grow worse",
+        "offhook bench long --minutes 60\noffhook bench long --drift",
     ),
     "bench calls": Command(
         "agent.bench_calls", "hundreds of calls: leaks, refusals, capacity", "offhook bench calls"

@@ -133,7 +133,7 @@ class RowControls:
         """Let rows with a sentence draw only padding or its next word: float [B, text_card] twice.
 
         That word is as likely as the model finds it to say any word now: when is the model's choice, what is
-        not. `unshaped` are the logits without bias and bans, which do not concern a sentence that was ordered.
+        not. `unshaped` are the logits without bias and bans: they do not concern a sentence that was ordered.
         """
         due, is_saying = self._due()
         any_word = unshaped.masked_fill(self._is_padding, -torch.inf).logsumexp(1)

@@ -267,13 +267,10 @@ class Engine:
     @torch.inference_mode()
     def age(self, frames: int) -> None:
         """Put every slot into use, looking `frames` steps old, so that a step costs what it costs then (for
-        benches and calibration).
-
-        Raises SlotError if a slot is in use.
+        benches and calibration); a slot that is in use already forgets nothing.
         """
-        if self._started.any():
-            raise SlotError("slots in use cannot be aged; stop them first")
-        self._program.forget(torch.ones(self.num_slots, dtype=torch.bool, device=self._device))
+        if not self._started.any():
+            self._program.forget(torch.ones(self.num_slots, dtype=torch.bool, device=self._device))
         self._generator.age(frames)
         self._started[:] = True
 

@@ -100,7 +100,7 @@ def call_offline(
             if (
                 call is not None
                 and active[slot]
-                and _is_over(engine, slot, call, out.pcm[slot], int(out.text[slot]))
+                and is_over(engine, slot, call, out.pcm[slot], int(out.text[slot]))
             ):
                 _end(engine, slot, call, on_done)
                 slots[slot] = None
@@ -111,6 +111,11 @@ def _begin(engine: Engine, slot: int, waiting: Iterator[Script], limit_s: float)
     if script is None:
         return None
     engine.start(slot, seed=script.number)
+    return offline_call(script, limit_s)
+
+
+def offline_call(script: Script, limit_s: float) -> OfflineCall:
+    """The script's call at its first frame, its caller's sound as the wire leaves it."""
     # Each step whole: the wire's filters know no frames.
     steps = [replace(step, pcm=over_the_wire(step.pcm)) if len(step.pcm) else step for step in script.steps]
     return OfflineCall(script, ScriptedCaller(steps), limit_s)
@@ -121,8 +126,8 @@ def _end(engine: Engine, slot: int, call: OfflineCall, on_done: Callable[[Offlin
     on_done(call)
 
 
-def _is_over(engine: Engine, slot: int, call: OfflineCall, pcm: Pcm, text: int) -> bool:
-    """Hand the model's frame to the call; a transfer finds nobody, a hang-up ends it."""
+def is_over(engine: Engine, slot: int, call: OfflineCall, pcm: Pcm, text: int) -> bool:
+    """Hand the model's frame to the call; a transfer finds nobody, a hang-up ends it (then true)."""
     tokenizer = engine.tokenizer
     request = call.hear(pcm, text, (tokenizer.hangup, tokenizer.transfer))
     if request == tokenizer.transfer:
