@@ -37,11 +37,11 @@ from model.bench_figures import (
     head,
     options_of,
 )
-from model.config import FRAME_SAMPLES, ModelConfig
+from model.config import FRAME_SAMPLES
 from model.cost import StepCost, lm_weights, step_cost
 from model.engine import BUILTIN, Engine
 from model.errors import ConfigError, ModelError
-from model.presets import presets
+from model.presets import Preset, presets
 from model.published import LoadedModel
 from model.random_model import random_model, reduced
 
@@ -58,9 +58,9 @@ NUM_FRAMES = 25
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def full_size(name: str) -> ModelConfig:
-    """The sizes of a model that we know by name. Raises ConfigError naming those that we know."""
-    known = {preset.name: preset.config for preset in presets().values() if not preset.is_quantized}
+def full_size(name: str) -> Preset:
+    """A model that we know by name. Raises ConfigError naming those that we know."""
+    known = {preset.name: preset for preset in presets().values() if not preset.is_quantized}
     if name not in known:
         raise ConfigError(f"--preset {name!r} is unknown here; we know {', '.join(known)}")
     return known[name]
@@ -76,7 +76,8 @@ class Bench:
         is_builtin = options.preset == BUILTIN_PRESET
         name = options.dtype or ("bfloat16" if self.device.type == "cuda" and not is_builtin else "float32")
         self._dtype, self._kv = DTYPES[name], torch.float8_e4m3fn if options.kv == "float8" else None
-        self.config: ModelConfig = reduced(full_size(options.preset), options.width, options.num_layers)
+        self._preset = full_size(options.preset)
+        self.config = reduced(self._preset.config, options.width, options.num_layers)
         # The model that is shipped is run as it is shipped, with whatever is prepared for it.
         self._is_shipped = (
             is_builtin and options.width == 1 and not options.num_layers and options.kv == "same"
@@ -124,8 +125,7 @@ class Bench:
         if self._is_shipped:
             return Engine.load(BUILTIN, batch, device=str(self.device))
         if self._model is None:
-            preset = presets()[self._options.preset]
-            self._model = random_model(preset, self.config, self.device, self._dtype)
+            self._model = random_model(self._preset, self.config, self.device, self._dtype)
         return Engine(self._model, batch, kv_dtype=self._kv)
 
     def _row(self, engine: Engine, context: int, peak: int) -> BenchRow:

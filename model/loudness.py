@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 
 def loudness_lufs(mono: NDArray[np.floating], rate_hz: int) -> float:
@@ -16,6 +15,8 @@ def loudness_lufs(mono: NDArray[np.floating], rate_hz: int) -> float:
     Source: ITU-R BS.1770-4, annex 1: K-weighting, blocks of 0.4 s overlapping by three quarters, gates at -70
     LUFS and 10 LU below the rest.
     """
+    from scipy.signal import lfilter  # slow to load, and needed by operators' own voices alone
+
     weighted = np.asarray(mono, dtype=np.float64)
     for b, a in k_weighting(rate_hz):
         weighted = lfilter(b, a, weighted)

@@ -18,7 +18,6 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.signal import resample_poly
 from torch import Tensor
 
 from model.codec import Codec
@@ -160,7 +159,8 @@ def voice_sound(content: bytes, source: str) -> Pcm:
 
     Raises CheckpointError if it is no sound, PromptError if it is silent, too short or too long.
     """
-    import soundfile  # a machine that only measures or trains has none
+    import soundfile  # a machine that only measures or trains has neither
+    from scipy.signal import resample_poly
 
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as file:

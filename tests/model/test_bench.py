@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from model.bench_figures import BenchFigures, BenchOptions, BenchRow
 from model.config import ModelConfig
 from model.cost import step_cost
 from model.errors import ConfigError
+from model.presets import presets
 from tests.model import tiny
 
 TINY = ModelConfig("tiny", tiny.CODEC_CONFIG, tiny.LM_CONFIG)
@@ -22,7 +24,7 @@ TINY = ModelConfig("tiny", tiny.CODEC_CONFIG, tiny.LM_CONFIG)
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "full_size", lambda _name: TINY)
+    monkeypatch.setattr(bench, "full_size", lambda _name: replace(presets()["moshiko"], config=TINY))
     monkeypatch.setattr(bench, "COPY_BYTES", {"cpu": 2**20, "cuda": 2**20})
 
 
@@ -34,8 +36,8 @@ def measured(options: BenchOptions) -> tuple[Bench, list[BenchRow]]:
 
 
 def test_sizes_are_the_published_ones() -> None:
-    assert full_size("moshiko").lm.dim == 4096 and full_size("builtin").lm.dim == 256
-    assert (full_size("personaplex").lm.dep_q, full_size("personaplex").lm.agent_q) == (16, 8)
+    assert full_size("moshiko").config.lm.dim == 4096 and full_size("builtin").config.lm.dim == 256
+    assert (full_size("personaplex").config.lm.dep_q, full_size("personaplex").config.lm.agent_q) == (16, 8)
     for name in ("gpt", "moshiko-q8"):  # how wide eight bits are held is another question
         with pytest.raises(ConfigError, match=f"{name}.*moshiko, moshika"):
             full_size(name)
@@ -135,7 +137,9 @@ import torch
 torch.set_num_threads(1)
 from model import bench
 from tests.model.test_bench import TINY
-bench.full_size = lambda name: TINY
+from dataclasses import replace
+from model.presets import presets
+bench.full_size = lambda name: replace(presets()["moshiko"], config=TINY)
 bench.COPY_BYTES = dict(cpu=2**20)
 sys.exit(bench.main(["--preset", "tiny", "--batch", "1", "--steps", "1", "--reference"]))
 """
