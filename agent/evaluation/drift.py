@@ -3,7 +3,8 @@
 For the model each slot is one call of `--minutes`; for its callers it is many, each with a voice and a
 script of its own. They never say goodbye, and the model may not hang up. Every turn is judged as in
 `offhook eval --offline` and filed under the age that the slot had then, so that its first minutes and its
-last can be compared. What has been judged is written after every script.
+last can be compared; the scripts begin anew about every five minutes, so both hear the same ones. What has
+been judged is written after every script.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from model.engine import Engine
 
 LIMIT_S = 180.0  # of one script
-YOUNG_MIN = (2.0, 6.0)
+SCRIPTS_PER_SLOT = 4  # then they begin anew: five minutes
+YOUNG_MIN = (0.0, 5.0)
 OLD_MIN = 5.0  # the last minutes
 
 
