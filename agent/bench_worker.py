@@ -93,6 +93,7 @@ async def worker(settings: WorkerSettings, num_slots: int, cpu: int) -> AsyncIte
         "--model-dir": model_argument(settings.model_dir),
         "--device": settings.device,
         "--threads": settings.threads,
+        "--kv": settings.kv,
         "--cpus": cpu,
     }
     arguments = tuple(str(part) for pair in options.items() for part in pair)

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Measure, keep and print; 1 if not even one call fits."""
     worker, out = settings.worker, Console()
-    choice = EngineChoice(worker.engine, worker.model_dir, worker.device, worker.threads, worker.share)
+    choice = EngineChoice.of(worker)
     limits = Limits.of(worker.device, worker.threads, worker.share)
     factory = EngineFactory(choice)
     file = CalibrationFile(settings.cache or cache_folder(os.environ), factory.key())

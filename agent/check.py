@@ -213,7 +213,7 @@ def _model(settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.PROBLEM, str(error), remedy)
         return
     num_slots = 1 if worker.slots == "auto" else worker.slots
-    factory = EngineFactory(EngineChoice(worker.engine, folder, worker.device, worker.threads, worker.share))
+    factory = EngineFactory(EngineChoice.of(worker, folder))
     try:
         engine = factory.build(num_slots)  # imports torch: seconds that only this check should cost
     except (ModelError, RuntimeError, OSError) as error:  # RuntimeError: torch's word for a missing device

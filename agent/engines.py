@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from agent.machine import cpu_name
+from agent.settings import WorkerSettings
 from agent.standin import VOICES, StandIn
 from agent.tick_loop import Stepper
 from agent.wire import MAX_VOICES
@@ -64,6 +65,14 @@ class EngineChoice:
     device: str
     num_threads: int
     share: float = 1.0  # of the device, which other workers of this machine use too
+    kv: str = "same"  # keys and values: as the weights, or float8
+
+    @classmethod
+    def of(cls, worker: WorkerSettings, model: Path | None = None) -> EngineChoice:
+        """What the settings ask for; `model` stands for theirs where it has been found already."""
+        return cls(
+            worker.engine, model or worker.model_dir, worker.device, worker.threads, worker.share, worker.kv
+        )
 
 
 class EngineFactory:
@@ -96,7 +105,8 @@ class EngineFactory:
         if self._loaded is None:
             folder, hub_cache = model_folder(self._choice.model), hub_cache_folder(os.environ)
             self._loaded = load_model(folder, device=self._choice.device, hub_cache=hub_cache)
-        return Engine(self._loaded, num_slots)
+        kv_dtype = torch.float8_e4m3fn if self._choice.kv == "float8" else None
+        return Engine(self._loaded, num_slots, kv_dtype=kv_dtype)
 
     def voices(self, stepper: Stepper) -> tuple[str, ...]:
         """The voices that a profile may name, as many as a gateway can be told of."""
@@ -126,6 +136,7 @@ class EngineFactory:
             "num_cpus": len(os.sched_getaffinity(0)),
             "num_threads": choice.num_threads,
             "share": round(choice.share, 4),
+            "kv": choice.kv,
             "torch": importlib.metadata.version("torch"),
             "model": self.name,
             "files": "none" if is_standin else _digest_of_sizes(model_folder(choice.model)),

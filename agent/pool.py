@@ -239,6 +239,7 @@ class WorkerPool:
             "--model-dir": model_argument(settings.model_dir),
             "--device": settings.device,
             "--threads": settings.threads,
+            "--kv": settings.kv,
             "--share": settings.share,
             "--phase-ms": round(1000 * ((self._phase_s + spread) % PERIOD_S)),
         }

@@ -107,6 +107,8 @@ class WorkerSettings(_Section):
     model_dir: Path = BUILTIN_MODEL  # a model folder, or the name of a published model
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
     threads: int = Field(default=1, ge=1, le=64)  # of one worker's tensor work
+    # How keys and values are kept: float8 halves what a long call takes of memory and time, and rounds them.
+    kv: Literal["same", "float8"] = "same"
     addresses: Words = ()  # running workers: unix:/path or tcp:host:port
     secret: SecretStr | None = None  # shared with every worker that is reached by TCP
     start_timeout_s: float = Field(default=60.0, gt=0, le=600)  # the measuring for slots=auto not included

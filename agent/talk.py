@@ -143,7 +143,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 def run_replay(path: Path, settings: Settings) -> int:
     """Live through a traced call again; 1 if a token differs."""
     trace, worker, console = Trace.load(path), settings.worker, Console()
-    factory = EngineFactory(EngineChoice(worker.engine, worker.model_dir, worker.device, worker.threads))
+    factory = EngineFactory(EngineChoice.of(worker))
     others = {name: value for name, value in factory.key().items() if trace.model.get(name, value) != value}
     for name, value in others.items():
         console.print(f"note: {name} was {trace.model[name]}, here it is {value}", highlight=False)

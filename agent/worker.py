@@ -243,6 +243,7 @@ def parse_arguments(argv: list[str]) -> WorkerConfig:
     )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="of tensor work")
+    parser.add_argument("--kv", choices=("same", "float8"), default="same", help="how keys are kept")
     parser.add_argument("--share", type=float, default=1.0, help="part of the device that is ours, 0 to 1")
     parser.add_argument("--cache", type=Path, help="folder where measured capacities are kept")
     parser.add_argument("--calibrate", action="store_true", help="measure again what fits this machine")
@@ -261,7 +262,7 @@ def parse_arguments(argv: list[str]) -> WorkerConfig:
         address=WorkerAddress.parse(args.address),
         worker_id=args.worker_id,
         num_slots=_parse_slots(args.slots),
-        choice=EngineChoice(args.engine, args.model_dir, args.device, args.threads, args.share),
+        choice=EngineChoice(args.engine, args.model_dir, args.device, args.threads, args.share, args.kv),
         cpus=_parse_cpus(args.cpus),
         phase_s=args.phase_ms / 1000,
         drain_timeout_s=args.drain_timeout_s,
