@@ -12,15 +12,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from agent.machine import cpu_name
-from agent.settings import WorkerSettings
 from agent.standin import VOICES, StandIn
 from agent.tick_loop import Stepper
 from agent.wire import MAX_VOICES
 from agent.wire_fields import MAX_VOICE_BYTES
 from model.tokenizer import TOKENIZER_FILE
+
+if TYPE_CHECKING:
+    from agent.settings import WorkerSettings
 
 STANDIN = "standin"
 MODEL_SOURCES = Path(__file__).resolve().parent.parent / "model"
