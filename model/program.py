@@ -6,6 +6,8 @@ so it can be run operator by operator, or captured whole as one CUDA graph.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -49,6 +51,31 @@ class StepProgram:
         self.generator.reset(rows)
         for name in ("said", "written"):
             self.memory[name][rows] = self._pad
+
+    @property
+    def trees(self) -> tuple[State, ...]:
+        """Everything that a row remembers between ticks."""
+        return (self.hearing, self.speaking, self.memory, *self.generator.trees)
+
+    def tensors(self) -> list[Tensor]:
+        """Every tensor that a tick may write, each once, always in the same order."""
+        found = [tensor for tree in self.trees for tensor in (tree.exec_mask, *tree.walk())]
+        return list(dict.fromkeys(found))
+
+    @contextlib.contextmanager
+    def bound(self, tensors: Sequence[Tensor]) -> Iterator[None]:
+        """Work on these instead of one's own `tensors()`, for a while."""
+        own = self.tensors()
+        self._swap(own, tensors)
+        try:
+            yield
+        finally:
+            self._swap(tensors, own)
+
+    def _swap(self, before: Sequence[Tensor], after: Sequence[Tensor]) -> None:
+        replaced = dict(zip(before, after, strict=True))
+        for tree in self.trees:
+            tree.swap(replaced)
 
     def __call__(self, pcm: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
         """Move the active rows on: float32 [S, 1920], bool [S].
