@@ -113,6 +113,11 @@ class Engine:
         return silent_frame(self.model.codec)[:agent_q]
 
     @property
+    def program(self) -> StepProgram:
+        """What a step computes, and the tensors that it works on."""
+        return self._program
+
+    @property
     def voices(self) -> tuple[str, ...]:
         """The voices that a profile may name; none for a model that takes no prompts."""
         return self.model.voices.names if self.model.prompt is not None else ()

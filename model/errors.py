@@ -36,3 +36,7 @@ class VoiceError(ModelError):
 
 class RecordingError(ModelError):
     """A folder of recordings lacks something, or none of it can be aligned."""
+
+
+class CompileError(ModelError):
+    """A step cannot be compiled, or a compiled one cannot be used; the plain step does as well."""

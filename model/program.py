@@ -6,8 +6,7 @@ so it can be run operator by operator, or captured whole as one CUDA graph.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -62,18 +61,9 @@ class StepProgram:
         found = [tensor for tree in self.trees for tensor in (tree.exec_mask, *tree.walk())]
         return list(dict.fromkeys(found))
 
-    @contextlib.contextmanager
-    def bound(self, tensors: Sequence[Tensor]) -> Iterator[None]:
-        """Work on these instead of one's own `tensors()`, for a while."""
-        own = self.tensors()
-        self._swap(own, tensors)
-        try:
-            yield
-        finally:
-            self._swap(tensors, own)
-
-    def _swap(self, before: Sequence[Tensor], after: Sequence[Tensor]) -> None:
-        replaced = dict(zip(before, after, strict=True))
+    def bind(self, tensors: Sequence[Tensor]) -> None:
+        """Work on these from now on instead of one's own `tensors()`."""
+        replaced = dict(zip(self.tensors(), tensors, strict=True))
         for tree in self.trees:
             tree.swap(replaced)
 
@@ -97,7 +87,7 @@ class StepProgram:
 
     def _shape_text(self, logits: Tensor) -> None:
         """Forbid what only the runtime may say, and a piece that was said a moment ago."""
-        logits[:, self._banned] = FAR_BELOW
+        logits.index_fill_(1, self._banned, FAR_BELOW)
         said = self.memory["said"]
         if said.shape[1]:
             padding = logits[:, self._padding]
