@@ -94,6 +94,7 @@ async def worker(settings: WorkerSettings, num_slots: int, cpu: int) -> AsyncIte
         "--device": settings.device,
         "--threads": settings.threads,
         "--cpus": cpu,
+        "--compile": "kept" if settings.compile else "no",  # compiling meanwhile would be measured, too
     }
     arguments = tuple(str(part) for pair in options.items() for part in pair)
     with tempfile.TemporaryDirectory(prefix="offhook-") as folder:

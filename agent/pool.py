@@ -240,6 +240,7 @@ class WorkerPool:
             "--device": settings.device,
             "--threads": settings.threads,
             "--share": settings.share,
+            "--compile": "yes" if settings.compile else "no",
             "--phase-ms": round(1000 * ((self._phase_s + spread) % PERIOD_S)),
         }
         if self._cache is not None:

@@ -107,6 +107,7 @@ class WorkerSettings(_Section):
     model_dir: Path = BUILTIN_MODEL  # a model folder, or the name of a published model
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
     threads: int = Field(default=1, ge=1, le=64)  # of one worker's tensor work
+    compile: bool = True  # on a CPU: compile our own models' step in the background, once, and use it
     addresses: Words = ()  # running workers: unix:/path or tcp:host:port
     secret: SecretStr | None = None  # shared with every worker that is reached by TCP
     start_timeout_s: float = Field(default=60.0, gt=0, le=600)  # the measuring for slots=auto not included

@@ -6,6 +6,7 @@ ModelError
 +-- SlotError           a slot used out of turn (started twice, stepped while free)
 +-- PromptError         a history or prompt the model cannot take
 +-- VoiceError          a synthetic voice that cannot speak here (owned by the voices module)
++-- CompileError        a step that cannot be compiled, or a compiled one that cannot be used
 +-- RecordingError      recordings for training that are incomplete, malformed or cannot be aligned
 """
 

@@ -73,7 +73,9 @@ class Generator:
         self._cache_columns = config.max_delay + 2
         self._initial = lm.initial_column
         self._delays = torch.tensor(config.delays, device=device)
-        self._streams = torch.arange(1, 1 + config.agent_q, device=device)  # of random numbers; 0 is the text's
+        self._streams = torch.arange(
+            1, 1 + config.agent_q, device=device
+        )  # of random numbers; 0 is the text's
         self._tokens = State.root(batch, device)
         self._tokens.add("offset", (), torch.int64)
         self._tokens.add("columns", (config.num_streams, self._cache_columns), torch.int64)

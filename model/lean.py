@@ -1,4 +1,4 @@
-"""Forms of our modules for the compiler: they compute the same, in shapes that it can turn into loops of its own.
+"""Forms of our modules for the compiler: they compute the same, in shapes that it turns into loops.
 
 The compiler of `model.compiled` packs weights of matrix products and fuses everything around them, but leaves
 short convolutions, small attention and scattered writes to libraries that are made for larger work. So
@@ -45,9 +45,10 @@ class LeanConv1d(CausalConv1d):
             length = x.shape[-1] - kernel + 1
             taps = layer.weight[0, :, :, None]  # [C_in, kernel, 1]
             parts = [(x[..., at : at + length] * taps[:, at]).sum(1, keepdim=True) for at in range(kernel)]
-            return _biased(torch.stack(parts).sum(0), layer.bias)
-        y = self._unfolded(x, kernel) @ self.taps  # [B, T, C_out]
-        return _biased(y.transpose(1, 2), layer.bias)
+            return _biased(torch.stack(parts).sum(0).transpose(1, 2), layer.bias).transpose(1, 2)
+        windows = self._unfolded(x, kernel)
+        y = _biased(windows.flatten(0, 1) @ self.taps, layer.bias)
+        return y.view(*windows.shape[:2], -1).transpose(1, 2)
 
     def _unfolded(self, x: Tensor, kernel: int) -> Tensor:
         """Every window: float [B, C_in, L] -> [B, T, kernel * C_in]."""
@@ -59,7 +60,8 @@ class LeanConv1d(CausalConv1d):
 
 
 def _biased(y: Tensor, bias: Tensor | None) -> Tensor:
-    return y if bias is None else y + bias[:, None]
+    """Float [..., C]."""
+    return y if bias is None else y + bias
 
 
 class LeanConvTranspose1d(CausalConvTranspose1d):
@@ -83,11 +85,12 @@ class LeanConvTranspose1d(CausalConvTranspose1d):
         if layer.groups > 1:
             spread = steps[:, :, None] * self.taps  # [B, T, kernel, C]
         else:
-            spread = (steps @ self.taps).view(*steps.shape[:2], 2 * stride, -1)
+            product = steps.reshape(-1, steps.shape[-1]) @ self.taps
+            spread = product.view(*steps.shape[:2], 2 * stride, -1)
         head, tail = spread[:, :, :stride], spread[:, :, stride:]
         before = torch.cat([state["partial"].transpose(1, 2)[:, None], tail[:, :-1]], dim=1)
         state.put("partial", tail[:, -1].transpose(1, 2))
-        return _biased((head + before).flatten(1, 2).transpose(1, 2), layer.bias)
+        return _biased((head + before).flatten(1, 2), layer.bias).transpose(1, 2)
 
 
 class LeanCodebook(Codebook):
@@ -188,9 +191,7 @@ class LeanDepthAttention(DepthAttention):
         return F.linear(torch.stack(parts).sum(0).reshape(x.shape), w_out)
 
 
-Lean = (
-    LeanConv1d | LeanConvTranspose1d | LeanCodebook | LeanQuantizer | LeanAttention | LeanDepthAttention
-)
+Lean = LeanConv1d | LeanConvTranspose1d | LeanCodebook | LeanQuantizer | LeanAttention | LeanDepthAttention
 _FORMS: dict[type[nn.Module], type[Lean]] = {
     CausalConv1d: LeanConv1d,
     CausalConvTranspose1d: LeanConvTranspose1d,

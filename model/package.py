@@ -30,7 +30,9 @@ def package_key(model: Path, num_slots: int, *, greedy: bool = False) -> Key:
     Reads all files of the model's folder, 0.1 s for 100 MB.
     """
     return {
-        "model": _digest(path for path in sorted(model.rglob("*")) if path.is_file() and path.suffix != ".md"),
+        "model": _digest(
+            path for path in sorted(model.rglob("*")) if path.is_file() and path.suffix != ".md"
+        ),
         "sources": _digest(sorted(SOURCES.glob("*.py"))),
         "torch": importlib.metadata.version("torch"),
         "cpu": cpu_features(),
@@ -99,7 +101,7 @@ def note_use(path: Path) -> None:
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Wait until nobody else on this machine compiles into the folder; the kernel ends the lock with its holder.
+    """Wait until nobody else here compiles into the folder; the kernel ends the lock with its holder.
 
     Raises OSError if the folder cannot be written.
     """
