@@ -130,7 +130,7 @@ def _compile(program: StepProgram, made: Path, labels: dict[str, str], *, is_tun
         torch._inductor.aoti_compile_and_package(exported, package_path=str(made), inductor_configs=options)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _verify(program: StepProgram, made: Path, key: Key) -> None:
     """Compiled and plain steps say the same. Raises CompileError: compilers err, and tuning is by chance."""
     plain, other = copy.deepcopy(program), copy.deepcopy(program)
