@@ -1,6 +1,5 @@
 """The step's compilation beside a worker: a child that may fail or be ended, and an engine that goes on."""
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,23 +34,23 @@ def child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], St
     return make
 
 
-def told(capsys: pytest.CaptureFixture[str]) -> list[tuple[str, str]]:
-    entries = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    return [(entry["event"], entry.get("reason", "")) for entry in entries]
+def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    entries = [record.msg for record in caplog.records if record.name == "agent.compiling"]
+    return [(entry["event"], entry.get("reason", "")) for entry in entries if isinstance(entry, dict)]
 
 
 def test_a_compilation_that_fails_is_told_once(
-    child: Callable[[str], StepCompiler], capsys: pytest.CaptureFixture[str]
+    child: Callable[[str], StepCompiler], caplog: pytest.LogCaptureFixture
 ) -> None:
     compiler = child("import sys; print('because', file=sys.stderr); sys.exit(5)")
     compiler.start()
     compiler._thread.join()
     compiler.close()
-    assert told(capsys) == [("compile_started", ""), ("step_not_compiled", "because")]
+    assert told(caplog) == [("compile_started", ""), ("step_not_compiled", "because")]
 
 
 def test_it_ends_with_the_worker(
-    child: Callable[[str], StepCompiler], capsys: pytest.CaptureFixture[str]
+    child: Callable[[str], StepCompiler], caplog: pytest.LogCaptureFixture
 ) -> None:
     compiler = child("import time; time.sleep(600)")
     compiler.start()
@@ -61,19 +60,19 @@ def test_it_ends_with_the_worker(
     compiler.close()
     assert time.monotonic() - began_s < 5
     assert compiler._child.poll() is not None
-    assert told(capsys) == [("compile_started", "")]
+    assert told(caplog) == [("compile_started", "")]
 
 
 def test_what_speaks_against_it_is_told(
     child: Callable[[str], StepCompiler],
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     compiler = child("")
     monkeypatch.setattr(compiling, "why_not", lambda engine: "no g++")
     compiler.start()
     compiler.close()
-    assert told(capsys) == [("step_not_compiled", "no g++")]
+    assert told(caplog) == [("step_not_compiled", "no g++")]
 
 
 def test_the_default_is_the_gateways() -> None:
