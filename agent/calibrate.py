@@ -18,6 +18,7 @@ from agent.calibration import (
     Limits,
     cache_folder,
     calibrated,
+    compiled_key,
     search,
 )
 from agent.engines import EngineChoice, EngineFactory
@@ -39,8 +40,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     worker, out = settings.worker, Console()
     choice = EngineChoice.of(worker)
     limits = Limits.of(worker.device, worker.threads, worker.share)
-    factory = EngineFactory(choice)
-    file = CalibrationFile(settings.cache or cache_folder(os.environ), factory.key())
+    cache = settings.cache or cache_folder(os.environ)
+    factory = EngineFactory(choice, cache if worker.compile else None)
+    is_compiled = factory.has_packages(limits.max_slots)
+    file = CalibrationFile(cache, compiled_key(factory.key()) if is_compiled else factory.key())
 
     def measure() -> Calibration:
         with out.status("measuring") as status:

@@ -249,6 +249,11 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "offhook"
 
 
+def compiled_key(key: Key) -> Key:
+    """The key of what was measured with compiled steps."""
+    return {**key, "compiled": 1}
+
+
 class CalibrationFile:
     """One hardware's and model's result on disk; what is missing, damaged or another's counts as nothing."""
 

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import structlog
+
 from agent.machine import cpu_name
 from agent.standin import VOICES, StandIn
 from agent.tick_loop import Stepper
 from agent.wire import MAX_VOICES
 from agent.wire_fields import MAX_VOICE_BYTES
+from model.package import package_key, package_path
 from model.tokenizer import TOKENIZER_FILE
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ STANDIN = "standin"
 MODEL_SOURCES = Path(__file__).resolve().parent.parent / "model"
 CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
+
+log = structlog.get_logger(__name__)
 
 
 def model_folder(model: Path) -> Path:
@@ -80,8 +85,9 @@ class EngineChoice:
 class EngineFactory:
     """One model's weights, loaded once, and engines of any number of slots over them."""
 
-    def __init__(self, choice: EngineChoice) -> None:
-        self._choice = choice
+    def __init__(self, choice: EngineChoice, packages: Path | None = None) -> None:
+        """Engines take compiled steps from the folder `packages` where they are there; None: never."""
+        self._choice, self.packages = choice, packages
         self._loaded: Any = None  # a model.published.LoadedModel, once there is one
 
     @property
@@ -108,7 +114,44 @@ class EngineFactory:
             folder, hub_cache = model_folder(self._choice.model), hub_cache_folder(os.environ)
             self._loaded = load_model(folder, device=self._choice.device, hub_cache=hub_cache)
         kv_dtype = torch.float8_e4m3fn if self._choice.kv == "float8" else None
-        return Engine(self._loaded, num_slots, kv_dtype=kv_dtype)
+        engine = Engine(self._loaded, num_slots, kv_dtype=kv_dtype)
+        if self.packages is not None and self._choice.device == "cpu" and kv_dtype is None:
+            self._adopt_kept(engine, self.packages)
+        return engine
+
+    def _adopt_kept(self, engine: Any, packages: Path) -> None:
+        from model.compiled import Unpacked, why_not
+        from model.errors import CompileError
+
+        if why_not(engine.program):
+            return
+        key = package_key(self.folder, engine.num_slots)
+        path = package_path(packages, key)
+        if not path.exists():
+            return
+        try:
+            unpacked = Unpacked(path, key)
+            try:
+                engine.adopt_compiled(unpacked)
+            finally:
+                unpacked.close()
+        except CompileError as error:
+            log.warning("package_not_used", reason=str(error))
+
+    @property
+    def folder(self) -> Path:
+        """The model's folder."""
+        return model_folder(self._choice.model)
+
+    def has_packages(self, max_slots: int) -> bool:
+        """Whether there is a compiled step for any number of slots up to this."""
+        if self.packages is None or self._choice.engine == STANDIN or self._choice.device != "cpu":
+            return False
+        if not any(self.packages.glob("step-*")):
+            return False
+        key = package_key(self.folder, 1)
+        keys = ({**key, "num_slots": number} for number in range(1, max_slots + 1))
+        return any(package_path(self.packages, one).exists() for one in keys)
 
     def voices(self, stepper: Stepper) -> tuple[str, ...]:
         """The voices that a profile may name, as many as a gateway can be told of."""

@@ -174,6 +174,7 @@ class TickLoop:
         self._log = structlog.get_logger("agent.tick_loop")
         self._inbox = Inbox(stepper.num_slots)
         self._commands: deque[Command] = deque()
+        self._errands: deque[Callable[[], None]] = deque()
         self._live: dict[int, int] = {}  # slot -> generation
         self._fed: set[int] = set()  # live slots that have had a frame
         self._step_s = 0.0  # of the latest step
@@ -196,6 +197,10 @@ class TickLoop:
             return False
         self._commands.append(command)
         return True
+
+    def call_between(self, errand: Callable[[], None]) -> None:
+        """Run it once on the engine's thread, after a tick's replies are out; it must not raise."""
+        self._errands.append(errand)
 
     def stop(self) -> None:
         """Let `run` return after the tick it is in."""
@@ -225,6 +230,8 @@ class TickLoop:
             self._step(batch.within(self._live), began_s)  # the first step may have ended a call
         self._count(batches, began_s)
         self._obey(starts_before_s=due_s + PERIOD_S - self._step_s)
+        while self._errands:
+            self._errands.popleft()()
         self._clean(due_s + PERIOD_S)
         self._advance(due_s, is_idle=not batches)
 

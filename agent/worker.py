@@ -19,6 +19,7 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,17 @@ import numpy as np
 import structlog
 
 from agent import logs
-from agent.calibration import Calibration, CalibrationFile, Limits, Trial, cache_folder, calibrated, search
+from agent.calibration import (
+    Calibration,
+    CalibrationFile,
+    Limits,
+    Trial,
+    cache_folder,
+    calibrated,
+    compiled_key,
+    search,
+)
+from agent.compiling import StepCompiler
 from agent.engines import STANDIN, EngineChoice, EngineFactory
 from agent.errors import ConfigError
 from agent.local_worker import EXIT_CONFIG
@@ -42,6 +53,7 @@ SWITCH_INTERVAL_S = 0.0005  # how long the event loop may keep the interpreter f
 EXIT_ENGINE = 3
 MAX_WORKER_SLOTS = 256
 STANDIN_SLOTS = 2  # of a stand-in for which no number is given: it has no speed to measure
+NO, KEPT, YES = "no", "kept", "yes"  # what --compile may be
 FALLBACK_SLOTS = 2  # where the measuring failed
 
 log = structlog.get_logger("agent.worker")
@@ -62,6 +74,7 @@ class WorkerConfig:
     ends_with_stdin: bool
     cache: Path
     is_measured_anew: bool
+    compiling: str  # no; kept: use a package that is there; yes: also make one
     trace_folder: Path | None
 
 
@@ -84,6 +97,9 @@ def build(config: WorkerConfig) -> Built:
     num_slots, step_p99_s = config.num_slots, 0.0
     if config.choice.engine == STANDIN:
         num_slots = num_slots or STANDIN_SLOTS
+    elif (compiled := _measured_compiled(config, factory)) is not None:
+        num_slots = num_slots or compiled.num_slots
+        step_p99_s = compiled.p99_s if compiled.num_slots == num_slots else 0.0
     else:
         file = CalibrationFile(config.cache, factory.key())
         if num_slots is None or config.is_measured_anew:
@@ -93,8 +109,18 @@ def build(config: WorkerConfig) -> Built:
         if kept is not None:
             _compare(num_slots, kept)
             step_p99_s = kept.p99_s if kept.num_slots == num_slots else 0.0
+    if config.compiling != NO:
+        factory.packages = config.cache  # only now: what is measured here is the plain step
     stepper = factory.build(num_slots)
     return Built(stepper, factory.voices(stepper), factory.takes_role(stepper), step_p99_s)
+
+
+def _measured_compiled(config: WorkerConfig, factory: EngineFactory) -> Calibration | None:
+    """What `offhook calibrate` measured with compiled steps, if they are used and it fits."""
+    if config.compiling == NO or config.is_measured_anew:
+        return None
+    kept = CalibrationFile(config.cache, compiled_key(factory.key())).read()
+    return kept if kept is not None and kept.num_slots else None
 
 
 def find_slots(
@@ -168,9 +194,12 @@ async def serve(config: WorkerConfig) -> None:
     identity = WorkerIdentity(config.worker_id, factory.name, num_columns, *about)
     stepper = _traced(built.stepper, config, factory)
     server = WorkerServer(stepper, identity, secret=config.secret, phase_s=config.phase_s, tidy=_collect)
+    compiler = _compiler(built.stepper, config, factory, server)
     try:
         await _serve_until_told(server, config)
     finally:
+        if compiler is not None:
+            await asyncio.to_thread(compiler.close)
         if isinstance(stepper, TracedStepper):  # an engine that broke leaves its calls behind, too
             await asyncio.to_thread(stepper.close)
 
@@ -196,6 +225,21 @@ async def _serve_until_told(server: WorkerServer, config: WorkerConfig) -> None:
         await serving
         for task in draining:
             task.cancel()
+
+
+def _compiler(
+    stepper: Stepper, config: WorkerConfig, factory: EngineFactory, server: WorkerServer
+) -> StepCompiler | None:
+    """Have the step compiled, where it is not and may be."""
+    if config.choice.engine == STANDIN or config.choice.device != "cpu" or config.compiling == NO:
+        return None
+    is_compiled = bool(getattr(stepper, "is_compiled", False))
+    log.info("step_chosen", is_compiled=is_compiled)
+    if is_compiled or config.compiling != YES:
+        return None
+    compiler = StepCompiler(stepper, factory.folder, config.cache, server.call_between_ticks)
+    compiler.start()
+    return compiler
 
 
 def _traced(stepper: Stepper, config: WorkerConfig, factory: EngineFactory) -> Stepper:
@@ -247,6 +291,9 @@ def parse_arguments(argv: list[str]) -> WorkerConfig:
     parser.add_argument("--share", type=float, default=1.0, help="part of the device that is ours, 0 to 1")
     parser.add_argument("--cache", type=Path, help="folder where measured capacities are kept")
     parser.add_argument("--calibrate", action="store_true", help="measure again what fits this machine")
+    parser.add_argument(
+        "--compile", choices=(NO, KEPT, YES), default=_compiling(os.environ), help="steps, on a CPU"
+    )
     parser.add_argument("--trace-folder", type=Path, help="keep each call's exact input here, for replay")
     parser.add_argument("--cpus", default="", help="run on these only, e.g. 0,1")
     parser.add_argument("--phase-ms", type=int, default=0, help="shift of the 80 ms grid")
@@ -270,10 +317,16 @@ def parse_arguments(argv: list[str]) -> WorkerConfig:
         ends_with_stdin=args.ends_with_stdin,
         cache=args.cache or cache_folder(os.environ),
         is_measured_anew=args.calibrate,
+        compiling=args.compile,
         trace_folder=args.trace_folder,
     )
     config.address.check_secret(config.secret)  # before the model is loaded for nothing
     return config
+
+
+def _compiling(environ: Mapping[str, str]) -> str:
+    """The default, which is a gateway's too."""
+    return NO if environ.get("OFFHOOK_WORKER__COMPILE", "1").lower() in ("0", "false", "no", "off") else YES
 
 
 def _parse_slots(text: str) -> int | None:

@@ -157,6 +157,10 @@ class WorkerServer:
         """Slots that are given away."""
         return self._table.num_used
 
+    def call_between_ticks(self, errand: Callable[[], None]) -> None:
+        """Run it once on the engine's thread, between two ticks; any thread may ask."""
+        self._ticks.call_between(errand)
+
     def stop(self) -> None:
         """End now, whatever calls there are. Event loop only."""
         self._is_over.set()

@@ -85,13 +85,13 @@ class Window:
         entry = torch.arange(num_keys or self.context, device=offset.device)[None]  # [1, keys]
         last = positions[:, -1:]
         if pinned is None or num_keys is not None:
-            held = last - (last - entry) % self.context  # position that each entry holds; below 0: none yet
+            held = _held(last, entry, self.context)  # position that each entry holds; below 0: none yet
             distance = positions[:, :, None] - held[:, None, :]
             seen = (held[:, None, :] >= 0) & (distance >= 0) & (distance < self.context)
             return Place(cos, sin, seen[:, None], positions % self.context, last[:, 0], num_keys=num_keys)
         count = pinned[:, None]
         rolling = self.context - count
-        held = last - (last - entry) % rolling  # the same in a ring that starts behind the pinned entries
+        held = count + _held(last - count, entry - count, rolling)  # in a ring behind the pinned entries
         is_pinned = entry < count
         held = torch.where(is_pinned, entry, held)
         first = torch.where(is_pinned, 0, count)
@@ -114,6 +114,15 @@ class Window:
         frequency = torch.exp(ladder * (-math.log(self.max_period) * 2 / self.head_dim))
         angle = positions.float()[:, None, :, None] * frequency
         return torch.cos(angle), torch.sin(angle)
+
+
+def _held(last: Tensor, entry: Tensor, size: Tensor | int) -> Tensor:
+    """The latest step up to `last` that is written to `entry`, 0 to size - 1, of a ring.
+
+    It is last - (last - entry) % size, with one division per row instead of one per entry.
+    """
+    back = last % size - entry
+    return last - torch.where(back < 0, back + size, back)
 
 
 def window_mask(length: int, context: int, device: torch.device) -> Tensor:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.codec import Codec
+from model.compiled import CompiledRunner, Unpacked
 from model.config import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from model.control import CallProfile
 from model.controls import NO_TOKEN
@@ -111,6 +112,23 @@ class Engine:
         if self.model.prompt is not None:
             return torch.tensor(self.model.prompt.silence_codes[:agent_q], device=self._device)
         return silent_frame(self.model.codec)[:agent_q]
+
+    @property
+    def program(self) -> StepProgram:
+        """What a step computes, and the tensors that it works on."""
+        return self._program
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether a compiled step was adopted."""
+        return isinstance(self._runner, CompiledRunner)
+
+    def adopt_compiled(self, unpacked: Unpacked) -> None:
+        """Step with this package from now on; what the slots remember stays. Between two steps only.
+
+        Raises CompileError, and then goes on as before.
+        """
+        self._runner = CompiledRunner(self._program, unpacked)
 
     @property
     def voices(self) -> tuple[str, ...]:

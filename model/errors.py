@@ -6,6 +6,7 @@ ModelError
 +-- SlotError           a slot used out of turn (started twice, stepped while free)
 +-- PromptError         a history or prompt the model cannot take
 +-- VoiceError          a synthetic voice that cannot speak here (owned by the voices module)
++-- CompileError        a step that cannot be compiled, or a compiled one that cannot be used
 +-- RecordingError      recordings for training that are incomplete, malformed or cannot be aligned
 """
 
@@ -36,3 +37,7 @@ class VoiceError(ModelError):
 
 class RecordingError(ModelError):
     """A folder of recordings lacks something, or none of it can be aligned."""
+
+
+class CompileError(ModelError):
+    """A step cannot be compiled, or a compiled one cannot be used; the plain step does as well."""

@@ -21,7 +21,7 @@ from model.config import SamplingConfig
 from model.controls import RowControls
 from model.errors import PromptError
 from model.lm import Lm
-from model.sampling import exponential, sample
+from model.sampling import exponential, exponentials, sample
 from model.steps import LmSteps, PlainSteps
 from model.streaming import State
 from model.tokenizer import PAD
@@ -73,10 +73,18 @@ class Generator:
         self._cache_columns = config.max_delay + 2
         self._initial = lm.initial_column
         self._delays = torch.tensor(config.delays, device=device)
+        self._streams = torch.arange(
+            1, 1 + config.agent_q, device=device
+        )  # of random numbers; 0 is the text's
         self._tokens = State.root(batch, device)
         self._tokens.add("offset", (), torch.int64)
         self._tokens.add("columns", (config.num_streams, self._cache_columns), torch.int64)
         self.reset(torch.ones(batch, dtype=torch.bool, device=device))
+
+    @property
+    def trees(self) -> tuple[State, State, State]:
+        """Everything that a row remembers between steps."""
+        return self.state, self._tokens, self.controls.tree
 
     @property
     def offsets(self) -> Tensor:
@@ -131,8 +139,17 @@ class Generator:
         unwritten = offsets[:, None] <= self._delays
         return torch.where(unwritten | ~active[:, None], self._initial, column)
 
-    def _noise(self, stream: int, card: int) -> Tensor | None:
-        return None if self.greedy else exponential(self.controls["seed"], self.offsets, stream, card)
+    def _text_noise(self, card: int) -> Tensor | None:
+        """Float32 [B, card], None where every draw is the likeliest."""
+        return None if self.greedy else exponential(self.controls["seed"], self.offsets, 0, card)
+
+    def _audio_noise(self) -> list[Tensor] | list[None]:
+        """Float32 [B, card] for each codebook, made at once: a kernel or a loop for all instead of each."""
+        agent_q = self.lm.config.agent_q
+        if self.greedy:
+            return [None] * agent_q
+        noise = exponentials(self.controls["seed"], self.offsets, self._streams, self.lm.config.card)
+        return list(noise.unbind(1))
 
     def _text(self, hidden: Tensor, hook: Callable[[Tensor], None] | None) -> Tensor:
         """The text token of the column to come, int64 [B]."""
@@ -142,7 +159,7 @@ class Generator:
         if hook is not None:
             hook(logits)
         logits = controls.shape_text(logits, unshaped)
-        noise = self._noise(0, logits.shape[-1])
+        noise = self._text_noise(logits.shape[-1])
         return controls.force(sample(logits, controls["text_temperature"], controls["text_top_k"], noise))
 
     def _depth(self, hidden: Tensor, text: Tensor) -> Tensor:
@@ -150,11 +167,10 @@ class Generator:
         controls, agent_q = self.controls, self.lm.config.agent_q
         forced = controls.forced_codes(self._silence, self._delays[1 : 1 + agent_q])
         self._steps.begin_frame(hidden)
-        previous, codes = text, []
+        previous, codes, noise = text, list[Tensor](), self._audio_noise()
         for step in range(agent_q):
             logits = self._steps.depth(step, previous)
-            noise = self._noise(1 + step, logits.shape[-1])
-            drawn = sample(logits, controls["audio_temperature"], controls["audio_top_k"], noise)
+            drawn = sample(logits, controls["audio_temperature"], controls["audio_top_k"], noise[step])
             previous = torch.where(forced[:, step] >= 0, forced[:, step], drawn)
             codes.append(previous)
         return torch.stack(codes, dim=1)

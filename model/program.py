@@ -6,6 +6,7 @@ so it can be run operator by operator, or captured whole as one CUDA graph.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -50,6 +51,22 @@ class StepProgram:
         for name in ("said", "written"):
             self.memory[name][rows] = self._pad
 
+    @property
+    def trees(self) -> tuple[State, ...]:
+        """Everything that a row remembers between ticks."""
+        return (self.hearing, self.speaking, self.memory, *self.generator.trees)
+
+    def tensors(self) -> list[Tensor]:
+        """Every tensor that a tick may write, each once, always in the same order."""
+        found = [tensor for tree in self.trees for tensor in (tree.exec_mask, *tree.walk())]
+        return list(dict.fromkeys(found))
+
+    def bind(self, tensors: Sequence[Tensor]) -> None:
+        """Work on these from now on instead of one's own `tensors()`."""
+        replaced = dict(zip(self.tensors(), tensors, strict=True))
+        for tree in self.trees:
+            tree.swap(replaced)
+
     def __call__(self, pcm: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
         """Move the active rows on: float32 [S, 1920], bool [S].
 
@@ -70,7 +87,7 @@ class StepProgram:
 
     def _shape_text(self, logits: Tensor) -> None:
         """Forbid what only the runtime may say, and a piece that was said a moment ago."""
-        logits[:, self._banned] = FAR_BELOW
+        logits.index_fill_(1, self._banned, FAR_BELOW)
         said = self.memory["said"]
         if said.shape[1]:
             padding = logits[:, self._padding]

@@ -77,7 +77,7 @@ class ResidualQuantizer(nn.Module):
 
     def encode(self, latent: Tensor) -> Tensor:
         """Float [B, C, T] -> int64 [B, K, T]."""
-        residual = self.input_proj(latent).transpose(1, 2)  # [B, T, dim]
+        residual = self._enter(latent)
         codes = []
         for book in self.codebooks:
             index = book.encode(residual.flatten(0, 1)).view(residual.shape[:2])
@@ -89,8 +89,15 @@ class ResidualQuantizer(nn.Module):
         """Int64 [B, K, T] -> float [B, C, T]; K may be fewer than the codebooks: the finest are left out."""
         books = self.codebooks[: codes.shape[1]]
         words = [book.decode(codes[:, level]) for level, book in enumerate(books)]
-        y: Tensor = self.output_proj(torch.stack(words).sum(0).transpose(1, 2))
-        return y
+        return self._leave(torch.stack(words).sum(0))
+
+    def _enter(self, latent: Tensor) -> Tensor:
+        """Float [B, C, T] -> [B, T, dim]."""
+        return self.input_proj(latent).transpose(1, 2)  # type: ignore[no-any-return]
+
+    def _leave(self, words: Tensor) -> Tensor:
+        """Float [B, T, dim] -> [B, C, T]."""
+        return self.output_proj(words.transpose(1, 2))  # type: ignore[no-any-return]
 
 
 class SplitQuantizer(nn.Module):

@@ -36,11 +36,17 @@ def sample(logits: Tensor, temperature: Tensor, top_k: Tensor, noise: Tensor | N
 
 def exponential(seed: Tensor, step: Tensor, stream: int, card: int) -> Tensor:
     """Float32 [B, card] of exponential(1) draws for rows with `seed` int64 [B] at `step` int64 [B]."""
-    key = _scramble(_scramble(seed & _BITS) ^ ((seed >> 32) & _BITS))
-    key = _scramble(key ^ _scramble((step & _BITS) ^ (stream << 24)))
+    streams = torch.arange(stream, stream + 1, device=seed.device)
+    return exponentials(seed, step, streams, card)[:, 0]
+
+
+def exponentials(seed: Tensor, step: Tensor, streams: Tensor, card: int) -> Tensor:
+    """The same for several streams int64 [N] at once: float32 [B, N, card]."""
+    key = _scramble(_scramble(seed & _BITS) ^ ((seed >> 32) & _BITS))  # [B]
+    key = _scramble(key[:, None] ^ _scramble((step & _BITS)[:, None] ^ (streams << 24)))  # [B, N]
     other = _scramble(key ^ 0x5BD1_E995)
-    token = torch.arange(card, device=seed.device)[None]
-    word = _scramble(_scramble(token ^ key[:, None]) ^ other[:, None])
+    token = torch.arange(card, device=seed.device)
+    word = _scramble(_scramble(token ^ key[..., None]) ^ other[..., None])
     uniform = ((word >> 8).float() + 0.5) * 2.0**-24
     return -torch.log(uniform)
 

@@ -9,7 +9,7 @@ and compiled programs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -67,6 +67,14 @@ class State:
         yield from self.tensors.values()
         for child in self.children.values():
             yield from child.walk()
+
+    def swap(self, replaced: Mapping[Tensor, Tensor]) -> None:
+        """Hold other tensors in the place of those that are keys, masks included."""
+        self.exec_mask = replaced.get(self.exec_mask, self.exec_mask)
+        for name, tensor in self.tensors.items():
+            self.tensors[name] = replaced.get(tensor, tensor)
+        for child in self.children.values():
+            child.swap(replaced)
 
     def row(self, index: int) -> State:
         """One row as a tree of batch 1 that shares this tree's memory; that row is always executing."""
