@@ -47,7 +47,8 @@ def exponentials(seed: Tensor, step: Tensor, streams: Tensor, card: int) -> Tens
     other = _scramble(key ^ 0x5BD1_E995)
     token = torch.arange(card, device=seed.device)
     word = _scramble(_scramble(token ^ key[..., None]) ^ other[..., None])
-    uniform = ((word >> 8).float() + 0.5) * 2.0**-24
+    # 23 bits: beside a 24th there is no room for the half, and a draw that rounds to 1 makes noise of 0.
+    uniform = ((word >> 9).float() + 0.5) * 2.0**-23
     return -torch.log(uniform)
 
 

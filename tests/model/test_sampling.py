@@ -43,6 +43,16 @@ def test_a_forbidden_logit_is_never_drawn() -> None:
     assert 1 not in _draws(logits, 5.0, 0).tolist()
 
 
+def test_the_rarest_noise_is_not_zero_and_draws_nothing_forbidden() -> None:
+    """Of 2^24 draws one has all its upper bits set; this seed, step and token are such a one."""
+    seed, step, token = torch.tensor([8]), torch.tensor([5]), 19_972
+    noise = exponential(seed, step, 0, 32_000)
+    assert noise.min() == noise[0, token] > 0
+    logits = torch.full((1, 32_000), -2.0)
+    logits[0, :30], logits[0, token] = 1.0, -1e9
+    assert sample(logits, _rows(1.0, 1), _rows(25, 1).long(), noise).item() < 30
+
+
 def test_rows_have_their_own_temperature_and_top_k() -> None:
     logits = torch.tensor([0.3, 0.2, 0.1, 0.0]).expand(3 * DRAWS, -1)
     temperature = torch.cat([_rows(0.0), _rows(2.0), _rows(2.0)])
