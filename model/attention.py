@@ -183,6 +183,9 @@ def _attend_pinned(q: Tensor, towards_pins: Tensor, keys: Tensor, values: Tensor
     """Attention in which pinned keys are scored by a query turned otherwise: float [B, H, T, D] each."""
     assert place.pins is not None
     assert place.mask is not None
+    # Heads of several rows of a ring do not lie evenly apart, and products of such a view are slower than
+    # a copy and its products.
+    keys, values = keys.contiguous(), values.contiguous()
     scores = torch.where(
         place.pins.entries, towards_pins @ keys.transpose(2, 3), q @ keys.transpose(2, 3)
     ).float()
