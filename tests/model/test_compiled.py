@@ -15,6 +15,8 @@ from model.errors import CompileError
 from model.package import EXIT_NO_COMPILER, Key, package_key, package_path
 from model.program import EagerRunner
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # torch's compiler warns of itself
+
 STEPS = 60
 SLOTS = 2
 
