@@ -37,14 +37,13 @@ from model.bench_figures import (
     head,
     options_of,
 )
-from model.codec import Codec
 from model.config import FRAME_SAMPLES, ModelConfig
 from model.cost import StepCost, lm_weights, step_cost
 from model.engine import BUILTIN, Engine
 from model.errors import ConfigError, ModelError
-from model.lm import Lm
-from model.presets import presets
-from model.random_model import plain_tokenizer, random_codec, random_lm, reduced
+from model.presets import Preset, presets
+from model.published import LoadedModel
+from model.random_model import random_model, reduced
 
 if TYPE_CHECKING:
     from model.bench_reference import Reference
@@ -59,12 +58,17 @@ NUM_FRAMES = 25
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def full_size(name: str) -> ModelConfig:
-    """The sizes of a model that we know by name. Raises ConfigError naming those that we know."""
-    known = {preset.name: preset.config for preset in presets().values() if not preset.is_quantized}
+def preset_of(name: str) -> Preset:
+    """A model by name, with the sizes that it runs with: steps that foretell the caller are not loaded.
+
+    Raises ConfigError naming those that we know.
+    """
+    known = {preset.name: preset for preset in presets().values() if not preset.is_quantized}
     if name not in known:
         raise ConfigError(f"--preset {name!r} is unknown here; we know {', '.join(known)}")
-    return known[name]
+    preset = known[name]
+    lm = replace(preset.config.lm, dep_q=preset.config.lm.agent_q)
+    return replace(preset, config=replace(preset.config, lm=lm))
 
 
 class Bench:
@@ -77,13 +81,14 @@ class Bench:
         is_builtin = options.preset == BUILTIN_PRESET
         name = options.dtype or ("bfloat16" if self.device.type == "cuda" and not is_builtin else "float32")
         self._dtype, self._kv = DTYPES[name], torch.float8_e4m3fn if options.kv == "float8" else None
-        self.config: ModelConfig = reduced(full_size(options.preset), options.width, options.num_layers)
+        self._preset = preset_of(options.preset)
+        self.config: ModelConfig = reduced(self._preset.config, options.width, options.num_layers)
         # The model that is shipped is run as it is shipped, with whatever is prepared for it.
         self._is_shipped = (
             is_builtin and options.width == 1 and not options.num_layers and options.kv == "same"
         ) and name == "float32"
         self._cost: StepCost = step_cost(self.config, self._dtype, self._kv)
-        self._parts: tuple[Codec, Lm] | None = None
+        self._model: LoadedModel | None = None
         if self.device.type == "cpu":
             torch.set_num_threads(options.num_threads)
         self.bandwidth_bytes_per_s = copy_bandwidth(self.device)
@@ -124,12 +129,9 @@ class Bench:
     def _engine(self, batch: int) -> Engine:
         if self._is_shipped:
             return Engine.load(BUILTIN, batch, device=str(self.device))
-        if self._parts is None:
-            codec = random_codec(self.config.codec, self.device)
-            self._parts = codec, random_lm(self.config.lm, self.device, self._dtype)
-        codec, lm = self._parts
-        tokenizer = plain_tokenizer(self.config.lm.text_card)
-        return Engine(self.config, codec, lm, tokenizer, batch, kv_dtype=self._kv)
+        if self._model is None:
+            self._model = random_model(self._preset, self.config, self.device, self._dtype)
+        return Engine(self._model, batch, kv_dtype=self._kv)
 
     def _row(self, engine: Engine, context: int, peak: int) -> BenchRow:
         batch, num_steps = engine.num_slots, self._options.num_steps

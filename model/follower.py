@@ -97,13 +97,15 @@ class Follower:
 
     def __init__(self, engine: Engine, row: int, *, seed: int) -> None:
         """Before the row's first step; `seed` is the row's."""
-        config, lm, codec = engine.config, engine._lm, engine._codec
+        model, sampling = engine.model, engine.config.sampling
         self._engine, self._row = engine, row
-        self.generator = LedGenerator(lm, 1, config.sampling)
+        self.generator = LedGenerator(
+            model.lm, 1, sampling, num_sinks=model.sink_frames, can_pin=model.prompt is not None
+        )
         self.generator.controls.reset(0, seed=seed)
-        self._program = StepProgram(codec, self.generator, engine.tokenizer, config.sampling)
+        self._program = StepProgram(model.codec, self.generator, engine.tokenizer, sampling)
         self._heads: list[Tensor] = []  # what the transcript head gave: the engine's batch, then ours
-        for head in lm.extra_heads:
+        for head in model.lm.extra_heads:
             head.register_forward_hook(self._note)
 
     def _note(self, _head: nn.Module, _args: Any, logits: Tensor) -> None:

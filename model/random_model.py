@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from model.codec import Codec
 from model.config import CodecConfig, CodecTransformerConfig, LmConfig, ModelConfig
 from model.errors import ConfigError
-from model.lm import Lm
+from model.model_folder import empty_modules
+from model.presets import Preset
+from model.published import LoadedModel
 from model.tokenizer import WORD_START, TextTokenizer
+from model.voice_prompt import VoiceShelf
 
 LAYER_SCALE = 0.1
 
@@ -100,22 +102,29 @@ def _part(size: int, width: Fraction, name: str) -> int:
     return part.numerator
 
 
-def random_lm(config: LmConfig, device: torch.device, dtype: torch.dtype) -> Lm:
-    """A language model that fills no more memory than its weights need."""
-    with torch.device("meta"):
-        lm = Lm(config)
-    lm.to(dtype).to_empty(device=device)
-    fill(lm)
-    return lm.eval()
+def random_model(
+    preset: Preset, config: ModelConfig, device: torch.device, dtype: torch.dtype
+) -> LoadedModel:
+    """A model of a preset's kind and of the sizes of `config`, which takes no more memory than its weights.
 
-
-def random_codec(config: CodecConfig, device: torch.device) -> Codec:
-    """A codec, float32 as always."""
-    with torch.device("meta"):
-        codec = Codec(config)
+    The language model has weights of `dtype`, the codec float32 as always. It has no voices.
+    """
+    codec, lm = empty_modules(config)
     codec.to_empty(device=device)
-    fill(codec)
-    return codec.eval()
+    lm.to(dtype).to_empty(device=device)
+    for module in (codec, lm):
+        fill(module)
+    return LoadedModel(
+        name=config.name,
+        config=config,
+        codec=codec,
+        lm=lm,
+        tokenizer=plain_tokenizer(config.lm.text_card),
+        prompt=preset.prompt,
+        voices=VoiceShelf((), config.lm, codec),
+        licence="",
+        sink_frames=preset.sink_frames,
+    )
 
 
 @torch.no_grad()

@@ -16,16 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import soundfile
 import torch
 from numpy.typing import NDArray
-from scipy.signal import resample_poly
 from torch import Tensor
 
 from model.codec import Codec
 from model.config import FRAME_SAMPLES, SAMPLE_RATE_HZ, LmConfig
 from model.errors import CheckpointError, PromptError
-from model.loudness import loudness_lufs
 
 VOICE_LOUDNESS_LUFS = -24.0  # what PersonaPlex brings a voice to
 MAX_VOICE_S = 60.0  # a prompt takes room in the model's window
@@ -161,6 +158,11 @@ def voice_sound(content: bytes, source: str) -> Pcm:
 
     Raises CheckpointError if it is no sound, PromptError if it is silent, too short or too long.
     """
+    import soundfile  # these only where a recording is read: a lent GPU's machine has torch and little else
+    from scipy.signal import resample_poly
+
+    from model.loudness import loudness_lufs
+
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
             seconds = file.frames / file.samplerate

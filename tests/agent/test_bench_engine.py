@@ -14,6 +14,7 @@ from model import bench
 from model.bench_figures import BenchFigures, BenchRow, Times
 from model.config import ModelConfig
 from model.errors import ConfigError
+from model.presets import presets
 from tests.model import tiny
 
 PNG = b"\x89PNG"
@@ -31,7 +32,7 @@ def test_it_measures_prints_and_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = ModelConfig("tiny", tiny.CODEC_CONFIG, tiny.LM_CONFIG)
-    monkeypatch.setattr(bench, "full_size", lambda _name: small)
+    monkeypatch.setattr(bench, "preset_of", lambda _name: replace(presets()["moshiko"], config=small))
     monkeypatch.setattr(bench, "COPY_BYTES", {"cpu": 2**20})
     figures, picture = tmp_path / "f.json", tmp_path / "pictures" / "f.png"
     words = ["--preset", "tiny", "--batch", "1,2", "--steps", "2"]

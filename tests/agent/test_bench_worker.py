@@ -74,4 +74,4 @@ def test_what_cannot_be_measured_is_said_plainly(
     monkeypatch.setenv("OFFHOOK_WORKER__START_TIMEOUT_S", str(START_S))
     assert main(["bench", "worker", "--calls", "1"]) == 2
     told = capsys.readouterr().err
-    assert "config.json does not exist" in told and "Traceback" not in told
+    assert "lacks model.safetensors" in told and "Traceback" not in told

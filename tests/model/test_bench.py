@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,12 @@ import pytest
 import torch
 
 from model import bench
-from model.bench import Bench, Timed, copy_bandwidth, full_size, interleaved, main, noise, times
+from model.bench import Bench, Timed, copy_bandwidth, interleaved, main, noise, preset_of, times
 from model.bench_figures import BenchFigures, BenchOptions, BenchRow
 from model.config import ModelConfig
 from model.cost import step_cost
 from model.errors import ConfigError
+from model.presets import presets
 from tests.model import tiny
 
 TINY = ModelConfig("tiny", tiny.CODEC_CONFIG, tiny.LM_CONFIG)
@@ -22,7 +24,7 @@ TINY = ModelConfig("tiny", tiny.CODEC_CONFIG, tiny.LM_CONFIG)
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "full_size", lambda _name: TINY)
+    monkeypatch.setattr(bench, "preset_of", lambda _name: replace(presets()["moshiko"], config=TINY))
     monkeypatch.setattr(bench, "COPY_BYTES", {"cpu": 2**20, "cuda": 2**20})
 
 
@@ -34,11 +36,12 @@ def measured(options: BenchOptions) -> tuple[Bench, list[BenchRow]]:
 
 
 def test_sizes_are_the_published_ones() -> None:
-    assert full_size("moshiko").lm.dim == 4096 and full_size("builtin").lm.dim == 256
-    assert (full_size("personaplex").lm.dep_q, full_size("personaplex").lm.agent_q) == (16, 8)
+    assert preset_of("moshiko").config.lm.dim == 4096 and preset_of("builtin").config.lm.dim == 256
+    personaplex = preset_of("personaplex")
+    assert personaplex.prompt is not None and personaplex.config.lm.dep_q == 8  # as it is loaded
     for name in ("gpt", "moshiko-q8"):  # how wide eight bits are held is another question
         with pytest.raises(ConfigError, match=f"{name}.*moshiko, moshika"):
-            full_size(name)
+            preset_of(name)
 
 
 def test_every_number_of_calls_at_every_age() -> None:
@@ -134,8 +137,8 @@ sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 import torch
 torch.set_num_threads(1)
 from model import bench
-from tests.model.test_bench import TINY
-bench.full_size = lambda name: TINY
+from tests.model.test_bench import TINY, presets, replace
+bench.preset_of = lambda name: replace(presets()["moshiko"], config=TINY)
 bench.COPY_BYTES = dict(cpu=2**20)
 sys.exit(bench.main(["--preset", "tiny", "--batch", "1", "--steps", "1", "--reference"]))
 """

@@ -10,10 +10,12 @@ from model.config import CodecConfig, LmConfig, ModelConfig
 from model.engine import FRAME_SAMPLES, Engine
 from model.errors import ConfigError
 from model.lm import Lm
-from model.random_model import fill, plain_tokenizer, random_codec, random_lm, reduced
+from model.presets import presets
+from model.random_model import fill, random_model, reduced
 from tests.model import tiny
 
 FULL = ModelConfig("full", CodecConfig(), LmConfig())
+TINY = ModelConfig("tiny", tiny.CODEC_CONFIG, tiny.LM_CONFIG)
 CPU = torch.device("cpu")
 
 
@@ -34,7 +36,7 @@ def test_a_width_that_does_not_divide_is_refused() -> None:
 
 
 def test_weights_are_drawn_in_the_dtype_that_is_asked_for() -> None:
-    lm = random_lm(tiny.LM_CONFIG, CPU, torch.bfloat16)
+    lm = random_model(presets()["moshiko"], TINY, CPU, torch.bfloat16).lm
     assert {weight.dtype for weight in lm.parameters()} == {torch.bfloat16}
     assert all(bool(torch.isfinite(weight).all()) for weight in lm.parameters())
     assert float(lm.text_linear.weight.detach().std()) == pytest.approx(64**-0.5, rel=0.1)
@@ -47,10 +49,13 @@ def test_weights_are_drawn_in_the_dtype_that_is_asked_for() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("kv_dtype", [None, torch.float8_e4m3fn])
-def test_an_engine_runs_on_them_at_any_age(dtype: torch.dtype, kv_dtype: torch.dtype | None) -> None:
-    config = ModelConfig("tiny", tiny.CODEC_CONFIG, tiny.LM_CONFIG)
-    codec, lm = random_codec(config.codec, CPU), random_lm(config.lm, CPU, dtype)
-    engine = Engine(config, codec, lm, plain_tokenizer(config.lm.text_card), 2, kv_dtype=kv_dtype)
+@pytest.mark.parametrize("name", ["builtin", "moshiko"])  # without sinks, and with them
+def test_an_engine_runs_on_them_at_any_age(
+    name: str, dtype: torch.dtype, kv_dtype: torch.dtype | None
+) -> None:
+    model = random_model(presets()[name], TINY, CPU, dtype)
+    assert {one.dtype for one in model.codec.parameters()} == {torch.float32}
+    engine = Engine(model, 2, kv_dtype=kv_dtype)
     for slot in range(2):
         engine.start(slot, seed=slot)
     engine.age(7)
