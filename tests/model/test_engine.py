@@ -358,5 +358,13 @@ def test_what_a_free_slot_is_told_is_refused(engine: Engine) -> None:
     engine.start(0, seed=0)
     with pytest.raises(PromptError, match="too long; 2048 fit"):
         engine.say(0, [5] * 2049)
-    with pytest.raises(SlotError, match="slots in use cannot be aged"):
-        engine.age(5)
+
+
+def test_a_slot_in_use_looks_as_old_as_it_is_told_until_it_is_started_anew(engine: Engine) -> None:
+    engine.start(0, seed=0)
+    engine.age(5)
+    engine.step(np.zeros((engine.num_slots, FRAME_SAMPLES), np.float32), np.arange(engine.num_slots) == 0)
+    assert int(engine._generator.offsets[0]) == 6
+    engine.stop(0)
+    engine.start(0, seed=0)
+    assert int(engine._generator.offsets[0]) == 0
