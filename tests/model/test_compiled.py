@@ -1,7 +1,9 @@
 """The compiled step is the plain one: on the same state, in any order, for rows that come and go."""
 
+import json
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +11,45 @@ import pytest
 import torch
 
 from model import compiled
+from model.checkpoint import save_module
+from model.codec import Codec
 from model.compiled import CompiledRunner, Unpacked, compile_program, why_not
 from model.engine import FRAME_SAMPLES, Engine, StepOutput
 from model.errors import CompileError
 from model.package import EXIT_NO_COMPILER, Key, package_key, package_path
 from model.program import EagerRunner
+from model.tokenizer import TextTokenizer
+from tests.model import tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch's compiler warns of itself
 
 STEPS = 60
 SLOTS = 2
+
+
+@pytest.fixture(scope="module")
+def model_folder(
+    tokenizer_folder: Path, tokenizer: TextTokenizer, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """As small as a whole model can be, because compiling takes its time for every operator."""
+    folder = tmp_path_factory.mktemp("compiled") / "model"
+    shutil.copytree(tokenizer_folder, folder)
+    layers = replace(tiny.CODEC_TRANSFORMER, num_layers=1)
+    quantizer = replace(tiny.CODEC_CONFIG.quantizer, n_q=2)
+    codec_config = replace(
+        tiny.CODEC_CONFIG, encoder_transformer=layers, decoder_transformer=layers, quantizer=quantizer
+    )
+    whole = tiny.model_config(tokenizer.card)
+    lm_config = replace(
+        whole.lm, num_layers=1, depformer_num_layers=1, n_q=4, dep_q=2, delays=(0, 0, 1, 0, 1)
+    )
+    codec, lm = Codec(codec_config), tiny.lm(lm_config)
+    tiny.randomize(codec, 0)
+    config = replace(whole, codec=codec_config, lm=lm_config)
+    (folder / "config.json").write_text(json.dumps(config.to_json()))
+    save_module(codec, folder / "codec.safetensors", torch.float32)
+    save_module(lm, folder / "lm.safetensors", torch.float32)
+    return folder
 
 
 @pytest.fixture(scope="module")
