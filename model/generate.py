@@ -210,8 +210,12 @@ class Generator:
         self.offsets[row] = max(start + len(kept), config.max_delay + 1)
         last = tokens[0, :, -1].clone()
         last[0] = PAD
-        self._tokens["columns"][row] = last[:, None]
+        # A call's first column holds initial tokens, which are read but never spoken.
+        agent = last[1 : 1 + config.agent_q]
+        agent.copy_(torch.where((agent < 0) | (agent >= config.card), self._silence, agent))
+        self._tokens["columns"][row] = torch.where(last < 0, self._initial, last)[:, None]
         self.controls["hears_from"][row] = 0
+        self.controls["was_silent"][row] = False
 
     def _remember(self, row: int, embedded: Tensor, start: int) -> None:
         self.lm.remember(embedded, self.state.row(row), start + embedded.shape[1])

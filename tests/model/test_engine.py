@@ -193,6 +193,23 @@ def test_history_is_remembered_without_being_spoken(parts: Engine) -> None:
     np.testing.assert_array_equal(output.tokens[1, 1:9], history[-1, 1:9])
 
 
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_a_call_that_had_hardly_begun_goes_on(engine: Engine, length: int) -> None:
+    engine.start(0, seed=1)
+    history = np.stack([output.tokens[0] for output in _run(engine, _frames(length), FIRST)])
+    engine.start(1, seed=1, history=history)
+    for output in _run(engine, _frames(4), SECOND):
+        assert np.isfinite(output.pcm).all()
+
+
+@pytest.mark.parametrize("token", [-1, tiny.LM_CONFIG.card])
+def test_a_history_that_ends_in_tokens_that_nobody_speaks_is_gone_on_from(engine: Engine, token: int) -> None:
+    engine.start(0, seed=1, history=np.full((5, 17), token, np.int16))
+    for output in _run(engine, _frames(4), FIRST):
+        assert np.isfinite(output.pcm).all()
+        assert output.tokens[0].min() >= 0
+
+
 def test_history_may_be_empty_and_sound_short_or_read_only(engine: Engine) -> None:
     sound = np.frombuffer(np.zeros(2 * FRAME_SAMPLES, np.float32).tobytes(), np.float32)
     engine.start(0, seed=0, history=np.zeros((0, 17), np.int16), caller_pcm=sound[:100])
