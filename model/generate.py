@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -195,8 +196,8 @@ class Generator:
     # ---- between steps ----
 
     @torch.inference_mode()
-    def replay(self, row: int, columns: NDArray[np.int16]) -> None:
-        """Make a row remember the columns int16 [T, n_q + 1] that an earlier slot read, in one pass.
+    def replay(self, row: int, columns: NDArray[np.integer[Any]]) -> None:
+        """Make a row remember the columns int [T, n_q + 1] that an earlier slot read, in one pass.
 
         They follow the row's prompt, if it has one; only what fits the window is replayed. The next step goes
         on as if this row had lived through it.

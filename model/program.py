@@ -103,7 +103,7 @@ class StepProgram:
         """Sound of the rows whose frame is whole: int64 [S, agent_q] -> float32 [S, 1920]."""
         whole = frame[:, 0] != UNGENERATED
         self.speaking.set_exec_mask(whole)
-        spoken = frame.clamp(0, self.generator.lm.config.card - 1)  # a code that is none would end the process
+        spoken = frame.clamp(0, self.generator.lm.config.card - 1)  # no other code may reach a GPU
         sound = self.codec.decode(spoken[:, :, None], self.speaking)[:, 0]
         return torch.where(whole[:, None], sound, torch.zeros_like(sound)).clamp(-1, 1)
 
