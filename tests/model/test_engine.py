@@ -194,6 +194,17 @@ def test_history_is_remembered_without_being_spoken(parts: Engine) -> None:
     np.testing.assert_array_equal(output.tokens[1, 1:9], history[-1, 1:9])
 
 
+@pytest.mark.parametrize("length", [1, 7, 8, 20])  # the encoder looks back 7
+def test_the_callers_last_seconds_warm_the_hearing(parts: Engine, length: int) -> None:
+    frames = _frames(length)
+    lived, reborn = _engine(parts), _engine(parts)
+    lived.start(0, seed=1)
+    _run(lived, frames, FIRST)
+    reborn.start(0, seed=1, caller_pcm=frames[:, 0].reshape(-1))
+    for mine, theirs in zip(reborn._program.hearing.rows(0), lived._program.hearing.rows(0), strict=True):
+        np.testing.assert_allclose(mine.numpy(), theirs.numpy(), atol=1e-4)
+
+
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_a_call_that_had_hardly_begun_goes_on(engine: Engine, length: int) -> None:
     engine.start(0, seed=1)
