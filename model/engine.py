@@ -252,7 +252,7 @@ class Engine:
         codec = self.config.codec
         # In one pass where that sees what single frames would: hundreds of launches instead of thousands.
         fits = whole // codec.hop_samples <= codec.encoder_transformer.context
-        for block in sound.view(1, 1, -1).split(whole if fits else FRAME_SAMPLES, dim=-1):
+        for block in torch.split(sound.view(1, 1, -1), whole if fits else FRAME_SAMPLES, dim=-1):
             self.model.codec.latent(block, state)
 
     def _check_started(self, slot: int) -> None:
