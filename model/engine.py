@@ -43,7 +43,9 @@ class StepOutput:
     pcm: NDArray[np.float32]  # [S, 1920] agent audio; zeros in idle rows and until a slot's first whole frame
     text: NDArray[np.int32]  # [S] agent text token drawn in this step; NO_TOKEN in idle rows
     caller_text: NDArray[np.int32]  # [S] caller-transcript token; NO_TOKEN in idle rows
-    tokens: NDArray[np.int16]  # [S, 1 + n_q] the column that was read: the history that can re-prime a slot
+    # [S, 1 + n_q] the column that was read: the history that can re-prime a slot. Tokens from 32,768 on (the
+    # larger of the published vocabularies has 48,000) are there less 65,536.
+    tokens: NDArray[np.int16]
 
 
 class Engine:
@@ -171,7 +173,7 @@ class Engine:
         if self._started[slot]:
             raise SlotError(f"slot {slot} is in use; stop it before starting it again")
         if history is not None and len(history):
-            self._check_history(history)
+            self._check_history(_widened(history))
         key = self._prompt_key(profile)
         prompt = None if key is None or key in self._kept_prompts else self._build_prompt(*key)
         self._generator.controls.reset(slot, seed=seed, profile=profile)
@@ -179,7 +181,7 @@ class Engine:
         if key is not None:
             self._recall_prompt(slot, key, prompt)
         if history is not None and len(history):
-            self._generator.replay(slot, history)
+            self._generator.replay(slot, _widened(history))
         if caller_pcm is not None and len(caller_pcm) >= FRAME_SAMPLES:
             self._warm(slot, caller_pcm)
         self._started[slot] = True
@@ -232,7 +234,7 @@ class Engine:
     def _num_kept_bytes(self) -> int:
         return sum(tensor.nbytes for kept in self._kept_prompts.values() for tensor in kept)
 
-    def _check_history(self, history: NDArray[np.int16]) -> None:
+    def _check_history(self, history: NDArray[np.int64]) -> None:
         lm = self.config.lm
         if history.ndim != 2 or history.shape[1] != lm.num_streams:
             raise PromptError(
@@ -247,8 +249,11 @@ class Engine:
         state = self._program.hearing.row(slot)
         whole = len(caller_pcm) // FRAME_SAMPLES * FRAME_SAMPLES
         sound = torch.from_numpy(np.array(caller_pcm[-whole:], dtype=np.float32)).to(self._device)
-        for frame in sound.view(-1, 1, 1, FRAME_SAMPLES):
-            self.model.codec.latent(frame, state)
+        codec = self.config.codec
+        # In one pass where that sees what single frames would: hundreds of launches instead of thousands.
+        fits = whole // codec.hop_samples <= codec.encoder_transformer.context
+        for block in torch.split(sound.view(1, 1, -1), whole if fits else FRAME_SAMPLES, dim=-1):
+            self.model.codec.latent(block, state)
 
     def _check_started(self, slot: int) -> None:
         self._row(slot)
@@ -319,6 +324,12 @@ class Engine:
             caller_text=told[:, 1].copy(),
             tokens=told[:, 2:].astype(np.int16),
         )
+
+
+def _widened(history: NDArray[np.int16]) -> NDArray[np.int64]:
+    """Tokens of a history as they were: 16 bits hold those from 32,768 on as numbers below NO_TOKEN."""
+    wide = history.astype(np.int64)
+    return np.where(wide < NO_TOKEN, wide + (1 << 16), wide)
 
 
 def word_starts(tokenizer: TextTokenizer, text_card: int) -> Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -195,8 +196,8 @@ class Generator:
     # ---- between steps ----
 
     @torch.inference_mode()
-    def replay(self, row: int, columns: NDArray[np.int16]) -> None:
-        """Make a row remember the columns int16 [T, n_q + 1] that an earlier slot read, in one pass.
+    def replay(self, row: int, columns: NDArray[np.integer[Any]]) -> None:
+        """Make a row remember the columns int [T, n_q + 1] that an earlier slot read, in one pass.
 
         They follow the row's prompt, if it has one; only what fits the window is replayed. The next step goes
         on as if this row had lived through it.
@@ -210,8 +211,12 @@ class Generator:
         self.offsets[row] = max(start + len(kept), config.max_delay + 1)
         last = tokens[0, :, -1].clone()
         last[0] = PAD
-        self._tokens["columns"][row] = last[:, None]
+        # A call's first column holds initial tokens, which are read but never spoken.
+        agent = last[1 : 1 + config.agent_q]
+        agent.copy_(torch.where((agent < 0) | (agent >= config.card), self._silence, agent))
+        self._tokens["columns"][row] = torch.where(last < 0, self._initial, last)[:, None]
         self.controls["hears_from"][row] = 0
+        self.controls["was_silent"][row] = False
 
     def _remember(self, row: int, embedded: Tensor, start: int) -> None:
         self.lm.remember(embedded, self.state.row(row), start + embedded.shape[1])

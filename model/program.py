@@ -7,6 +7,7 @@ so it can be run operator by operator, or captured whole as one CUDA graph.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Protocol
 
 import torch
@@ -103,7 +104,8 @@ class StepProgram:
         """Sound of the rows whose frame is whole: int64 [S, agent_q] -> float32 [S, 1920]."""
         whole = frame[:, 0] != UNGENERATED
         self.speaking.set_exec_mask(whole)
-        sound = self.codec.decode(frame.clamp(min=0)[:, :, None], self.speaking)[:, 0]
+        spoken = frame.clamp(0, self.generator.lm.config.card - 1)  # no other code may reach a GPU
+        sound = self.codec.decode(spoken[:, :, None], self.speaking)[:, 0]
         return torch.where(whole[:, None], sound, torch.zeros_like(sound)).clamp(-1, 1)
 
     def _caller_text(self, heads: Tensor, active: Tensor) -> Tensor:
@@ -141,12 +143,22 @@ class EagerRunner:
         return sound.cpu(), numbers.cpu()
 
 
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all captures: libraries keep a workspace (32 MiB and more) for each stream they have met."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
 class CudaGraphRunner:
     """The whole program as one CUDA graph; the host waits once per tick, for the results' copy."""
 
     def __init__(self, program: StepProgram) -> None:
-        device = program.generator.offsets.device
-        num_slots = len(program.generator.offsets)
+        self._device = program.generator.offsets.device
+        with torch.cuda.device(self._device):
+            self._prepare(program)
+
+    def _prepare(self, program: StepProgram) -> None:
+        device, num_slots = self._device, len(program.generator.offsets)
         self._pcm = torch.zeros(num_slots, FRAME_SAMPLES, device=device)
         self._active = torch.zeros(num_slots, dtype=torch.bool, device=device)
         self._pcm_staged = torch.zeros(num_slots, FRAME_SAMPLES).pin_memory()
@@ -160,18 +172,22 @@ class CudaGraphRunner:
     @torch.inference_mode()
     def _capture(self, program: StepProgram) -> None:
         """Nobody is active meanwhile, so no row remembers it."""
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        aside = _side_stream(self._device)
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             for _ in range(WARM_UP_STEPS):  # libraries choose their kernels and workspaces
                 program(self._pcm, self._active)
         torch.cuda.current_stream().wait_stream(aside)
-        with torch.cuda.graph(self._graph):
+        with torch.cuda.graph(self._graph, stream=aside):
             self._sound, self._numbers = program(self._pcm, self._active)
 
     @torch.inference_mode()
     def run(self, pcm: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
         """See `Runner`; the results are overwritten by the next run."""
+        with torch.cuda.device(self._device):  # a thread's own is GPU 0, whatever the model lies on
+            return self._run(pcm, active)
+
+    def _run(self, pcm: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
         self._pcm_staged.copy_(pcm)
         self._active_staged.copy_(active)
         self._pcm.copy_(self._pcm_staged, non_blocking=True)

@@ -71,8 +71,12 @@ def test_warming_up_steps_every_slot_and_leaves_all_free() -> None:
     steps: list[int] = []
     step = engine.step
     engine.step = lambda pcm, active: (steps.append(int(active.sum())), step(pcm, active))[1]  # type: ignore[method-assign,func-returns-value]
+    starts: list[bool] = []
+    start = engine.start
+    engine.start = lambda slot, **past: (starts.append("history" in past), start(slot, **past))[1]  # type: ignore[method-assign,func-returns-value]
     assert warm_up(engine) == 17
     assert steps == [3] * NUM_WARM_STEPS
+    assert starts == [False] * 3 + [True]
     with pytest.raises(AssertionError, match="not started"):
         engine.step(np.zeros((3, 1920), np.float32), np.ones(3, np.bool_))
 

@@ -17,6 +17,7 @@ from model.controls import NO_TOKEN
 from model.engine import FRAME_SAMPLES, Engine, StepOutput
 from model.errors import CheckpointError, PromptError, SlotError
 from model.lm import Lm
+from model.random_model import plain_tokenizer
 from model.tokenizer import TextTokenizer
 from tests.model import tiny
 
@@ -191,6 +192,49 @@ def test_history_is_remembered_without_being_spoken(parts: Engine) -> None:
     output = reborn.step(_frames(1, seed=7)[0], SECOND)
     assert output.pcm[1].any(), "it speaks at once, without a second start-up"
     np.testing.assert_array_equal(output.tokens[1, 1:9], history[-1, 1:9])
+
+
+@pytest.mark.parametrize("length", [1, 7, 8, 20])  # the encoder looks back 7
+def test_the_callers_last_seconds_warm_the_hearing(parts: Engine, length: int) -> None:
+    frames = _frames(length)
+    lived, reborn = _engine(parts), _engine(parts)
+    lived.start(0, seed=1)
+    _run(lived, frames, FIRST)
+    reborn.start(0, seed=1, caller_pcm=frames[:, 0].reshape(-1))
+    for mine, theirs in zip(reborn._program.hearing.rows(0), lived._program.hearing.rows(0), strict=True):
+        np.testing.assert_allclose(mine.numpy(), theirs.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_a_call_that_had_hardly_begun_goes_on(engine: Engine, length: int) -> None:
+    engine.start(0, seed=1)
+    history = np.stack([output.tokens[0] for output in _run(engine, _frames(length), FIRST)])
+    engine.start(1, seed=1, history=history)
+    for output in _run(engine, _frames(4), SECOND):
+        assert np.isfinite(output.pcm).all()
+
+
+@pytest.mark.parametrize("token", [-1, tiny.LM_CONFIG.card])
+def test_a_history_that_ends_in_tokens_that_nobody_speaks_is_gone_on_from(engine: Engine, token: int) -> None:
+    engine.start(0, seed=1, history=np.full((5, 17), token, np.int16))
+    for output in _run(engine, _frames(4), FIRST):
+        assert np.isfinite(output.pcm).all()
+        assert output.tokens[0].min() >= 0
+
+
+def test_a_history_keeps_the_tokens_of_a_large_vocabulary(parts: Engine) -> None:
+    card = 48_000
+    config = replace(parts.config, lm=replace(parts.config.lm, text_card=card, extra_heads_num_heads=0))
+    model = replace(parts.model, config=config, lm=tiny.lm(config.lm), tokenizer=plain_tokenizer(card))
+    lived, reborn = Engine(model, 2, greedy=True), Engine(model, 2, greedy=True)
+    lived.start(0, seed=1)
+    columns = []
+    for frame, token in zip(_frames(4), (32_767, 32_768, 47_999, 5), strict=True):
+        lived.force_text(0, token)
+        columns.append(lived.step(frame, FIRST).tokens[0])
+    reborn.start(0, seed=1, history=np.stack(columns))
+    for mine, theirs in zip(reborn._generator.state.rows(0), lived._generator.state.rows(0), strict=True):
+        np.testing.assert_allclose(mine.numpy(), theirs.numpy(), atol=1e-4)
 
 
 def test_history_may_be_empty_and_sound_short_or_read_only(engine: Engine) -> None:
