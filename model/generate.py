@@ -210,6 +210,10 @@ class Generator:
         self.offsets[row] = max(start + len(kept), config.max_delay + 1)
         last = tokens[0, :, -1].clone()
         last[0] = PAD
+        # Streams in which nothing was spoken yet hold no code, and what follows is decoded.
+        spoken = last[1 : 1 + config.agent_q]
+        is_code = (spoken >= 0) & (spoken < config.card)
+        last[1 : 1 + config.agent_q] = torch.where(is_code, spoken, self._silence)
         self._tokens["columns"][row] = last[:, None]
         self.controls["hears_from"][row] = 0
 

@@ -193,6 +193,16 @@ def test_history_is_remembered_without_being_spoken(parts: Engine) -> None:
     np.testing.assert_array_equal(output.tokens[1, 1:9], history[-1, 1:9])
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_call_that_moves_in_its_first_steps_is_decoded(parts: Engine, steps: int) -> None:
+    lived, reborn = _engine(parts), _engine(parts)
+    lived.start(0, seed=1)
+    history = np.stack([output.tokens[0] for output in _run(lived, _frames(steps), FIRST)])
+    assert (history[-1, 1:9] == reborn.config.lm.card).any() == (steps < 3), "nothing was spoken yet"
+    reborn.start(0, seed=1, history=history)
+    assert all(np.isfinite(output.pcm).all() for output in _run(reborn, _frames(4), FIRST))
+
+
 def test_history_may_be_empty_and_sound_short_or_read_only(engine: Engine) -> None:
     sound = np.frombuffer(np.zeros(2 * FRAME_SAMPLES, np.float32).tobytes(), np.float32)
     engine.start(0, seed=0, history=np.zeros((0, 17), np.int16), caller_pcm=sound[:100])
