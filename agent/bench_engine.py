@@ -26,13 +26,13 @@ from model import bench_figures
 from model.bench_figures import (
     TICK_S,
     BenchFigures,
-    BenchOptions,
     BenchRow,
     cells,
     columns,
     conclusions,
     head,
 )
+from model.errors import ConfigError as ModelConfigError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,8 +64,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.source is not None:
         figures, about = read(args.source)
     else:
-        options = bench_figures.options_of(args)
-        figures, about = _measure(options, args.json)
+        for flag, path in (("--json", args.json), ("--plot", args.plot)):
+            if path is not None:
+                _make_room(flag, path)  # before minutes are measured for nothing
+        figures, about = _measure(args)
     out.print("\n".join(head(figures)), highlight=False)
     out.print(_table(figures))
     out.print("\n".join(conclusions(figures, with_cores=figures.title.startswith(BUILTIN))), highlight=False)
@@ -88,11 +90,25 @@ def read(path: Path) -> tuple[BenchFigures, str]:
     return BenchFigures.from_json(tree), str(tree.get("note", ""))
 
 
-def _measure(options: BenchOptions, path: Path | None) -> tuple[BenchFigures, str]:
+def _make_room(flag: str, path: Path) -> None:
+    """Make a file's folder. Raises ConfigError if the file could not be written there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
+    except OSError as error:
+        raise ConfigError(f"{flag} {path} cannot be written ({error.strerror}); name another file") from None
+
+
+def _measure(args: argparse.Namespace) -> tuple[BenchFigures, str]:
+    """Raises ConfigError for arguments that cannot be run here."""
     from model.bench import Bench  # loads torch: not for `--help`
 
-    note = str(this_machine())
-    bench = Bench(options)
+    note, path = str(this_machine()), args.json
+    try:
+        options = bench_figures.options_of(args)
+        bench = Bench(options)
+    except ModelConfigError as error:
+        raise ConfigError(str(error)) from None
     figures = bench.figures()
     with Progress(transient=True) as progress:
         bar = progress.add_task(figures.title, total=len(options.batches) * len(options.contexts))

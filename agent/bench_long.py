@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 MINUTES = 60.0
 DRIFT_MINUTES = 40.0
+MAX_MINUTES = 10_000.0  # a week
 SLOTS, DRIFT_SLOTS = 4, 6
 ROUNDING = 1e-5
 GROWTH_BYTES = 8 * 2**20
@@ -257,10 +258,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Print the figures; 1 if the call was not what it is alone, or memory grew."""
-    minutes = args.minutes or (DRIFT_MINUTES if args.drift else MINUTES)
+    minutes = args.minutes
+    if minutes is None:
+        minutes = DRIFT_MINUTES if args.drift else MINUTES
     slots = args.slots or (DRIFT_SLOTS if args.drift else SLOTS)
-    if minutes <= 0 or slots < 1 + (not args.drift):
-        raise ConfigError("--minutes is more than 0; --slots is 2 or more, with --drift 1 or more")
+    if not 0 < minutes <= MAX_MINUTES or slots < 1 + (not args.drift):
+        raise ConfigError(
+            f"--minutes is more than 0 and at most {MAX_MINUTES:g}; --slots is 2 or more, with --drift 1 or more"
+        )
     if args.drift:
         from agent.evaluation import drift
 

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Measure, keep and print; 1 if not even one call fits."""
+    """Measure, keep and print; 1 if not even one call fits, or nothing could be kept."""
     worker, out = settings.worker, Console()
     choice = EngineChoice.of(worker)
     limits = Limits.of(worker.device, worker.threads, worker.share)
@@ -57,9 +57,14 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
     found = calibrated(file, measure, is_forced=True)
     out.print(table(found, factory.name))
-    out.print(f"{found.num_slots} calls a worker fit; kept in {file.path}", highlight=False, soft_wrap=True)
+    kept = file.read()
+    is_kept = kept is not None and kept.num_slots == found.num_slots
+    where = (
+        f"kept in {file.path}" if is_kept else f"not kept: make {file.path.parent} writable (OFFHOOK_CACHE)"
+    )
+    out.print(f"{found.num_slots} calls a worker fit; {where}", highlight=False, soft_wrap=True)
     out.print(str(this_machine()), highlight=False, soft_wrap=True)
-    return 0 if found.num_slots else 1
+    return 0 if found.num_slots and is_kept else 1
 
 
 def table(found: Calibration, name: str) -> Table:

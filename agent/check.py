@@ -31,7 +31,9 @@ from agent.redis_server import find_redis_server
 from agent.settings import CONFIG_VARIABLE, Settings, setting_names
 from agent.standin import VOICES
 from agent.store import ping
+from agent.tick_loop import Stepper
 from agent.worker_address import WorkerAddress
+from model.errors import ModelError, PromptError
 
 PYTHON_VERSIONS = ((3, 11), (3, 13))
 FILES_PER_CALL = 8  # sockets for RTP and RTCP, a recording, room to spare
@@ -205,7 +207,6 @@ def _model(settings: Settings) -> Iterator[Finding]:
             yield from _agent(settings, VOICES, takes_role=False)
         return
     remedy = "set OFFHOOK_WORKER__MODEL_DIR to a model folder, OFFHOOK_WORKER__DEVICE to one that is here"
-    from model.errors import ModelError
 
     try:
         folder = model_folder(worker.model_dir)
@@ -221,12 +222,16 @@ def _model(settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.PROBLEM, f"the model in {worker.model_dir} does not load: {cause}", remedy)
     else:
         yield Finding(Level.OK, f"the model in {worker.model_dir} loads on {worker.device}")
-        yield from _agent(settings, factory.voices(engine), takes_role=factory.takes_role(engine))
+        yield from _agent(
+            settings, factory.voices(engine), takes_role=factory.takes_role(engine), engine=engine
+        )
         yield from _capacity(settings, factory)
 
 
-def _agent(settings: Settings, voices: Sequence[str], *, takes_role: bool) -> Iterator[Finding]:
-    """Whether this model can be set up as `[agent]` says."""
+def _agent(
+    settings: Settings, voices: Sequence[str], *, takes_role: bool, engine: Stepper | None = None
+) -> Iterator[Finding]:
+    """Whether this model can be set up as `[agent]` says; with an engine a call is begun so."""
     agent = settings.agent
     try:
         profile = build_profile(agent, load_tokens(settings.worker))
@@ -240,6 +245,12 @@ def _agent(settings: Settings, voices: Sequence[str], *, takes_role: bool) -> It
     if profile.role and not takes_role:
         remedy = "unset OFFHOOK_AGENT__ROLE and OFFHOOK_AGENT__ROLE_FILE, or choose a model that takes one"
         yield Finding(Level.PROBLEM, "the model takes no role", remedy)
+    elif engine is not None and (not profile.voice or profile.voice in voices):
+        try:
+            engine.start(0, seed=0, profile=profile)
+            engine.stop(0)
+        except PromptError as error:
+            yield Finding(Level.PROBLEM, f"every call would be refused: {error}", "see OFFHOOK_AGENT__*")
 
 
 def _capacity(settings: Settings, factory: EngineFactory) -> Iterator[Finding]:

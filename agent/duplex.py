@@ -21,7 +21,7 @@ from agent.latency import BridgeTimes, TurnTimes, down_delay_s, line_delay_s, up
 from agent.playout import DcBlocker, Playout, SilenceGate
 from agent.recording import Recorder
 from agent.slot import SlotFault, SlotReply, WorkerLost
-from agent.transcript import Pieces, Speaker, TimedWord, Transcript
+from agent.transcript import WORD_MARK, Pieces, Speaker, TimedWord, Transcript
 from telephony.endpoint import (
     FRAME_SAMPLES,
     SAMPLE_RATE_HZ,
@@ -62,8 +62,10 @@ class Tokens(Pieces, Protocol):
 
 
 def sayable(tokens: Tokens, text: str) -> list[int]:
-    """The text's tokens that have a sound; a letter that the model does not know is left out."""
-    return [token for token in tokens.encode(text) if tokens.piece(token)]
+    """The text's tokens that have a sound, none if that is no more than gaps between words; a letter that the
+    model does not know is left out."""
+    found = [token for token in tokens.encode(text) if tokens.piece(token)]
+    return found if any(tokens.piece(token).strip(WORD_MARK) for token in found) else []
 
 
 class ModelSlot(Protocol):

@@ -11,7 +11,7 @@ from agent.settings import AgentSettings, WorkerSettings
 from agent.standin_tokens import StandInTokens
 from agent.wire_fields import MAX_BANNED_TOKENS, MAX_BIAS_TOKENS, MAX_ROLE_BYTES
 from model.control import CallProfile
-from model.tokenizer import read_text_tokenizer
+from model.tokenizer import WORD_START, read_text_tokenizer
 
 
 def load_tokens(settings: WorkerSettings) -> Tokens:
@@ -73,13 +73,13 @@ def token_of(word: str, tokens: Tokens, setting: str) -> int:
     """
     found = tokens.encode(word)
     pieces = [tokens.piece(token) for token in found]
+    if not any(piece.strip(WORD_START) for piece in pieces):
+        raise ConfigError(f"OFFHOOK_AGENT__{setting}: this model has no piece for {word!r}")
     if len(found) > 1:
         raise ConfigError(
             f"OFFHOOK_AGENT__{setting}: {word!r} is no single piece of this model's text "
             f"({' + '.join(pieces)}); only whole pieces can be set"
         )
-    if not any(pieces):
-        raise ConfigError(f"OFFHOOK_AGENT__{setting}: this model has no piece for {word!r}")
     return found[0]
 
 

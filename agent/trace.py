@@ -29,7 +29,15 @@ from numpy.typing import NDArray
 
 from agent.errors import AgentError
 from agent.tick_loop import StepOutput, Stepper
-from agent.wire import DEFAULT_PROFILE, FRAME_SAMPLES, MAX_SAY_TOKENS, NO_HISTORY, NO_SPEECH
+from agent.wire import (
+    DEFAULT_PROFILE,
+    FRAME_SAMPLES,
+    MAX_SAY_TOKENS,
+    MAX_SILENCE_FRAMES,
+    NO_HISTORY,
+    NO_SPEECH,
+)
+from agent.wire_fields import MAX_TOKEN
 from model.control import CallProfile
 from telephony.audio import to_float, to_int16
 
@@ -117,10 +125,18 @@ class Trace:
             raise ValueError(f"samples of shape {self.pcm.shape}, columns of {self.columns.shape}")
         if not steps == len(self.columns) == len(self.text) == len(self.caller_text):
             raise ValueError("its parts differ in length")
-        if not 0 <= self.slot < self.num_slots <= 1024:
+        is_whole = isinstance(self.slot, int) and isinstance(self.num_slots, int)
+        if not is_whole or not 0 <= self.slot < self.num_slots <= 1024:
             raise ValueError(f"slot {self.slot} of {self.num_slots}")
-        if any(kind not in _ACTS for _, kind, _ in self.commands):
-            raise ValueError("a command of no known kind")
+        if not isinstance(self.model, dict):
+            raise ValueError("no model is told")
+        for _, kind, values in self.commands:
+            most, num_most = _BOUNDS.get(kind, (0, 0))
+            has_values = len(values) <= num_most if kind == "say" else len(values) == num_most
+            least = -MAX_TOKEN if kind == "force" else 0
+            fits = all(least <= value <= most for value in values)
+            if kind not in _ACTS or not has_values or not fits:
+                raise ValueError(f"a command {kind!r} that cannot be given")
 
 
 _ARRAYS: dict[str, type[np.int16] | type[np.int32]] = {
@@ -131,6 +147,8 @@ _ARRAYS: dict[str, type[np.int16] | type[np.int32]] = {
     "text": np.int32,
     "caller_text": np.int32,
 }
+# Of a command: its largest number, and how many it has (at the most, for a sentence).
+_BOUNDS = {"say": (MAX_TOKEN, MAX_SAY_TOKENS), "silence": (MAX_SILENCE_FRAMES, 1), "force": (MAX_TOKEN, 1)}
 _VALUES = ("commands", "model", "num_slots", "slot", "is_cut", "is_exact")
 
 

@@ -25,6 +25,7 @@ from model.tensor_file import InMemory, Stored, read_json, read_safetensors
 __all__ = [
     "Adapter",
     "Fit",
+    "adapter_problems",
     "fill",
     "load_tensors",
     "problems",
@@ -142,7 +143,7 @@ def fill(
 
     Tensors are read one at a time: beside the module's own memory this needs that of the largest tensor.
     int8 weights come out as `dtype`, so that they need no less memory than others.
-    Raises CheckpointError that names missing and unknown keys and wrong shapes.
+    Raises CheckpointError that names missing and unknown keys, wrong shapes and weights that are not finite.
     """
     expected = module.state_dict()
     entries = _entries(stored)
@@ -160,6 +161,11 @@ def fill(
             _read_into(out, stored, entries[fit.lender(key)])
         if adapter is not None and replacement.keys(Part.LORA_A):
             out.copy_(out.float() + adapter.scaling * _change(adapter, replacement, device))
+        # Of a sum no copy is needed, and it is finite only if all are.
+        if out.is_floating_point() and not out.is_meta and not out.sum(dtype=torch.float32).isfinite():
+            raise CheckpointError(
+                f"{stored.source}: {key} holds numbers that are not finite; download it again"
+            )
         weights[key] = out
     module.load_state_dict(weights, assign=True)
     module.requires_grad_(False)
@@ -242,6 +248,11 @@ def _stacked_shape(shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
     """The shape of tensors laid one below the other."""
     first = shapes[0]
     return (sum(shape[0] for shape in shapes), *first[1:]) if first else first
+
+
+def adapter_problems(module: nn.Module, stored: Stored, adapter: Adapter) -> list[str]:
+    """Everything by which low-rank changes do not fit a module and the file of its own weights."""
+    return list(_adapter_problems(module.state_dict(), _entries(stored), adapter))
 
 
 def _adapter_problems(

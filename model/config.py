@@ -6,7 +6,7 @@ its own config.json.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, get_origin, get_type_hints
 
@@ -16,7 +16,25 @@ SAMPLE_RATE_HZ = 24_000
 FRAME_SAMPLES = 1_920
 FRAME_RATE_HZ = SAMPLE_RATE_HZ / FRAME_SAMPLES
 
+MAX_NUMBER = 1 << 24  # no size of a model comes near
+MAX_CONTEXT = 1 << 17  # frames: hours
+MAX_PARTS = 1024  # layers, heads, streams
+MAX_TEMPERATURE = 100
 ZERO_TOKEN = -1  # a stream that carries nothing at this step adds nothing to the input
+
+
+def _check_numbers(config: Any, counts: Collection[str], limits: Mapping[str, int]) -> None:
+    """Raise ConfigError for a number that no model can have: `counts` begin at 1, all others at 0."""
+    kind = type(config).__name__
+    for one in fields(config):
+        value = getattr(config, one.name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        least, most = int(one.name in counts), limits.get(one.name, MAX_NUMBER)
+        wanted = int | float if one.type == "float" else int
+        if not all(isinstance(number, wanted) and number >= least for number in numbers):
+            raise ConfigError(f"{kind}.{one.name} is {value!r}; numbers of at least {least} are needed")
+        if not all(number <= most for number in numbers):
+            raise ConfigError(f"{kind}.{one.name} is {value!r}; at most {most} can be run")
 
 
 @dataclass(frozen=True)
@@ -31,6 +49,9 @@ class SeanetConfig:
     last_kernel_size: int = 3
     compress: int = 2
 
+    def __post_init__(self) -> None:
+        _check_numbers(self, [one.name for one in fields(self)], {"ratios": FRAME_SAMPLES})
+
 
 @dataclass(frozen=True)
 class CodecTransformerConfig:
@@ -43,6 +64,12 @@ class CodecTransformerConfig:
     max_period: float = 10_000.0
     layer_scale: float = 0.01
 
+    def __post_init__(self) -> None:
+        counts = ("num_heads", "dim_feedforward", "context", "max_period")
+        _check_numbers(
+            self, counts, {"context": MAX_CONTEXT, "num_layers": MAX_PARTS, "num_heads": MAX_PARTS}
+        )
+
 
 @dataclass(frozen=True)
 class QuantizerConfig:
@@ -51,6 +78,9 @@ class QuantizerConfig:
     dimension: int = 256
     n_q: int = 8
     bins: int = 2048
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, [one.name for one in fields(self)], {"n_q": MAX_PARTS})
 
 
 @dataclass(frozen=True)
@@ -71,6 +101,12 @@ class CodecConfig:
         return product
 
     def __post_init__(self) -> None:
+        for transformer in (self.encoder_transformer, self.decoder_transformer):
+            if self.seanet.dimension % transformer.num_heads:
+                raise ConfigError(
+                    f"the codec's dimension {self.seanet.dimension} is no multiple of its "
+                    f"{transformer.num_heads} heads"
+                )
         if 2 * self.hop_samples != FRAME_SAMPLES:
             raise ConfigError(
                 f"codec ratios {self.seanet.ratios} give a frame of {2 * self.hop_samples} samples; "
@@ -126,12 +162,9 @@ class LmConfig:
     extra_heads_dim: int = 0
 
     def __post_init__(self) -> None:
-        for name in self.__dataclass_fields__:
-            value = getattr(self, name)
-            numbers = value if isinstance(value, tuple) else (value,)
-            least = 1 if name in _COUNTS else 0
-            if not all(isinstance(number, int | float) and number >= least for number in numbers):
-                raise ConfigError(f"LmConfig.{name} is {value!r}; numbers of at least {least} are needed")
+        parts = ("num_heads", "num_layers", "n_q", "delays", "depformer_num_heads", "depformer_num_layers",
+                 "extra_heads_num_heads")  # fmt: skip
+        _check_numbers(self, _COUNTS, dict.fromkeys(parts, MAX_PARTS) | {"context": MAX_CONTEXT})
         if len(self.delays) != self.n_q + 1:
             raise ConfigError(
                 f"{len(self.delays)} delays for {self.n_q + 1} streams: one for text and one for each of n_q"
@@ -192,6 +225,10 @@ class SamplingConfig:
     audio_top_k: int = 250
     text_once_frames: int = 0  # a small model may say a piece twice: it is barred for so many frames
 
+    def __post_init__(self) -> None:
+        hottest = dict.fromkeys(("text_temperature", "audio_temperature"), MAX_TEMPERATURE)
+        _check_numbers(self, (), hottest | {"text_once_frames": MAX_PARTS})
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -247,6 +284,8 @@ def from_json(cls: type[T], tree: Mapping[str, Any]) -> T:
         kind = get_origin(hint) or hint
         if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool):
             raise ConfigError(f"{cls.__name__}.{name} is {value!r}, where {hint} is expected")
+        if kind is float and isinstance(value, int) and abs(value) <= MAX_NUMBER:
+            value = float(value)
         values[name] = value
     try:
         return cls(**values)

@@ -21,7 +21,7 @@ from model.compiled import CompiledRunner, Unpacked
 from model.config import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from model.control import CallProfile
 from model.controls import NO_TOKEN
-from model.errors import PromptError, SlotError
+from model.errors import CheckpointError, PromptError, SlotError
 from model.generate import Generator
 from model.presets import BUILTIN
 from model.program import CudaGraphRunner, EagerRunner, Runner, StepProgram
@@ -110,9 +110,14 @@ class Engine:
 
     def _silent_frame(self) -> Tensor:
         """The agent's codes in silence: int64 [agent_q]."""
-        agent_q = self.config.lm.agent_q
-        if self.model.prompt is not None:
-            return torch.tensor(self.model.prompt.silence_codes[:agent_q], device=self._device)
+        agent_q, card, prompt = self.config.lm.agent_q, self.config.lm.card, self.model.prompt
+        if prompt is not None and max(*prompt.silence_codes, *prompt.sine_codes) >= card:
+            raise CheckpointError(
+                f"the model {self.model.name} has {card} codes a codebook, fewer than the prompt that models "
+                "of its kind were trained with holds; its model_type is another"
+            )
+        if prompt is not None:
+            return torch.tensor(prompt.silence_codes[:agent_q], device=self._device)
         return silent_frame(self.model.codec)[:agent_q]
 
     @property
@@ -206,7 +211,10 @@ class Engine:
         ready: ReadyVoice | None = None
         codes = torch.zeros(0, lm.agent_q, dtype=torch.int64)
         if voice_name:
-            voice = self.model.voices.load(voice_name)
+            try:
+                voice = self.model.voices.load(voice_name)
+            except CheckpointError as error:  # a file that was whole when the worker began
+                raise PromptError(f"the voice {voice_name} cannot be read: {error}") from error
             if voice.codes is not None:
                 codes = voice.codes.T.cpu()
             else:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from model.checkpoint import EXACT, Fit, problems, read_config
+from model.checkpoint import EXACT, Adapter, Fit, adapter_problems, problems, read_config
 from model.codec import Codec
 from model.config import ModelConfig
 from model.errors import CheckpointError
@@ -38,6 +38,7 @@ from model.published_config import (
 )
 from model.tensor_file import TensorFile, read_json
 from model.tokenizer import TOKENIZER_FILE, read_text_tokenizer
+from model.voice_prompt import VoiceShelf
 
 _DEPTH_LIST = re.compile(r"^(?:depformer_in|linears|depformer_emb|depformer\.layers\.\d+\.gating)\.(\d+)\.")
 _DEPTH_STACK = re.compile(r"^depformer\.layers\.\d+\.self_attn\.(?:in_proj_weight|out_proj\.weight)$")
@@ -119,6 +120,12 @@ class ModelFolder:
     prompt: PromptConfig | None = None
     sink_frames: int = 0
     voices: tuple[Path, ...] = field(default=())  # voices/ and voices.tgz, where they are
+
+    def adapter(self) -> Adapter | None:
+        """The low-rank changes to the language model's weights, None if there are none."""
+        if self.lora is None or self.published is None:
+            return None
+        return Adapter(TensorFile(self.lora), self.published.lora_rank, self.published.lora_scaling)
 
     def lm_fit(self, weights: TensorFile) -> Fit:
         """How the language model's file may differ from `config`."""
@@ -214,6 +221,8 @@ def _preset_of(directory: Path, tree: dict[str, Any]) -> tuple[Preset, str]:
     kind = tree.get("model_type", "moshi")
     if kind == "moshi" and ((directory / "voices.tgz").exists() or (directory / "voices").is_dir()):
         kind = "personaplex"
+    if not isinstance(kind, str):
+        kind = DEFAULT_PRESET  # an error, told by who reads the file
     return kinds.get(kind, presets()[DEFAULT_PRESET]), directory.name
 
 
@@ -259,8 +268,13 @@ def check_folder(folder: ModelFolder) -> Iterator[str]:
     codec, lm = empty_modules(folder.config)
     weights = TensorFile(folder.weights)
     yield from (f"{folder.weights.name}: {line}" for line in problems(lm, weights, folder.lm_fit(weights)))
+    adapter = folder.adapter()
+    if adapter is not None:
+        name = Path(adapter.file.source).name
+        yield from (f"{name}: {line}" for line in adapter_problems(lm, weights, adapter))
     stored = TensorFile(folder.codec)
     yield from (f"{folder.codec.name}: {line}" for line in problems(codec, stored, folder.codec_fit()))
     pieces = read_text_tokenizer(folder.tokenizer).card
     if pieces != folder.config.lm.text_card:
         yield f"{folder.tokenizer.name}: {pieces} tokens, the model has {folder.config.lm.text_card}"
+    _ = VoiceShelf(folder.voices, folder.config.lm, codec).names  # opens the archive

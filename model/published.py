@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from model.checkpoint import Adapter, fill
+from model.checkpoint import fill
 from model.codec import Codec
 from model.config import ModelConfig
 from model.errors import CheckpointError
@@ -86,11 +86,7 @@ def load_model(
 
 def _fill_lm(lm: Lm, folder: ModelFolder, device: torch.device | str, dtype: torch.dtype) -> None:
     weights = TensorFile(folder.weights)
-    adapter = None
-    if folder.lora is not None and folder.published is not None:
-        published = folder.published
-        adapter = Adapter(TensorFile(folder.lora), published.lora_rank, published.lora_scaling)
-    fill(lm, weights, device=device, dtype=dtype, fit=folder.lm_fit(weights), adapter=adapter)
+    fill(lm, weights, device=device, dtype=dtype, fit=folder.lm_fit(weights), adapter=folder.adapter())
     if folder.published is None:
         return
     table: nn.Embedding = lm.text_emb

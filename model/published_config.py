@@ -30,6 +30,7 @@ from model.published_fields import (
 
 DIALOGUE_TYPES = ("moshi", "hibiki", "personaplex")
 HUB_PREFIX = "hf://"
+MAX_NAME_BYTES = 255  # of a file
 FUSER_WAYS = ("sum", "cross", "prepend")
 
 
@@ -138,8 +139,9 @@ def _file_names(tree: Mapping[str, Any], where: str, default: FileNames, has_lor
         lora=(tree.get("lora_name") or "lora.safetensors") if has_lora else "",
     )
     for name in (names.weights, names.codec, names.tokenizer, names.codec_config, names.lora):
-        is_plain = isinstance(name, str) and PurePosixPath(name).name == name
-        is_elsewhere = isinstance(name, str) and name.startswith(HUB_PREFIX) and ".." not in name.split("/")
+        is_short = isinstance(name, str) and len(name.encode(errors="replace")) <= MAX_NAME_BYTES
+        is_plain = is_short and PurePosixPath(name).name == name
+        is_elsewhere = is_short and name.startswith(HUB_PREFIX) and ".." not in name.split("/")
         if name and not (is_plain or is_elsewhere):
             raise CheckpointError(
                 f"{where} names the file {name!r}; write a plain file name, or {HUB_PREFIX}owner/name/file"

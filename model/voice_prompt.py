@@ -119,6 +119,8 @@ def published_voice(name: str, content: bytes, lm: LmConfig, source: str) -> Voi
     embeddings, cache = tree["embeddings"], tree["cache"]
     if not isinstance(embeddings, Tensor) or not isinstance(cache, Tensor):
         raise CheckpointError(f"{source} is no published voice: embeddings and cache are not tensors")
+    if any(part.layout != torch.strided or part.is_meta for part in (embeddings, cache)):
+        raise CheckpointError(f"{source} is no published voice: its tensors are not stored plainly")
     width = lm.max_delay + 3
     fits = embeddings.dim() == 4 and tuple(embeddings.shape[1:]) == (1, 1, lm.dim) and len(embeddings) > 0
     if not fits or tuple(cache.shape) != (1, lm.num_streams, width):
@@ -128,6 +130,8 @@ def published_voice(name: str, content: bytes, lm: LmConfig, source: str) -> Voi
         )
     if not embeddings.is_floating_point() or cache.is_floating_point():
         raise CheckpointError(f"{source} is no published voice: {embeddings.dtype} and {cache.dtype}")
+    if not embeddings.isfinite().all():
+        raise CheckpointError(f"{source} holds numbers that are not finite; download it again")
     length = len(embeddings)
     last = cache[0, :, length % width].long()
     pending = cache[0, :, (length + 1) % width].long()

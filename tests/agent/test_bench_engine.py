@@ -56,6 +56,20 @@ def test_figures_from_elsewhere_are_shown_with_their_note(
     assert "a GPU" in printed and "commit abc" in printed and "20.00" in printed
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--batch", "0"], "--batch '0': write numbers from 1"),
+        (["--preset", "nope"], "--preset 'nope' is unknown"),
+        (["--json", "/dev/null/f.json"], "--json /dev/null/f.json cannot be written"),
+        (["--plot", "/dev/null/f.png"], "--plot /dev/null/f.png cannot be written"),
+    ],
+)
+def test_arguments_that_cannot_be_run_are_wrong_usage(words: list[str], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        run(asked(*words), Settings())
+
+
 @pytest.mark.parametrize("text", ["[]", "{}", "no JSON"])
 def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "far.json"

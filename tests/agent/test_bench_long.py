@@ -136,7 +136,16 @@ def test_the_command_prints_and_writes(
     assert "batch of 2" in printed and "commit" in printed
 
 
-@pytest.mark.parametrize("words", [("--minutes", "-1"), ("--slots", "1"), ("--slots", "-1", "--drift")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--minutes", "-1"),
+        ("--minutes", "0"),
+        ("--minutes", "nan"),
+        ("--slots", "1"),
+        ("--slots", "-1", "--drift"),
+    ],
+)
 def test_what_cannot_be_run_is_said(words: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match="--slots is 2 or more"):
         run(asked(*words), Settings())

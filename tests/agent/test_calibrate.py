@@ -25,6 +25,17 @@ def test_it_measures_prints_and_keeps(
     assert json.loads(kept.read_text())["num_slots"] == 2
 
 
+def test_a_result_that_cannot_be_kept_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("OFFHOOK_CACHE", str(tmp_path / "file"))
+    monkeypatch.setenv("OFFHOOK_WORKER__ENGINE", "standin")
+    monkeypatch.setattr(engines, "StandIn", lambda num_slots: StandIn(num_slots, row_step_s=0.022))
+    assert main(["calibrate", "--steps", "5"]) == 1
+    assert "not kept: make" in capsys.readouterr().out
+
+
 def test_a_machine_too_slow_for_one_call_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ import resource
 import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,9 @@ from agent.settings import (
     load_settings,
 )
 from telephony.settings import SipSettings
+from tests.model.oracle import reference_lm
+from tests.model.published import stacked, voice_file, write_folder, write_voices
+from tests.model.tiny import CODEC_CONFIG, WIDE_LM_CONFIG
 
 NO_ARGUMENTS = argparse.Namespace(settings=False)
 
@@ -189,6 +193,21 @@ def test_an_agent_that_the_model_cannot_be_is_a_problem() -> None:
     assert obstacles(with_(agent=AgentSettings(voice="tone", banned=("word",)))) == []
     (found,) = [f for f in check._agent(with_(agent=AgentSettings(voice="anna")), (), takes_role=True)]
     assert "it has one voice" in found.what
+
+
+def test_a_prompt_that_leaves_no_room_for_the_call_is_a_problem(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    config = replace(WIDE_LM_CONFIG, card=2048)  # as many codes as the prompt is made of
+    codec = replace(CODEC_CONFIG, quantizer=replace(CODEC_CONFIG.quantizer, bins=2048))
+    weights = stacked(reference_lm(config).state_dict())
+    write_folder(folder, config, weights, codec, model_type="personaplex")
+    write_voices(folder / "voices.tgz", {"NATF0.pt": voice_file()})
+    settings = with_(
+        worker=WorkerSettings(model_dir=folder, slots=1),
+        agent=AgentSettings(voice="NATF0", role="hello " * 2000),
+    )
+    (found,) = obstacles(settings)
+    assert "every call would be refused: the prompt takes" in found.what
 
 
 def test_what_was_measured_is_told_and_more_is_noted(tmp_path: Path) -> None:

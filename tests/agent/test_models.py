@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,13 @@ from agent import models
 from agent.models import Search, show, table
 from agent.settings import Settings
 from model.presets import presets
-from tests.model.published import change_weights, moshi_folder, personaplex_folder
+from tests.model.published import (
+    change_weights,
+    lora_folder,
+    moshi_folder,
+    personaplex_folder,
+    stacked,
+)
 
 
 @pytest.fixture
@@ -92,6 +99,22 @@ def test_a_folder_is_checked_without_its_weights(
     assert "model.safetensors: missing" in shown
     assert "16 things do not fit" in shown
     assert "and 4 more" in shown
+
+
+def test_low_rank_changes_and_voices_are_looked_at(
+    tmp_path: Path, search: Search, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tuned = lora_folder(tmp_path / "tuned", stacked)
+    config = tuned / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"lora_rank": 3}))
+    code, shown = _run(str(tuned), search, capsys)
+    assert (code, "lora.safetensors: " in shown, "not of rank 3" in shown) == (1, True, True)
+    folder = personaplex_folder(tmp_path / "mine")
+    (folder / "voices.tgz").write_bytes(b"junk")
+    code, shown = _run(str(folder), search, capsys)
+    assert (code, "voices.tgz is no whole tar.gz archive" in shown) == (1, True)
+    code, shown = _run("x" * 5000, search, capsys)
+    assert (code, "longer than a folder's" in shown) == (1, True)
 
 
 def test_the_command_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

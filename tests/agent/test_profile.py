@@ -47,6 +47,21 @@ def test_words_become_tokens_and_the_role_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
+        ({"banned": "東"}, "BANNED: this model has no piece for '東'"),
+        ({"greeting": "東京 🤖"}, "GREETING holds nothing that this model can say"),
+    ],
+)
+def test_letters_that_the_model_lacks_are_no_gap_between_words(
+    settings: dict[str, object], said: str
+) -> None:
+    tokens = load_tokens(WorkerSettings())
+    with pytest.raises(ConfigError, match=said):
+        build_profile(AgentSettings.model_validate(settings), tokens)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
         ({"banned": "hello latte"}, r"BANNED: 'hello latte' is no single piece .*▁hello \+ ▁latte"),
         ({"text_bias": "nobody=1"}, "TEXT_BIAS: this model has no piece for 'nobody'"),
         ({"text_bias": "hello=1,hello=2"}, "twice"),

@@ -179,7 +179,12 @@ def test_what_is_no_trace_is_refused(tmp_path: Path, content: bytes) -> None:
         {"text": np.zeros(3, np.int32)},
         {"pcm": np.zeros((34, 7), np.int16)},
         {"slot": 2},
+        {"slot": 0.5},
+        {"model": [1]},
         {"commands": ((0, "explode", [1]),)},
+        {"commands": ((0, "silence", []),)},
+        {"commands": ((0, "silence", [10**30]),)},
+        {"commands": ((0, "say", [-1]),)},
     ],
 )
 def test_parts_that_do_not_fit_together_are_refused(folder: Path, wrong: dict[str, object]) -> None:

@@ -15,6 +15,7 @@ import torch
 from model.config import FRAME_SAMPLES
 from model.control import CallProfile
 from model.engine import Engine, word_starts
+from model.errors import CheckpointError, PromptError
 from model.prompt import ReadyVoice, prompt_frames
 from model.published import load_model
 from tests.model.published import (
@@ -116,6 +117,21 @@ def test_a_call_with_voice_and_role(voice: str, tmp_path: Path) -> None:
     with oracle.mimi.streaming(1), oracle.call() as theirs:
         theirs.live_through(*_prompt_of(engine, profile))
         _compare(engine, oracle.mimi, theirs, _sound(STEPS, 1))
+
+
+def test_a_model_without_the_codes_of_its_prompt_is_refused(tmp_path: Path) -> None:
+    model = load_model(personaplex_folder(tmp_path / "model"))
+    with pytest.raises(CheckpointError, match="has 32 codes a codebook, fewer than the prompt"):
+        Engine(model, 1)
+
+
+def test_a_voice_that_was_damaged_meanwhile_is_named(tmp_path: Path) -> None:
+    folder = personaplex_folder(tmp_path / "model")
+    engine = _engine(folder)
+    (folder / "voices.tgz").write_bytes(b"junk")
+    with pytest.raises(PromptError, match=r"the voice NATF0 cannot be read: .*voices.tgz is no whole"):
+        engine.start(0, seed=0, profile=CallProfile(voice="NATF0"))
+    engine.start(0, seed=0)
 
 
 def _write_own_voice(folder: Path) -> None:

@@ -230,6 +230,8 @@ def _cut(folder: Path) -> None:
         (_config(text_card_out=5), "asks for text_card_out 5"),
         (_config(conditioners={"a": {"type": "tensor"}}, fuser={"cross": ["a"]}), "asks for conditioners"),
         (_config(model_type="stt"), "a model of type 'stt'; dialogue models are moshi"),
+        (_config(model_type=["moshi"]), r"a model of type \['moshi'\]"),
+        (_config(tokenizer_name="x" * 256), "names the file 'xxx"),
         (_config(lm_gen_config={"beams": 4}), "lm_gen_config has fields .* beams"),
         (_config(moshi_name="../../weights"), "names the file '../../weights'"),
         (_config(moshi_name="other.safetensors"), "lacks other.safetensors; download the repository again"),
@@ -246,6 +248,10 @@ def _cut(folder: Path) -> None:
             r"emb.0.weight has shape \[3, 64\], .* wants \[33, 64\]",
         ),
         (_weights(novel__weight=torch.zeros(3)), "unknown novel.weight"),
+        (
+            _weights(text_linear__weight=torch.full((48, 64), torch.nan)),
+            "model.safetensors: text_linear.weight holds numbers that are not finite; download it again",
+        ),
         (
             _weights(transformer__layers__0__self_attn__in_projs__0__weight=torch.zeros(192, 64)),
             "holds the same weights as .* and as",
