@@ -264,7 +264,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     slots = args.slots or (DRIFT_SLOTS if args.drift else SLOTS)
     if not 0 < minutes <= MAX_MINUTES or slots < 1 + (not args.drift):
         raise ConfigError(
-            f"--minutes is more than 0 and at most {MAX_MINUTES:g}; --slots is 2 or more, with --drift 1 or more"
+            f"--minutes is more than 0 and at most {MAX_MINUTES:g}; "
+            "--slots is 2 or more, with --drift 1 or more"
         )
     if args.drift:
         from agent.evaluation import drift
