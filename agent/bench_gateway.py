@@ -39,6 +39,7 @@ class GatewayProcess:
             **clean,
             "OFFHOOK_SIP__PORT": str(self.sip_port),
             "OFFHOOK_HTTP__PORT": str(self.http_port),
+            "OFFHOOK_WORKER__COMPILE": "kept",  # compiling meanwhile would be measured, too
             **(settings or {}),
         }
 

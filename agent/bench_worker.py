@@ -95,7 +95,9 @@ async def worker(settings: WorkerSettings, num_slots: int, cpu: int) -> AsyncIte
         "--threads": settings.threads,
         "--kv": settings.kv,
         "--cpus": cpu,
-        "--compile": "kept" if settings.compile else "no",  # compiling meanwhile would be measured, too
+        "--compile": "no"
+        if settings.compile == "no"
+        else "kept",  # compiling meanwhile would be measured, too
     }
     arguments = tuple(str(part) for pair in options.items() for part in pair)
     with tempfile.TemporaryDirectory(prefix="offhook-") as folder:

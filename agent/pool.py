@@ -241,7 +241,7 @@ class WorkerPool:
             "--threads": settings.threads,
             "--kv": settings.kv,
             "--share": settings.share,
-            "--compile": "yes" if settings.compile else "no",
+            "--compile": settings.compile,
             "--phase-ms": round(1000 * ((self._phase_s + spread) % PERIOD_S)),
         }
         if self._cache is not None:

@@ -109,7 +109,8 @@ class WorkerSettings(_Section):
     threads: int = Field(default=1, ge=1, le=64)  # of one worker's tensor work
     # How keys and values are kept: float8 halves what a long call takes of memory and time, and rounds them.
     kv: Literal["same", "float8"] = "same"
-    compile: bool = True  # on a CPU: compile our own models' step in the background, once, and use it
+    # On a CPU, our own models' step: compiled in the background, once, and used; used if there is one; plain.
+    compile: Literal["yes", "kept", "no"] = "yes"
     addresses: Words = ()  # running workers: unix:/path or tcp:host:port
     secret: SecretStr | None = None  # shared with every worker that is reached by TCP
     start_timeout_s: float = Field(default=60.0, gt=0, le=600)  # the measuring for slots=auto not included

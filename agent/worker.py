@@ -330,7 +330,8 @@ def parse_arguments(argv: list[str]) -> WorkerConfig:
 
 def _compiling(environ: Mapping[str, str]) -> str:
     """The default, which is a gateway's too."""
-    return NO if environ.get("OFFHOOK_WORKER__COMPILE", "1").lower() in ("0", "false", "no", "off") else YES
+    asked = environ.get("OFFHOOK_WORKER__COMPILE", YES)
+    return asked if asked in (NO, KEPT) else YES
 
 
 def _parse_slots(text: str) -> int | None:

@@ -77,8 +77,8 @@ def test_what_speaks_against_it_is_told(
 
 def test_the_default_is_the_gateways() -> None:
     assert _compiling({}) == YES
-    assert _compiling({"OFFHOOK_WORKER__COMPILE": "0"}) == NO
-    assert _compiling({"OFFHOOK_WORKER__COMPILE": "true"}) == YES
+    assert _compiling({"OFFHOOK_WORKER__COMPILE": "no"}) == NO
+    assert _compiling({"OFFHOOK_WORKER__COMPILE": "yes"}) == YES
     assert KEPT not in (YES, NO)
 
 
