@@ -40,7 +40,7 @@ def model_folder(model: Path) -> Path:
 
     Raises model.errors.CheckpointError if it is neither, or its files are not on this machine.
     """
-    if model.is_dir():
+    if os.path.isdir(model):  # False for names that no file system takes, where Path.is_dir raises
         return model.resolve()
     from model.presets import find_model, hub_cache_folder  # loads torch
 
@@ -60,7 +60,7 @@ def tokenizer_file(folder: Path) -> Path:
 
 def model_argument(model: Path) -> str:
     """The same for another process's command line: a folder absolute, a name as it is."""
-    return str(model.resolve() if model.is_dir() else model)
+    return str(model.resolve() if os.path.isdir(model) else model)
 
 
 @dataclass(frozen=True, slots=True)

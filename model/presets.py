@@ -20,6 +20,7 @@ BUILTIN = Path(__file__).parent / "builtin"
 DEFAULT_PRESET = "moshiko"
 CC_BY = "CC-BY-4.0"
 MAX_NAME_BYTES = 4095  # of a path; each part has 255 at the most
+MAX_PART_BYTES = 255  # of one folder's name on the file systems in use
 
 # Newer repositories hold the same codec under another name.
 CODEC_NAMES = ("tokenizer-e351c8d8-checkpoint125.safetensors", "mimi-pytorch-e351c8d8@125.safetensors")
@@ -210,7 +211,8 @@ def find_model(name_or_path: str, *, directory: Path | None = None, hub_cache: P
     preset = presets().get(name_or_path)
     if preset is not None and not preset.repository:
         return BUILTIN
-    if len(name_or_path.encode(errors="replace")) > MAX_NAME_BYTES:
+    parts = [len(part) for part in name_or_path.encode(errors="replace").split(b"/")]
+    if sum(parts) > MAX_NAME_BYTES or max(parts) > MAX_PART_BYTES:
         raise CheckpointError(f"{name_or_path[:40]}... is longer than a folder's or a model's name can be")
     if preset is None and Path(name_or_path).is_dir():
         return Path(name_or_path)

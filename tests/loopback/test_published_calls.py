@@ -47,6 +47,7 @@ CARD = 2048  # as published, so that the published prompts' codes exist
 CODEC = replace(CODEC_CONFIG, quantizer=replace(CODEC_CONFIG.quantizer, bins=CARD))
 CONTEXT = 400  # no call is long enough to leave the window, behind which ours differs on purpose
 CALL_S, FIRST_ORDER_S, SECOND_ORDER_S = 7.5, 2.5, 5.5
+MAX_TIES = 3  # of some 700 codes of the caller, see `_heard`
 GREEDY = {"OFFHOOK_AGENT__TEXT_TEMPERATURE": "0", "OFFHOOK_AGENT__AUDIO_TEMPERATURE": "0"}
 
 
@@ -228,6 +229,7 @@ def test_a_call_says_what_the_reference_says(name: str, called: dict[str, tuple[
     model = load_model(folder)
     lm = model.config.lm
     spoken: list[list[int] | None] = []
+    num_ties = 0
     with torch.no_grad(), _oracle(folder, model) as (codec, theirs):
         prompt = _prompt(model, trace)
         if prompt is not None:
@@ -237,15 +239,30 @@ def test_a_call_says_what_the_reference_says(name: str, called: dict[str, tuple[
                 if at == step:
                     _obey(theirs.orders, kind, values)
             sound = torch.from_numpy(to_float(pcm))[None, None]
-            text, frame = theirs.step(codec.encode(sound)[0, : lm.caller_q, 0].tolist())
+            codes = codec.encode(sound)[0, : lm.caller_q, 0].tolist()
+            heard = _heard(trace, lm, step) or codes
+            num_ties += sum(one != other for one, other in zip(heard, codes, strict=True))
+            text, frame = theirs.step(heard)
             assert int(trace.text[step]) == text, f"text of step {step}"
             spoken.append(frame)
+    assert num_ties <= MAX_TIES, f"{num_ties} of the caller's codes are not the reference's"
     assert len({tuple(frame) for frame in spoken if frame}) > 3, "an agent that says one thing proves little"
     said = model.tokenizer.decode([int(token) for token in trace.text])
     for sentence in (case.greeting, case.sentence):
         ordered = model.tokenizer.decode(model.tokenizer.encode(sentence))
         assert ordered in said, f"{ordered!r} was ordered; said was {said!r}"
     _assert_codes(trace, spoken, lm)
+
+
+def _heard(trace: Trace, lm: LmConfig, step: int) -> list[int] | None:
+    """The caller's codes of a step as our codec heard them; None where the call began or ends.
+
+    Two of 2,048 random codewords may be equally near to a sound, but for rounding.
+    """
+    columns = [step + delay for delay in lm.delays[1 + lm.agent_q :]]
+    if step == 0 or max(columns) >= len(trace.columns):
+        return None
+    return [int(trace.columns[column, 1 + lm.agent_q + k]) for k, column in enumerate(columns)]
 
 
 def _assert_codes(trace: Trace, spoken: list[list[int] | None], lm: LmConfig) -> None:

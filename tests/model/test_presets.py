@@ -98,3 +98,9 @@ def test_a_half_written_cache_holds_nothing(tmp_path: Path) -> None:
 )
 def test_the_hubs_cache_is_where_its_own_tools_keep_it(environ: dict[str, str], folder: Path) -> None:
     assert hub_cache_folder(environ) == folder
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a/" + "y" * 300, "z/" * 3000])
+def test_a_name_that_no_file_system_takes_is_refused(name: str) -> None:
+    with pytest.raises(CheckpointError, match="longer than a folder's or a model's name"):
+        find_model(name)
