@@ -100,7 +100,7 @@ def test_the_hubs_cache_is_where_its_own_tools_keep_it(environ: dict[str, str], 
     assert hub_cache_folder(environ) == folder
 
 
-@pytest.mark.parametrize("name", ["x" * 300, "a/" + "y" * 300, "z/" * 3000])
+@pytest.mark.parametrize("name", ["x" * 300, "a/" + "y" * 300, "z/" * 5000])
 def test_a_name_that_no_file_system_takes_is_refused(name: str) -> None:
     with pytest.raises(CheckpointError, match="longer than a folder's or a model's name"):
         find_model(name)
