@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from model.checkpoint import EXACT, Adapter, Fit, adapter_problems, problems, read_config
 from model.codec import Codec
@@ -254,9 +255,22 @@ class _Files:
         return snapshot / file if snapshot is not None and file else None
 
 
+class _Undrawn(TorchFunctionMode):
+    """Leaves out the drawing of first weights. On the meta device that draws nothing, yet loads torch's
+    compiler, a second or more of a worker's start."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 def empty_modules(config: ModelConfig) -> tuple[Codec, Lm]:
     """Both halves of a model without any memory for weights."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         return Codec(config.codec).eval(), Lm(config.lm).eval()
 
 
