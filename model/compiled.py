@@ -108,6 +108,8 @@ def _compile(program: StepProgram, made: Path, labels: dict[str, str], *, is_tun
     from torch._inductor.exc import InvalidCxxCompiler
 
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(made.parent / "inductor")
+    if shutil.which(os.environ.get("CXX", "g++")) is None:  # torch remembers one that it has seen
+        raise CompileError("there is no C++ compiler on this machine (g++)")
     try:
         cpp_builder.get_cpp_compiler()
     except InvalidCxxCompiler as error:
