@@ -1,6 +1,6 @@
 """What a step costs at a model's full size, and what it must cost at the least: `python -m model.bench`.
 
-It needs torch, numpy, safetensors and sentencepiece alone, so that it runs wherever a GPU is lent; `offhook
+It needs torch, numpy, safetensors and sentencepiece alone, so that it runs wherever a GPU is rented; `offhook
 bench engine` is the same with a table and a picture. Weights are random, slots are all in calls and of the
 age that is asked for. The floor is the bytes that a step must read (see `model.cost`) over the speed at which
 this device copies a large tensor in this very run, bytes read and bytes written both counted.

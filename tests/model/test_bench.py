@@ -120,7 +120,7 @@ def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.timeout(120)
 def test_it_needs_no_package_of_the_agent() -> None:
-    """A lent GPU's machine has torch and little else."""
+    """A rented GPU's machine has torch and little else."""
     absent = (
         "rich structlog pydantic matplotlib scipy soundfile aiohttp redis "
         "huggingface_hub sphn tqdm prometheus_client"
