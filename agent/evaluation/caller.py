@@ -152,7 +152,8 @@ def make_report(caller: Pcm, agent: Pcm, call: PlacedCall | None = None) -> dict
 def _turns(both: _Both) -> list[dict[str, Any]]:
     turns = turns_of(both.caller)
     rows: list[dict[str, Any]] = []
-    for turn, until_s in zip(turns, [t.start_s for t in turns[1:]] + [both.seconds], strict=True):
+    ends_s = [turn.start_s for turn in turns[1:]] + [both.seconds] * bool(turns)  # a caller may say nothing
+    for turn, until_s in zip(turns, ends_s, strict=True):
         trial = score_barge_in(turn.start_s, both.agent)
         score = score_turn(turn, both.agent, until_s, trial if trial.is_eligible else None)
         rows.append({

@@ -70,6 +70,12 @@ def test_report_of_a_call_with_a_pause_and_an_interruption() -> None:
     json.dumps(report)
 
 
+def test_a_caller_who_says_nothing_has_no_turns() -> None:
+    silence, agent = np.zeros(24_000 * 5, np.float32), channel([(0.3, 1.5)], 5.0)
+    report = make_report(silence, agent, PlacedCall(stats=EndpointStats(codec="PCMU/8000")))
+    assert report["turns"] == []
+
+
 def arguments(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
