@@ -164,7 +164,7 @@ class Unpacked:
         """Unpack and check it, on any thread. Raises CompileError if it is damaged or another key's."""
         self._folder = tempfile.TemporaryDirectory(prefix="offhook-step-")
         try:
-            self.library = self._unpack(path, key_digest(key))
+            self.program_file = self._unpack(path, key_digest(key))
         except (OSError, ValueError, zipfile.BadZipFile, RuntimeError) as error:
             self.close()
             raise CompileError(f"the package {path} is damaged: {str(error)[:200]}") from error
@@ -193,7 +193,7 @@ class CompiledRunner:
     def __init__(self, program: StepProgram, unpacked: Unpacked) -> None:
         """Holds the interpreter while it copies the weights, 60 ms for 85 MB. Raises CompileError."""
         try:
-            self._library = torch._C._aoti.AOTIModelContainerRunnerCpu(str(unpacked.library), 1)
+            self._container = torch._C._aoti.AOTIModelContainerRunnerCpu(str(unpacked.program_file), 1)
         except RuntimeError as error:
             raise CompileError(f"a compiled step cannot be loaded: {str(error)[:200]}") from error
         self._tensors = program.tensors()
@@ -210,7 +210,7 @@ class CompiledRunner:
     @torch.inference_mode()
     def run(self, pcm: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
         """See `Runner`."""
-        sound, numbers = self._library.run([pcm, active, *self._tensors])
+        sound, numbers = self._container.run([pcm, active, *self._tensors])
         return sound, numbers
 
 
