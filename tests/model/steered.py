@@ -22,6 +22,17 @@ from tests.model.oracle import LMGen
 from tests.model.published import conditions
 
 NEVER = -1e9
+# Logits so close are one and the same but for rounding (float32, sums of some hundred products; a prompt that
+# was run in parallel there and step by step here). Of 2,048 random codewords two come so near now and then.
+TIE = 2e-4
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What the engine drew in a step: followed where it is as likely as the reference's own choice."""
+
+    text: int
+    codes: Sequence[int] = ()
 
 
 @dataclass
@@ -52,6 +63,9 @@ class Steered:
         self._unheard: list[int] | None = None  # what the caller's side holds instead of the next frame
         self.orders = Orders()
         self.texts: list[int] = []
+        self.num_ties = 0
+        self._drawn: Drawn | None = None
+        self._logits = torch.zeros(0)  # of this step's text
         self._reference = reference
         reference.dep_q = config.agent_q  # later steps of the depth model foretell the caller: not needed
         self.generator: Any = LMGen(
@@ -64,13 +78,17 @@ class Steered:
         )
         setattr(self.generator, "depformer_step", self._depth)  # noqa: B010 -- a method of theirs
 
-    def step(self, caller: Sequence[int]) -> tuple[int, list[int] | None]:
-        """One frame of the caller's codes: the text token and, when a frame is whole, its codes."""
+    def step(self, caller: Sequence[int], drawn: Drawn | None = None) -> tuple[int, list[int] | None]:
+        """One frame of the caller's codes: the text token and, when a frame is whole, its codes.
+
+        Between two tokens that are tied, the one that `drawn` names is taken, and counted in `num_ties`.
+        """
+        self._drawn = drawn
         orders, delays = self.orders, self._config.delays[1 : 1 + self._config.agent_q]
         history = [orders.silent_steps > 0, *orders.was_silent]
         self._forced = {k: self._silence[k] for k, delay in enumerate(delays) if history[delay]}
         frame = self._step(self._unheard or caller)
-        self._unheard = None
+        self._unheard, self._drawn = None, None
         orders.was_silent = history[:-1]
         orders.silent_steps = max(0, orders.silent_steps - 1)
         return self.texts[-1], frame
@@ -125,10 +143,19 @@ class Steered:
             flat[words] = NEVER
             flat[self.orders.due] = unshaped[words].exp().sum().log()
             flat[[EPAD, PAD]] = unshaped[[EPAD, PAD]]
+        self._logits = flat.clone()
+
+    def _untie(self, chosen: int, drawn: int, logits: Tensor) -> int:
+        if chosen == drawn or not 0 <= drawn < len(logits) or logits[drawn] < logits[chosen] - TIE:
+            return chosen
+        self.num_ties += 1
+        return drawn
 
     def _replace(self, text: Tensor) -> None:
         orders, due = self.orders, self.orders.due
         token = int(text)
+        if self._drawn is not None:
+            token = self._untie(token, self._drawn.text, self._logits)
         patience = PATIENCE_INSIDE_STEPS if orders.at else PATIENCE_STEPS
         if due is not None and ((orders.at > 0 and not self._word_starts[due]) or orders.waited >= patience):
             token = due
@@ -153,6 +180,9 @@ class Steered:
                 previous = logits.argmax(-1)[:, 0, 0]
                 if k in self._forced:
                     previous = torch.full_like(previous, self._forced[k])
+                elif self._drawn is not None and self._drawn.codes:
+                    code = self._untie(int(previous), self._drawn.codes[k], logits.view(-1))
+                    previous = torch.full_like(previous, code)
                 codes.append(previous)
         return torch.stack(codes, dim=1)
 
