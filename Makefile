@@ -19,7 +19,7 @@ demo:
 test:
 	@deploy/setup.sh test
 	@$(MAKE) --no-print-directory lint types
-	$(WITH_ASSERTIONS) $(BIN)/python -m pytest
+	$(WITH_ASSERTIONS) $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 bench:
 	@deploy/setup.sh voices

@@ -46,7 +46,7 @@ torch.set_num_threads(1)  # two would wait for each other on a machine that is b
 CARD = 2048  # as published, so that the published prompts' codes exist
 CODEC = replace(CODEC_CONFIG, quantizer=replace(CODEC_CONFIG.quantizer, bins=CARD))
 CONTEXT = 400  # no call is long enough to leave the window, behind which ours differs on purpose
-CALL_S, FIRST_ORDER_S, SECOND_ORDER_S = 8.5, 2.5, 5.5
+CALL_S, FIRST_ORDER_S, SECOND_ORDER_S = 10.0, 2.5, 5.5
 MAX_TIES = 3  # of some 700 codes of the caller, see `_heard`
 GREEDY = {"OFFHOOK_AGENT__TEXT_TEMPERATURE": "0", "OFFHOOK_AGENT__AUDIO_TEMPERATURE": "0"}
 
