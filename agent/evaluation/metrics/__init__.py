@@ -21,7 +21,7 @@ U: a caller's turn (`CallerTurn`) or sound (`Segment`) with known times; A: the 
     intervals        rate(right, eligible, attempted), rate_by_call(flags), percentile(calls, percent),
                      mean(calls) -> Estimate (value, low, high, num_eligible, num_attempted, is_enough)
 
-`A_fine` is `speech_segments(pcm, split_s=0.06)`. Gap, miss and dead air of a turn, early starts, stop and false
-stop are in `agent.evaluation.scores`; rows and the page of results, into which an `Estimate` fits, in
+`A_fine` is `speech_segments(pcm, split_s=0.06)`. Gap, miss and dead air of a turn, early starts, stop and
+false stop are in `agent.evaluation.scores`; rows and the page of results, into which an `Estimate` fits, in
 `agent.evaluation.report`.
 """

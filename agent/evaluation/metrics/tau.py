@@ -125,7 +125,7 @@ def tau_events(
             if kind is not Sound.BACKCHANNEL:  # those are defined over agent speech only
                 answered = call.agent_start_in(start, start + call.num(SELECTIVE_RESPONSE_WINDOW_S))
                 events.selectivity[kind].append(answered is None)
-        if kind is Sound.TURN and not call.is_agent(end):
+        if kind is Sound.TURN and not call.is_agent(end - 1):
             _score_response(events, call, end)
     events.num_agent_interruptions = sum(call.is_user(start) for start, _end in call.agent_runs)
     return events
@@ -145,7 +145,7 @@ def _score_over_agent(events: TauEvents, call: _Ticks, start: int, kind: Sound) 
 
 
 def _score_response(events: TauEvents, call: _Ticks, end: int) -> None:
-    """A turn that ended with the agent silent; the call's end, unlike the caller's next word, fails nobody."""
+    """A turn that ended with the agent silent; the call's own end, unlike a further turn, fails nobody."""
     again = next((start for start, _end, kind in call.user_runs if start > end and kind is Sound.TURN), None)
     answer = call.agent_start_in(end, call.length if again is None else again)
     if answer is not None:
