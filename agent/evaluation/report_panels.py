@@ -15,6 +15,7 @@ import numpy as np
 from agent.evaluation.metrics.intervals import Estimate, rate, wilson
 from agent.evaluation.picture import AGENT, CALLER, FAINT, INK, OVERLAP
 from agent.evaluation.report_page import PageMaterial, PlanePoint
+from agent.evaluation.segments import overlaps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -257,8 +258,8 @@ def draw_early_late(at: Axes, material: PageMaterial) -> None:
     at.set_xticks([0, 1], ["turns 1 to 3", "turns 8 to 10"])
     taken: list[tuple[float, float]] = []
     for what, early, late in sorted(rows, key=lambda row: -row[2].value):
-        is_worse = late.high < early.low or late.low > early.high
-        colour = CALLER if is_worse else AGENT
+        is_changed = late.high < early.low or late.low > early.high
+        colour = CALLER if is_changed else AGENT
         at.plot([0, 1], [early.value, late.value], "o-", ms=8, color=colour, lw=2)
         y = late.value
         for _x, other in taken:
@@ -289,13 +290,8 @@ def draw_timeline(at: Axes, material: PageMaterial) -> None:
         at.broken_barh(
             [(one.start_s, one.duration_s) for one in spans], (lane - 0.38, 0.76), color=colour, lw=0
         )
-    for one in line.caller:
-        for other in line.agent:
-            low_s, high_s = max(one.start_s, other.start_s), min(one.end_s, other.end_s)
-            if high_s > low_s:
-                at.broken_barh(
-                    [(low_s, high_s - low_s)], (-0.38, 1.76), color=OVERLAP, alpha=0.6, lw=0, zorder=3
-                )
+    both = [(one.start_s, one.duration_s) for one in overlaps(line.caller, line.agent)]
+    at.broken_barh(both, (-0.38, 1.76), color=OVERLAP, alpha=0.6, lw=0, zorder=3)
     for index, (at_s, words) in enumerate(sorted(line.marks)):
         height = 2.2 if index % 2 else 1.75
         at.plot([at_s, at_s], [-0.4, height - 0.1], color=INK, lw=0.9, ls=(0, (2, 2)))

@@ -109,6 +109,14 @@ class Behaviour(Enum):
     UNKNOWN = "unknown"  # it stopped and said no more
 
 
+DESIRED = {  # what v1.5 wants, by the name of the task's folder
+    "user_interruption": Behaviour.RESPOND,
+    "user_backchannel": Behaviour.RESUME,
+    "talking_to_other": Behaviour.RESUME,
+    "background_speech": Behaviour.RESUME,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Overlap:
     """One item of v1.5; a model silent at the onset has nothing to stop, and nothing is scored."""
@@ -134,19 +142,6 @@ def overlap(event: Segment, model: Sequence[Segment]) -> Overlap:
         return Overlap(True, stop_s, None, Behaviour.RESUME if ended_itself else Behaviour.UNKNOWN)
     response_s = after.start_s - event.end_s
     return Overlap(True, stop_s, response_s, Behaviour.UNCERTAIN if response_s < 0 else Behaviour.RESPOND)
-
-
-def desired(task: str) -> Behaviour:
-    """What v1.5 wants for a task, by its folder's name; raises ValueError for no task of it."""
-    wanted = {
-        "user_interruption": Behaviour.RESPOND,
-        "user_backchannel": Behaviour.RESUME,
-        "talking_to_other": Behaviour.RESUME,
-        "background_speech": Behaviour.RESUME,
-    }
-    if task not in wanted:
-        raise ValueError(f"{task!r} is no task of Full-Duplex-Bench v1.5: name one of {', '.join(wanted)}")
-    return wanted[task]
 
 
 def _is_long(talk: Segment) -> bool:
