@@ -22,7 +22,7 @@ _LISTEN_BEST = Best("PersonaPlex .025 per s, JSD .649; GPT-Realtime TOR .000", _
 
 
 def fdb_rows(items: Sequence[FdbItem]) -> list[Row]:
-    """All rows that these items allow."""
+    """All rows that these items allow, the papers' column before the scripts'."""
     rows: list[Row] = []
     for folder in dict.fromkeys(item.folder for item in items):
         group = [item for item in items if item.folder == folder]
@@ -30,7 +30,7 @@ def fdb_rows(items: Sequence[FdbItem]) -> list[Row]:
             chosen = [item for item in group if item.task is task]
             if chosen:
                 rows += _ROWS[task](folder, chosen)
-    return rows
+    return sorted(rows, key=lambda row: row.group != PAPER)
 
 
 def _pause_rows(folder: str, items: Sequence[FdbItem]) -> list[Row]:

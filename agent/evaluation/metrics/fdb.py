@@ -21,6 +21,7 @@ from agent.evaluation.segments import talks
 BACKCHANNEL_S = 1.0
 BIN_S = 0.2
 MODEL_MERGE_S = 0.5
+ANSWER_PAUSE_S = 1.0  # within one answer (arXiv 2610.07727); within a murmur it is 0.5 s
 RESUME_S = 1.0
 
 
@@ -42,10 +43,7 @@ def pause_handling(user: Segment, model: Sequence[Segment]) -> TakeOver:
 
 def smooth_turn(user_end_s: float, model: Sequence[Segment], user_start_s: float = 0.0) -> TakeOver:
     """The first talk after the user began that is no backchannel, with its signed latency; high is good."""
-    for talk in talks(model):
-        if talk.start_s >= user_start_s and talk.end_s > user_end_s and _is_long(talk):
-            return TakeOver(True, talk.start_s - user_end_s)
-    return TakeOver(False)
+    return _answer([talk for talk in talks(model) if talk.start_s >= user_start_s], user_end_s)
 
 
 def user_interruption(interruption: Segment, model: Sequence[Segment]) -> TakeOver:
@@ -53,11 +51,16 @@ def user_interruption(interruption: Segment, model: Sequence[Segment]) -> TakeOv
 
     Talking straight on through the interruption is no answer to it, however soon a word of it follows.
     """
-    for talk in talks(model):
-        if talk.start_s <= interruption.start_s and talk.end_s > interruption.end_s:
-            return TakeOver(False)
-        if talk.start_s > interruption.start_s and talk.end_s > interruption.end_s and _is_long(talk):
-            return TakeOver(True, talk.start_s - interruption.end_s)
+    if any(talk.start_s <= interruption.start_s and talk.end_s > interruption.end_s for talk in talks(model)):
+        return TakeOver(False)
+    return _answer([talk for talk in talks(model) if talk.start_s > interruption.start_s], interruption.end_s)
+
+
+def _answer(model: Sequence[Segment], user_end_s: float) -> TakeOver:
+    """The first long talk that outlasts the user; "Yes", a breath, and more is one, from the "Yes" on."""
+    for talk in talks([talk for talk in model if talk.end_s > user_end_s], ANSWER_PAUSE_S):
+        if _is_long(talk):
+            return TakeOver(True, talk.start_s - user_end_s)
     return TakeOver(False)
 
 

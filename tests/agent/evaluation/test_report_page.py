@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -48,6 +48,12 @@ def drawn(material: PageMaterial) -> Figure:
     return page(material, "Offhook: 183 turns")
 
 
+def renderer_of(figure: Figure) -> RendererAgg:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return canvas.renderer
+
+
 def words(figure: Figure) -> list[Text]:
     return [text for text in figure.findobj(Text) if isinstance(text, Text) and text.get_text().strip()]
 
@@ -65,8 +71,7 @@ def test_every_panel_says_its_figures(drawn: Figure, material: PageMaterial) -> 
 
 
 def test_no_words_are_cut_off(drawn: Figure) -> None:
-    renderer = FigureCanvasAgg(drawn).get_renderer()
-    drawn.draw(renderer)
+    renderer = renderer_of(drawn)
     width, height = drawn.bbox.width, drawn.bbox.height
     for text in words(drawn):
         box = text.get_window_extent(renderer)
@@ -74,8 +79,7 @@ def test_no_words_are_cut_off(drawn: Figure) -> None:
 
 
 def test_labels_in_the_plane_do_not_cover_one_another(drawn: Figure) -> None:
-    renderer = FigureCanvasAgg(drawn).get_renderer()
-    drawn.draw(renderer)
+    renderer = renderer_of(drawn)
     plane = next(at for at in drawn.axes if at.get_title(loc="left").startswith("Yields"))
     boxes = [text.get_window_extent(renderer).shrunk(0.95, 0.8) for text in plane.texts[1:]]
     assert len(boxes) == 11
