@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -48,12 +47,6 @@ def drawn(material: PageMaterial) -> Figure:
     return page(material, "Offhook: 183 turns")
 
 
-def renderer_of(figure: Figure) -> RendererAgg:
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return canvas.renderer
-
-
 def words(figure: Figure) -> list[Text]:
     return [text for text in figure.findobj(Text) if isinstance(text, Text) and text.get_text().strip()]
 
@@ -71,17 +64,17 @@ def test_every_panel_says_its_figures(drawn: Figure, material: PageMaterial) -> 
 
 
 def test_no_words_are_cut_off(drawn: Figure) -> None:
-    renderer = renderer_of(drawn)
+    drawn.draw_without_rendering()
     width, height = drawn.bbox.width, drawn.bbox.height
     for text in words(drawn):
-        box = text.get_window_extent(renderer)
+        box = text.get_window_extent()
         assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height, text.get_text()
 
 
 def test_labels_in_the_plane_do_not_cover_one_another(drawn: Figure) -> None:
-    renderer = renderer_of(drawn)
+    drawn.draw_without_rendering()
     plane = next(at for at in drawn.axes if at.get_title(loc="left").startswith("Yields"))
-    boxes = [text.get_window_extent(renderer).shrunk(0.95, 0.8) for text in plane.texts[1:]]
+    boxes = [text.get_window_extent().shrunk(0.95, 0.8) for text in plane.texts[1:]]
     assert len(boxes) == 11
     assert not any(one.overlaps(other) for k, one in enumerate(boxes) for other in boxes[:k])
 
