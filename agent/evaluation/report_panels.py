@@ -53,6 +53,8 @@ def percent_axis(at: Axes) -> None:
 
 def draw_gaps(at: Axes, material: PageMaterial) -> None:
     """Histogram of the signed gaps with its percentiles."""
+    from matplotlib.ticker import MaxNLocator
+
     gaps = np.asarray(material.gaps_s, np.float64)
     under = f"{len(gaps)} answers, {material.num_misses} turns without; below zero: before the caller's end"
     if not panel(at, "How soon it answers", under, bool(len(gaps))):
@@ -65,7 +67,7 @@ def draw_gaps(at: Axes, material: PageMaterial) -> None:
     at.bar(edges[:-1], counts, GAP_BIN_S, align="edge", color=colours, edgecolor="white", lw=0.6)
     top = float(counts.max())
     at.set(xlim=(low, high), ylim=(0, 1.5 * top))
-    at.yaxis.get_major_locator().set_params(integer=True)
+    at.yaxis.set_major_locator(MaxNLocator(integer=True))
     at.xaxis.set_major_formatter(lambda value, _place: f"{1000 * value:,.0f}")
     at.set_xlabel("ms from the caller's last sound to the agent's first", fontsize=11, color=INK)
     at.axvspan(0.0, 0.2, color=PALE, lw=0, zorder=0)
