@@ -123,8 +123,8 @@ def tau_events(
     """Events of one call; sounds of the caller that share a tick are one, of the first kind in `Sound`.
 
     `by_script` is for the column beside their table: as their program, and not their text, has it, an answer
-    in the very tick after the turn makes the turn vanish, stopping at exactly 2 s (1 s) is too late, a cough or
-    side talk that an agent rightly talks through is not counted, and starting together is interrupting.
+    in the very tick after the turn makes the turn vanish, stopping at exactly 2 s (1 s) is too late, a cough
+    or side talk that an agent rightly talks through is not counted, and starting together is interrupting.
     """
     call = _Ticks(user, agent, duration_s, tick_s)
     events = TauEvents()
