@@ -135,8 +135,8 @@ def eva_score(turns: Sequence[EvaTurn], *, is_last_missed: bool = False) -> EvaS
 def eva_turns(user_turns: Sequence[Segment], agent: Sequence[Segment], duration_s: float) -> list[EvaTurn]:
     """Turns of a two-channel call: each takes the agent's segments from its start to the next turn's start.
 
-    Where the agent was speaking when the turn began, the rest of that talk (pauses under 0.5 s joined) is what
-    it had to yield, and belongs to the turn before.
+    Where the agent was speaking when the turn began, the rest of that talk (pauses under 0.5 s joined) is
+    what it had to yield, and belongs to the turn before.
     """
     turns = []
     ends = [turn.start_s for turn in user_turns[1:]] + [duration_s]
