@@ -75,6 +75,11 @@ COMMANDS: dict[str, Command] = {
         "scripted callers over real SIP, or against the model alone, judged from what they heard",
         "offhook eval --quick\noffhook eval --offline --calls 24 --concurrent 6",
     ),
+    "score": Command(
+        "agent.evaluation.score_files",
+        "the field's metrics over a benchmark's folder (Full-Duplex-Bench, URO-Bench) or a recorded call",
+        "offhook score both.wav\noffhook score v1_0 --json scores.json",
+    ),
     "demo": Command(
         "agent.evaluation.demo",
         "place one scripted order, print the dialogue as it happens, draw it",
