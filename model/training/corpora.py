@@ -158,7 +158,7 @@ def _orders(corpus: Corpus) -> tuple[list[Recording], int]:
         slots = {name: tuple(sorted(label["slots"].items())) for name, label in labels.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordingError(
-            f'{path} is not of the form {{file name: {{"intent": ..., "slots": {{...}}}}}} ({error!r}): mend it'
+            f'{path} is not of the form {{file name: {{"slots": {{...}}}}}} ({error!r}): mend it'
         ) from None
     files = _sound_files(corpus)
     labelled = [Recording(p, slots=slots[p.stem]) for p in files if p.stem in slots]

@@ -24,7 +24,7 @@ LEAD_S = 0.1  # silence before and after a number
 
 
 def number_stems(stems: Sequence[Stem], rng: random.Random) -> list[Stem]:
-    """Stems of numbers from stems whose turns are single digits; a speaker with fewer than three gives none."""
+    """Stems of numbers from stems whose turns are single digits; with fewer than three a speaker has none."""
     speakers: dict[str, list[Turn]] = {}
     for stem in stems:
         speakers.setdefault(stem.voice, []).extend(stem.turns)

@@ -51,7 +51,7 @@ class RecordedBank:
         return _WEIGHTS[self.layout]
 
     def load(self, shard: Path, seed: int = 0) -> list[Stem]:
-        """The stems of a shard: chosen clips whose words are known; digits joined into numbers by the seed."""
+        """A shard's stems: chosen clips whose words are known; digits joined into numbers by the seed."""
         stems = [
             Stem(stem.voice, [turn for turn in stem.turns if turn.clip in self.clips and turn.words])
             for stem in load_shard(shard)

@@ -125,7 +125,7 @@ class TurnMaker:
 
     def _speech(self, recording: Recording) -> list[Turn]:
         pcm = load_sound(recording.path)
-        words, phones = label(pcm, self._open, self._aligner)
+        words, phones = label(pcm, self._open.hear(pcm), self._aligner)
         text = " ".join(word.text for word in words)
         return [cut_turn(Request(Intent.OTHER, text), pcm, words, phones)]
 

@@ -1,8 +1,8 @@
 """Real people's recordings, which teach the codec's hearing beside the synthetic callers; optional.
 
-Corpora of them become shards like the bank's, apart from it in the working folder. What cannot be aligned with
-its text is left out and counted. Where recordings come from follows the codec that heard them into the model
-folder. A shard's account beside it names each clip with its speaker and fold.
+Corpora of them become shards like the bank's, apart from it in the working folder. What cannot be aligned
+with its text is left out and counted. Where recordings come from follows the codec that heard them into the
+model folder. A shard's account beside it names each clip with its speaker and fold.
 """
 
 from __future__ import annotations
@@ -244,8 +244,8 @@ def add_recordings_option(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FOLDER",
-        help=f"real people's recordings that teach the model to hear: a folder of sound files, {TRANSCRIPTS}, "
-        f"{SOURCES}; or a list of corpora ({CORPORA}, see docs); may be repeated (default: none)",
+        help=f"real people's recordings that teach the model to hear: a folder of sound files, "
+        f"{TRANSCRIPTS}, {SOURCES}; or a list of corpora ({CORPORA}); may be repeated (default: none)",
     )
     parser.add_argument(
         "--fold",
