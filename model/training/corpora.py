@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from model.errors import RecordingError
+from model.order import Order
 from model.training.recording_folder import (
     SOURCES,
     TRANSCRIPTS,
@@ -156,6 +157,8 @@ def _orders(corpus: Corpus) -> tuple[list[Recording], int]:
     try:
         labels = json.loads(text_of(path, "write intent and slots by file name"))
         slots = {name: tuple(sorted(label["slots"].items())) for name, label in labels.items()}
+        for labelled in slots.values():
+            Order.from_labels(dict(labelled))  # refuses what the order line does not have
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordingError(
             f'{path} is not of the form {{file name: {{"slots": {{...}}}}}} ({error!r}): mend it'

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import RecordingError
 from model.training.alignment import NotAligned, load_decoder, search, sound_for_recogniser
 
 DRINK = "coffeeDrink"
@@ -28,16 +27,7 @@ _GRAMMAR = "offhook_order"
 
 
 def order_grammar(slots: Mapping[str, str]) -> str:
-    """Every wording of an order with these slots as a grammar in JSGF.
-
-    Raises RecordingError if a slot is unknown or the drink is missing.
-    """
-    if unknown := set(slots) - {DRINK, *BEFORE_DRINK, *AFTER_DRINK}:
-        raise RecordingError(
-            f"unknown slot {sorted(unknown)}: known are {DRINK}, {BEFORE_DRINK}, {AFTER_DRINK}"
-        )
-    if DRINK not in slots:
-        raise RecordingError(f"an order without {DRINK}: name the drink or remove the recording")
+    """Every wording of an order with these slots, which `Order.from_labels` takes, as a grammar in JSGF."""
     before = _any_order([slots[name].split() for name in BEFORE_DRINK if name in slots], "")
     after = _any_order([slots[name].split() for name in AFTER_DRINK if name in slots], "[and] [with]")
     drink = " ".join(slots[DRINK].split())

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from model.channel import resample
 from model.config import SAMPLE_RATE_HZ
-from model.order_line import Intent, Request
+from model.order_line import Intent, Order, Request
 from model.training.alignment import Aligner, NotAligned
 from model.training.bank import Turn
 from model.training.order_transcripts import OrderTranscriber
@@ -115,8 +115,10 @@ class TurnMaker:
 
     def _order(self, recording: Recording) -> list[Turn]:
         pcm = load_sound(recording.path)
-        text = self._orders.transcribe(pcm, dict(recording.slots))
-        return [cut_turn(Request(Intent.OTHER, text), pcm, *self._aligner.align(pcm, text))]
+        slots = dict(recording.slots)
+        text = self._orders.transcribe(pcm, slots)
+        request = Request(Intent.ORDER, text, Order.from_labels(slots))
+        return [cut_turn(request, pcm, *self._aligner.align(pcm, text))]
 
     def _digit(self, recording: Recording) -> list[Turn]:
         pcm = load_sound(recording.path)

@@ -55,9 +55,10 @@ def test_orders_carry_the_slots_of_their_label(tmp_path: Path) -> None:
         ("c.opus", {"coffeeDrink": "latte"}, "c"),
     ]
     assert read.num_unlisted == 1
-    (tmp_path / "said" / "labels.json").write_text('{"a": 3}', "utf-8")
-    with pytest.raises(RecordingError, match=r"labels.json is not of the form"):
-        find_corpora([listed])[0].read()
+    for wrong in ({"a": 3}, {"a": {"slots": {"coffeeDrink": "plum cake"}}}, {"a": {"slots": {}}}):
+        (tmp_path / "said" / "labels.json").write_text(json.dumps(wrong), "utf-8")
+        with pytest.raises(RecordingError, match=r"labels.json is not of the form"):
+            find_corpora([listed])[0].read()
 
 
 def test_patterns_find_speaker_and_word_in_a_name(tmp_path: Path) -> None:

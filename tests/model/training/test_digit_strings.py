@@ -5,10 +5,11 @@ import random
 import numpy as np
 import pytest
 
+from model.numbers import DIGIT_WORDS, digits_in
 from model.order_line import Intent, Request
 from model.training.bank import Stem, Turn, phone_labels
-from model.training.digit_strings import GAP_S, GROUP_GAP_S, NUM_DIGITS, join_digits, number_stems
-from model.voices import PHONE_IDS, SILENCE, Voice, synthesize
+from model.training.digit_strings import GAP_S, GROUP_GAP_S, NUM_DIGITS_SAID, join_digits, number_stems
+from model.voices import PHONE_IDS, SILENCE, TimedPhone, TimedWord, Voice, synthesize
 
 RATE_HZ = 24_000
 
@@ -17,7 +18,7 @@ RATE_HZ = 24_000
 def digits() -> list[Turn]:
     speeches = [(word, synthesize(word, Voice("flite", "awb"))) for word in ("seven", "two", "nine")]
     return [
-        Turn(Request(Intent.OTHER, word), speech.pcm, speech.words, speech.phones, f"digits/{word}")
+        Turn(Request(Intent.UNCLEAR, word), speech.pcm, speech.words, speech.phones, f"digits/{word}")
         for word, speech in speeches
     ]
 
@@ -55,10 +56,30 @@ def test_numbers_are_one_speakers_and_the_seeds(digits: list[Turn]) -> None:
     assert {stem.voice for stem in made} == {"recorded/digits/a"}, "one digit is no number"
     turns = [turn for stem in made for turn in stem.turns]
     lengths = [len(turn.words) for turn in turns]
-    assert (min(lengths), max(lengths)) == NUM_DIGITS
+    assert (min(lengths), max(lengths)) == NUM_DIGITS_SAID
     gaps_s = [b.start_s - a.end_s for t in turns for a, b in zip(t.words, t.words[1:], strict=False)]
     assert min(gaps_s) >= GAP_S[0] - 1e-9
     assert max(gaps_s) <= GROUP_GAP_S[1] + 1e-9
     assert 0.08 < np.mean(np.array(gaps_s) > GAP_S[1] + 1e-9) < 0.25
+    whole = [turn.request for turn in turns if turn.request.intent is Intent.NUMBER]
+    assert 0.3 < len(whole) / len(turns) < 0.8
+    assert all(request.number == digits_in(request.text) for request in whole)
     again = number_stems(stems, random.Random(3))
     assert [t.request.text for s in again for t in s.turns] == [t.request.text for t in turns]
+
+
+def test_a_speaker_of_every_digit_says_the_numbers_that_are_wanted() -> None:
+    every = [
+        Turn(
+            Request(Intent.UNCLEAR, word),
+            np.full(4800, 0.1, np.float32),
+            [TimedWord(word, 0.05, 0.15)],
+            [TimedPhone("ah", 0.05, 0.15)],
+        )
+        for word in DIGIT_WORDS
+    ]
+    wanted = ["5551234", "0098764"]
+    stems = [Stem("recorded/digits/a", every), Stem("recorded/digits/b", every[:9])]
+    made = number_stems(stems, random.Random(0), wanted)
+    assert {stem.voice for stem in made} == {"recorded/digits/a"}, "b has no nine"
+    assert {turn.request.number for stem in made for turn in stem.turns} == set(wanted)

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from model.errors import RecordingError
 from model.training.alignment import NotAligned
-from model.training.order_transcripts import OrderTranscriber, order_grammar
+from model.training.order_transcripts import OrderTranscriber
 from model.voices import Voice, synthesize
 
 SLOTS = {
@@ -49,11 +48,3 @@ def test_the_same_recogniser_takes_one_order_after_another() -> None:
 def test_silence_orders_nothing() -> None:
     with pytest.raises(NotAligned, match="no wording of this order fits"):
         OrderTranscriber().transcribe(np.zeros(24_000, np.float32), SLOTS)
-
-
-@pytest.mark.parametrize(
-    ("slots", "reason"), [({"size": "large"}, "without"), ({"cake": "plum"}, "unknown slot")]
-)
-def test_a_label_of_another_kind_is_refused(slots: dict[str, str], reason: str) -> None:
-    with pytest.raises(RecordingError, match=reason):
-        order_grammar(slots)

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from model.channel import resample
+from model.order_line import Intent, Order, Request
 from model.training.alignment import NotAligned
 from model.training.recording_folder import Recording
 from model.training.recording_turns import NOISE_PIECE_S, TurnMaker
@@ -27,7 +28,7 @@ def test_an_order_gets_its_words_and_their_times(tmp_path: Path) -> None:
     )
     [turn] = MAKER.make(recording, "orders")
     assert [word.text for word in turn.words] == ["give", "me", "a", "large", "latte"]
-    assert turn.request.text == "give me a large latte"
+    assert turn.request == Request(Intent.ORDER, "give me a large latte", Order("latte", "large"))
     assert turn.words[-1].end_s < len(turn.pcm) / 24_000
 
 
