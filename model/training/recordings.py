@@ -13,6 +13,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 from model.config import SAMPLE_RATE_HZ
 from model.errors import RecordingError
 from model.training.alignment import NotAligned
-from model.training.bank import Stem, Turn, save_shard
+from model.training.bank import SHARD_VERSION, Stem, Turn, save_shard
 from model.training.corpora import CORPORA, Corpus, find_corpora
 from model.training.feed import Share, side_by_side
 from model.training.folds import NUM_FOLDS, Selection, fold_of, speaker_folds
@@ -70,6 +71,7 @@ def _build_shard(
         save_shard(_stems(folder, turns), shard)
     account = {
         "made_of": _stamp(recordings),
+        "version": SHARD_VERSION,
         "layout": layout,
         "speech_s": sum(len(turn.pcm) for _, turn in turns) / SAMPLE_RATE_HZ,
         "cpu_s": time.process_time() - began_s,
@@ -82,7 +84,7 @@ def _build_shard(
 
 
 def _named(turn: Turn, clip: str) -> Turn:
-    return Turn(turn.request, turn.pcm, turn.words, turn.phones, clip)
+    return replace(turn, clip=clip)
 
 
 def _stems(folder: str, turns: list[tuple[str, Turn]]) -> list[Stem]:
@@ -120,7 +122,10 @@ def _in_shards(recordings: Iterable[Recording]) -> list[list[Recording]]:
 
 def _is_due(shard: Path, recordings: list[Recording]) -> bool:
     account = shard.with_suffix(".json")
-    return not account.exists() or _account(account)["made_of"] != _stamp(recordings)
+    if not account.exists():
+        return True
+    made = _account(account)
+    return made.get("version") != SHARD_VERSION or made["made_of"] != _stamp(recordings)
 
 
 def _account(path: Path) -> dict[str, Any]:

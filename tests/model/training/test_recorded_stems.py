@@ -22,7 +22,7 @@ def _turn(corpus: str, name: str, *, known: bool = True) -> Turn:
     pcm = np.full(4800, 0.1, np.float32)
     words = [TimedWord(name.split("_")[0], 0.02, 0.18)] if known else []
     phones = [TimedPhone("ah", 0.02, 0.18)] if known else []
-    return Turn(Request(Intent.OTHER, name), pcm, words, phones, f"{corpus}/{name}")
+    return Turn(Request(Intent.OTHER, name), pcm, words, phones, clip=f"{corpus}/{name}")
 
 
 def _store(folder: Path, corpus: str, layout: str, *, known: bool = True) -> Path:
