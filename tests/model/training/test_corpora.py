@@ -71,6 +71,12 @@ def test_patterns_find_speaker_and_word_in_a_name(tmp_path: Path) -> None:
     ]
 
 
+def test_one_folder_may_hold_two_corpora(tmp_path: Path) -> None:
+    listed = _listed(tmp_path, "noise", ["kitchen_a.wav", "street.wav"], "files = 'kitchen*'\n")
+    [corpus] = find_corpora([listed])
+    assert [recording.path.name for recording in corpus.read().recordings] == ["kitchen_a.wav"]
+
+
 def test_sentences_stand_in_their_transcripts(tmp_path: Path) -> None:
     listed = _listed(tmp_path, "sentences", ["one.wav", "two.wav"])
     (tmp_path / "said" / "transcripts.tsv").write_text("two\tGood evening.\n", "utf-8")
