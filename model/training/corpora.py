@@ -167,8 +167,8 @@ def _orders(corpus: Corpus) -> tuple[list[Recording], int]:
             f'{path} is not of the form {{file name: {{"slots": {{...}}}}}} ({error!r}): mend it'
         ) from None
     files = _sound_files(corpus)
-    labelled = [Recording(p, slots=slots[p.stem]) for p in files if p.stem in slots]
-    return _by_speaker(corpus, labelled), len(files) - len(labelled)
+    recordings = [Recording(path, slots=slots[path.stem]) for path in files if path.stem in slots]
+    return _by_speaker(corpus, recordings), len(files) - len(recordings)
 
 
 def _digits(corpus: Corpus) -> tuple[list[Recording], int]:

@@ -55,7 +55,12 @@ def test_orders_carry_the_slots_of_their_label(tmp_path: Path) -> None:
         ("c.opus", {"coffeeDrink": "latte"}, "c"),
     ]
     assert read.num_unlisted == 1
-    for wrong in ({"a": 3}, {"a": {"slots": {"coffeeDrink": "plum cake"}}}, {"a": {"slots": {}}}):
+    wrongs: tuple[object, ...] = (
+        {"a": 3},
+        {"a": {"slots": {"coffeeDrink": "plum cake"}}},
+        {"a": {"slots": {}}},
+    )
+    for wrong in wrongs:
         (tmp_path / "said" / "labels.json").write_text(json.dumps(wrong), "utf-8")
         with pytest.raises(RecordingError, match=r"labels.json is not of the form"):
             find_corpora([listed])[0].read()
