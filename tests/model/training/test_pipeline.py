@@ -116,7 +116,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelConfig]:
 
 def _small_options(folder: Path, *words: str) -> argparse.Namespace:
     minutes = [f"--{stage}-minutes={1 / 60}" for stage in TIMED]
-    return _options(f"--folder={folder}", f"--out={folder / 'out'}", "--shards=1", *minutes, *words)
+    return _options(
+        f"--folder={folder}", f"--out={folder / 'out'}", "--shards=1", "--hardness=0", *minutes, *words
+    )
 
 
 TIMED = ("codec", "lm", "voice")
