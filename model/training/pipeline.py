@@ -9,7 +9,7 @@ import argparse
 import json
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -32,15 +32,18 @@ from model.config import (
 from model.engine import BUILTIN
 from model.errors import CheckpointError
 from model.lm import Lm
+from model.order_line import CALM_LINES, Tone
 from model.tokenizer import DELEGATE_PIECE, TOKENIZER_FILE, TextTokenizer, load_text_tokenizer
-from model.training.agent_voice import AgentSentence, other_texts, pool_sentences, speak
+from model.training.acoustics import Acoustics
+from model.training.agent_voice import AgentSentence, other_texts, pool_sentences, speak, speak_line
 from model.training.bank import build_bank, load_shard
 from model.training.codec_stage import INPUT_GAIN, ClipBatch, CodecDials, CodecTraining, Trainee, clip_batches
 from model.training.dialogues import Call, Scriptwriter
 from model.training.feed import GrowingBank, Share, feed
 from model.training.lm_stage import CallBatch, LmDials, LmTraining, call_batches
 from model.training.pool import NUM_NUMBERS, NUM_ORDERS, Pool, draw_pool
-from model.training.recordings import RecordedCallers, add_recordings_option
+from model.training.recorded_stems import pool_with_orders
+from model.training.recordings import RecordedCallers, add_recordings_option, recorded_callers
 from model.training.stage import Report
 from model.training.tokenizer_stage import train_tokenizer
 from model.training.tokens_stage import TokenStem, build_tokens, encode_library, load_stems
@@ -50,6 +53,7 @@ TRAIN_SEED, VALIDATION_SEED = 1_000_000, 9_000_000
 OTHER_SENTENCES = 200
 NUM_CODEBOOKS = 6
 CUDA_BATCH_SCALE = 8
+HARDNESS = 0.8
 STAGES = ("bank", "recordings", "codec", "tokens", "lm", "voice", "export")
 
 Batch = TypeVar("Batch")
@@ -122,12 +126,14 @@ class Pipeline:
         folder: Path,
         machine: Machine,
         report: Report,
-        recorded: Sequence[Path] = (),
+        recorded: RecordedCallers | None = None,
         pool_size: PoolSize | None = None,
+        hardness: float = HARDNESS,
     ) -> None:
         self.folder, self.machine, self.report = folder, machine, report
         self.pool_size = pool_size or PoolSize()
-        self.recorded = RecordedCallers(recorded, folder)
+        self.recorded = recorded or RecordedCallers((), folder)
+        self.acoustics = Acoustics(hardness, self.recorded.stores, self.recorded.selection)
         self.config = builtin_config()
         folder.mkdir(parents=True, exist_ok=True)
         torch.backends.cudnn.benchmark = True  # every batch of a stage has one shape
@@ -182,7 +188,8 @@ class Pipeline:
 
         def draw(share: Share) -> Iterator[ClipBatch]:
             bank = GrowingBank(paths, load_shard, share)
-            return clip_batches(self.recorded.mix(bank.draw, share), sentences, dials, share)
+            callers = self.recorded.mix(bank.draw, share)
+            return clip_batches(callers, sentences, dials, share, self.acoustics)
 
         training.run(self._feed(draw, training.steps), self.report)
 
@@ -210,20 +217,36 @@ class Pipeline:
     def tokens(self) -> None:
         """Every stem as the engine will hear it."""
         codec = self.frozen_codec()
-        for source, target in (("bank", "tokens"), ("bank-validation", "tokens-validation")):
+        agent = [speak_line(line).pcm for line in CALM_LINES]
+        folders = [("bank", "tokens"), ("bank-validation", "tokens-validation")]
+        if self._recorded_bank():
+            folders.append((self._recorded("bank"), self._recorded("tokens")))
+        for source, target in folders:
             self._shards(source)
-            folders = self.folder / source, self.folder / target
-            for path in build_tokens(codec, *folders, 1, self.machine.num_workers):
+            places = self.folder / source, self.folder / target
+            workers = self.machine.num_workers
+            for path in build_tokens(codec, *places, 1, workers, self.acoustics, agent):
                 self.report(f"tokens: {path.name}")
+
+    def _recorded(self, what: str) -> str:
+        """The folder of recorded callers' bank or tokens: one for each selection of recordings."""
+        return f"{what}-recorded{self.recorded.selection.tag}"
+
+    def _recorded_bank(self) -> list[Path]:
+        numbers = self.pool_size.draw().numbers[Tone.CALM]
+        return self.recorded.write_bank(self.folder / self._recorded("bank"), numbers)
 
     def lm(self, minutes: float) -> None:
         """Train the language model."""
         if self._is_spent("lm", minutes):
             return
-        codec, stems = self.frozen_codec(), self._stems("tokens")
+        codec, stems, pool = self.frozen_codec(), self._stems("tokens"), self.pool_size.draw()
+        if recorded := self._recorded_bank():
+            stems += self._stems(self._recorded("tokens"))
+            pool = pool_with_orders(pool, (stem for path in recorded for stem in load_shard(path)))
         dials = LmDials(minutes=minutes)
         dials = replace(dials, calls=self.machine.batch_scale * dials.calls)
-        library = encode_library(codec, pool_sentences(self.pool_size.draw()))
+        library = encode_library(codec, pool_sentences(pool))
         writer = Scriptwriter(library, self._tokenizer(), dials.num_columns)
         training = LmTraining(
             self.config.lm, dials, self.folder, writer.silence, self._validation(writer), self.machine.device
@@ -326,6 +349,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only", choices=STAGES, help="this stage alone, on what the folder holds (default: all, in order)"
     )
     add_recordings_option(parser)
+    parser.add_argument(
+        "--hardness",
+        type=float,
+        default=HARDNESS,
+        help="how hard callers' lines are: rooms, noise, lost packets, echo, other sounds; 0: none of it "
+        f"(default {HARDNESS})",
+    )
     parser.add_argument("--shards", type=int, default=60, help="bank shards of 40 callers each (default 60)")
     parser.add_argument(
         "--pool-orders", type=int, default=NUM_ORDERS, help=f"orders that calls are about ({NUM_ORDERS})"
@@ -353,7 +383,9 @@ def train(options: argparse.Namespace, report: Report) -> None:
     """Run the stages; what an earlier run finished is not done again."""
     torch.set_num_threads(1)
     size = PoolSize(options.pool_orders, options.pool_numbers)
-    pipeline = Pipeline(options.folder, machine(options), report, options.recordings, size)
+    pipeline = Pipeline(
+        options.folder, machine(options), report, recorded_callers(options), size, options.hardness
+    )
     stages: dict[str, Callable[[], None]] = {
         "bank": lambda: pipeline.bank(options.shards),
         "recordings": pipeline.recordings,
