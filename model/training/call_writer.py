@@ -22,13 +22,17 @@ TRANSCRIPT_DELAY = 2
 
 @dataclass
 class Call:
-    """The tokens of one call of T columns; `forced` text is input but no target."""
+    """The tokens of one call of T columns; `forced` text is input but no target, of `timed` text only when it
+    comes is one."""
 
     agent: NDArray[np.int64]  # [K, T]
     caller: NDArray[np.int64]  # [K, T]
     text: NDArray[np.int64]  # [T] input and target
     transcript: NDArray[np.int64]  # [T] target of the caller's words
     forced: NDArray[np.bool_]  # [T] text that the runtime put there
+    timed: NDArray[
+        np.bool_
+    ]  # [T] first pieces of words that the runtime chose, at moments that the model does
     end: int  # columns that belong to the call
 
 
@@ -87,6 +91,7 @@ class CallWriter:
             text=np.full(num_columns, pad, np.int64),
             transcript=np.full(num_columns, pad, np.int64),
             forced=np.zeros(num_columns, bool),
+            timed=np.zeros(num_columns, bool),
             end=num_columns,
         )
 
@@ -168,6 +173,7 @@ class CallWriter:
         self.call.agent[:, at:stop] = self.library.silence[:, None]
         self.call.text[at:stop] = self.spelling.tokenizer.pad
         self.call.forced[at:stop] = False
+        self.call.timed[at:stop] = False
         self.at = min(self.at, at)
 
     def finish(self, rng: random.Random) -> Call:
