@@ -33,6 +33,7 @@ from model.voices import (
     draw_voice,
     synthesize,
 )
+from model.voices_phones import UNKNOWN
 
 SHARD_VERSION = 2  # of the requests that shards hold: raised when an older one can no longer be read
 STEMS_PER_SHARD = 40
@@ -51,6 +52,7 @@ OTHER_INTENTS: tuple[Intent, ...] = (
 )
 NUM_OTHERS = 5
 PAUSE_SHARE = 0.4
+NO_LABEL = -100  # cross-entropy leaves it out
 PAUSE_S = (0.3, 1.1)
 STYLED_CALM_SHARE = 0.5  # of calm callers that pass through the styles' method; the others are as spoken
 PLAIN_WORDS_SHARE = 0.5  # of callers with a tone who use a calm caller's words: the sound alone tells of them
@@ -69,6 +71,8 @@ class Turn:
     words: list[TimedWord]
     phones: list[TimedPhone]
     pauses: tuple[tuple[float, float], ...] = ()  # from, to in seconds: where the speaker thinks
+    clip: str = ""  # the recording that it was cut from
+    kind: str = ""  # of a distractor
 
 
 @dataclass(frozen=True)
@@ -185,6 +189,8 @@ def _turn_as_json(turn: Turn) -> dict[str, Any]:
         "words": [[w.text, w.start_s, w.end_s] for w in turn.words],
         "phones": [[p.phone, p.start_s, p.end_s] for p in turn.phones],
         "pauses": turn.pauses,
+        "clip": turn.clip,
+        "kind": turn.kind,
     }
 
 
@@ -222,7 +228,9 @@ def load_shard(path: Path) -> list[Stem]:
             request = Request.from_json(turn["request"]) if turn["request"] else None
             words = [TimedWord(*w) for w in turn["words"]]
             phones = [TimedPhone(*p) for p in turn["phones"]]
-            turns.append(Turn(request, sound, words, phones, tuple((p[0], p[1]) for p in turn["pauses"])))
+            pauses = tuple((p[0], p[1]) for p in turn["pauses"])
+            more = turn.get("clip", ""), turn.get("kind", "")
+            turns.append(Turn(request, sound, words, phones, pauses, *more))
         stems.append(Stem(entry["voice"], turns))
     return stems
 
@@ -258,8 +266,9 @@ def build_bank(
 
 
 def phone_labels(phones: list[TimedPhone], times_s: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Phone id at each time, silence outside: int64 [len(times_s)]."""
+    """Phone id at each time, silence outside, NO_LABEL where it is unknown: int64 [len(times_s)]."""
     labels = np.full(len(times_s), PHONE_IDS[SILENCE], np.int64)
     for phone in phones:
-        labels[(times_s >= phone.start_s) & (times_s < phone.end_s)] = PHONE_IDS[phone.phone]
+        label = NO_LABEL if phone.phone == UNKNOWN else PHONE_IDS[phone.phone]
+        labels[(times_s >= phone.start_s) & (times_s < phone.end_s)] = label
     return labels

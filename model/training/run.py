@@ -13,7 +13,7 @@ from model.training.legs import Leg, LegOver, what_is_left
 from model.training.options import STAGES, machine, plan
 from model.training.packing import pack, unpack
 from model.training.pipeline import Pipeline
-from model.training.recordings import RecordedCallers
+from model.training.recordings import recorded_callers
 from model.training.stage import Report
 
 
@@ -37,7 +37,7 @@ def _work(options: argparse.Namespace, report: Report) -> None:
         options.folder,
         machine(options),
         report,
-        RecordedCallers(options.recordings, options.folder),
+        recorded_callers(options),
         plan(options),
         size=options.size,
         leg=Leg(options.leg_minutes),
