@@ -3,8 +3,8 @@
 A piece that opens a word begins with "▁". Ids follow the published models: 0 ends a padding (EPAD), 3 pads
 (PAD). The built-in model's pieces are lower case, and it has control pieces besides: HANG_UP, TRANSFER and
 DELEGATE are drawn by the model and obeyed by whoever runs the call; NOBODY is forced by the runtime when a
-transfer is impossible, and the model then says so; ANNOUNCE opens a sentence that the runtime orders word by word.
-Published models have none of these, and keep case and marks.
+transfer is impossible, and the model then says so; ANNOUNCE opens a sentence that the runtime orders word by
+word. Published models have none of these, and keep case and marks.
 """
 
 from __future__ import annotations

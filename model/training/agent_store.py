@@ -1,7 +1,7 @@
 """The agent's sentences on disk: as sound, then as tokens. A machine without synthesisers trains from these.
 
-Two kinds: `lines` are what the order line says, `announced` any other English. Shards are written whole or not
-at all, and kept apart from the bank's, for no caller says them.
+Two kinds: `lines` are what the order line says, `announced` any other English. Shards are written whole or
+not at all, and kept apart from the bank's, for no caller says them.
 """
 
 from __future__ import annotations

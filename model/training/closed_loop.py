@@ -1,8 +1,8 @@
 """The language model in a few calls as it will live them: fed its own tokens, the callers' as scripted.
 
 Teacher forcing hides what matters (a model with 0.995 of its text right answered no order), so training
-watches this. Callers do not wait for the model here: their turns come when the script has them, so a model that
-is late in one answer may be cut short by the next turn. It is a figure to watch, not `offhook eval`.
+watches this. Callers do not wait for the model here: their turns come when the script has them, so a model
+that is late in one answer may be cut short by the next turn. It is a figure to watch, not `offhook eval`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ScriptedLine:
 
 @dataclass(frozen=True, slots=True)
 class HeardTurn:
-    """What the caller is heard to say; `wants_answer` is false for hums and sounds that are not for the agent."""
+    """What the caller is heard to say; `wants_answer` is false for hums and sounds not for the agent."""
 
     first: int
     last: int
@@ -163,7 +163,7 @@ class Rehearsal:
         return torch.stack(texts, dim=1).cpu().numpy(), is_quiet
 
     def _is_word(self, text: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return (text != self.tokenizer.pad) & (text != self.tokenizer.epad)
+        return np.asarray((text != self.tokenizer.pad) & (text != self.tokenizer.epad), np.bool_)
 
     def _count(
         self, scripted: ScriptedCall, text: NDArray[np.int64], is_quiet: NDArray[np.bool_], tally: Tally

@@ -209,6 +209,18 @@ def spectral_loss(said: Tensor, wanted: Tensor) -> Tensor:
     return loss / len(FFT_SIZES)
 
 
+def phone_accuracy(trainee: Trainee, pcm: Tensor, labels: Tensor) -> tuple[int, int]:
+    """Moments with speech whose phone was heard right, and all of them: float [B, T], int64 [B, 2F].
+
+    Silence and what nobody is asked about do not count.
+    """
+    with torch.autocast(pcm.device.type, torch.bfloat16):
+        fine = trainee.codec.features(INPUT_GAIN * pcm[:, None])
+    hit = trainee.phones_fine(fine.float().transpose(1, 2)).argmax(-1) == labels
+    is_asked = (labels != PHONE_IDS["sil"]) & (labels != NO_LABEL)
+    return int((hit & is_asked).sum()), int(is_asked.sum())
+
+
 class CodecTraining(Stage[ClipBatch]):
     """The whole stage."""
 

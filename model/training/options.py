@@ -41,7 +41,7 @@ class PoolSize:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much of everything a run is to have in the end; the same plan every time takes a folder to its end."""
+    """How much of everything a run is to have in the end; one plan, given each time, takes a folder there."""
 
     num_shards: int = 60
     num_announced: int = NUM_ANNOUNCED

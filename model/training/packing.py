@@ -21,23 +21,32 @@ LIST_FILE = "leg.json"
 _TAR_OVERHEAD_BYTES = 2048  # header and padding of a member
 
 # By stage: files that its leg cannot do without (if they are there), and shards of which as many as fit.
-_NEEDED = {
-    "codec": (("codec.pt", "codec.sources.md", "agent/lines-0000.npz"), ("bank/*.npz", "agent/*.npz", "recordings/**/*")),
+_NEEDED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "codec": (
+        ("codec.pt", "codec.sources.md", "agent/lines-0000.npz"),
+        ("bank/*.npz", "agent/*.npz", "recordings/**/*"),
+    ),
     "tokens": (("codec.pt", "bank-validation/*.npz"), ("bank/*.npz", "agent/*.npz")),
     "lm": (
-        ("lm.pt", "tokens/library-*.npz", "tokens/codec.safetensors", "tokens-validation/*.npz", "tokens/tokens-*.npz"),
+        (
+            "lm.pt",
+            "tokens/codec.safetensors",
+            "tokens/library-*.npz",
+            "tokens-validation/*.npz",
+            "tokens/tokens-*.npz",
+        ),
         (),
     ),
     "voice": (("codec.pt", "voice.pt", "agent/lines-0000.npz"), ("agent/*.npz",)),
-}  # fmt: skip
+}
 _ALWAYS = (CONFIG_FILE, "model/tokenizer.model")
 
 
 def pack(pipeline: Pipeline, parts: Path, num_parts: int) -> list[Path]:
     """Write what the next leg needs into at most so many files of 60 MB; their paths, the list last.
 
-    Raises CheckpointError if nothing is due that a machine without synthesisers can do, or what a leg cannot do
-    without does not fit.
+    Raises CheckpointError if nothing is due that a machine without synthesisers can do, or what a leg cannot
+    do without does not fit.
     """
     due = next((state for state in pipeline.states() if not state.is_done), None)
     if due is None or due.name not in _NEEDED:

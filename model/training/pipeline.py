@@ -67,7 +67,8 @@ class Pipeline:
         keep_to_size(self.config, folder)
         torch.backends.cudnn.benchmark = True  # every batch of a stage has one shape
 
-    def _feed(self, draw: Callable[[Share], Iterator[Batch]], steps: int) -> Iterator[Batch]:
+    def feed(self, draw: Callable[[Share], Iterator[Batch]], steps: int) -> Iterator[Batch]:
+        """Batches as this machine prepares them."""
         machine = self.machine
         return feed(draw, steps, machine.num_workers, pin=machine.device.startswith("cuda"))
 
@@ -121,7 +122,7 @@ class Pipeline:
             self.report(f"{stage}: its {minutes:g} minutes are spent; --{stage}-minutes gives it more")
         return is_spent
 
-    def _shards(self, name: str) -> list[Path]:
+    def shards(self, name: str) -> list[Path]:
         """The shards in a folder that the stage of that name fills.
 
         Raises CheckpointError if there is none.
@@ -132,6 +133,10 @@ class Pipeline:
             raise CheckpointError(f"{self.folder / name} holds no shard; run the stage `{stage}` first")
         return paths
 
+    def sentences(self) -> list[AgentSentence]:
+        """What the agent's voice is taught on. Raises CheckpointError if the bank has none."""
+        return stored_sentences(self.folder / "agent")
+
     def codec(self) -> None:
         """Train the codec."""
         minutes = self.plan.codec_minutes
@@ -140,7 +145,7 @@ class Pipeline:
         dials = CodecDials(minutes=minutes)
         scale = self.machine.batch_scale
         dials = replace(dials, caller_clips=scale * dials.caller_clips, agent_clips=scale * dials.agent_clips)
-        paths, sentences = self._shards("bank"), stored_sentences(self.folder / "agent")
+        paths, sentences = self.shards("bank"), self.sentences()
         training = CodecTraining(self.config.codec, dials, self.folder, self.machine.device)
         is_resumed = training.resume()
         if not is_resumed and self.plan.start_from is not None:
@@ -152,7 +157,7 @@ class Pipeline:
             bank = GrowingBank(paths, load_shard, share)
             return clip_batches(self.recorded.mix(bank.draw, share), sentences, dials, share)
 
-        training.run(self._feed(draw, training.steps), self.report, self.leg)
+        training.run(self.feed(draw, training.steps), self.report, self.leg)
 
     def frozen_codec(self) -> Codec:
         """The trained codec: gain folded in, weights as they will be stored.
@@ -160,7 +165,7 @@ class Pipeline:
         Raises CheckpointError if it has not been trained, or not for long enough to have codebooks.
         """
         trainee = Trainee(self.config.codec)
-        trainee.load_state_dict(self._checkpoint("codec"))
+        trainee.load_state_dict(self.checkpoint("codec"))
         if not trainee.codec.quantizer.rvq_first.codebooks[0]._initialized:
             raise CheckpointError(
                 f"{self.folder / 'codec.pt'} has no codebooks: its time ended before they were placed; "
@@ -168,7 +173,8 @@ class Pipeline:
             )
         return freeze(trainee.codec).to(self.machine.device)
 
-    def _checkpoint(self, stage: str) -> dict[str, Tensor]:
+    def checkpoint(self, stage: str) -> dict[str, Tensor]:
+        """The weights of a stage that has run. Raises CheckpointError if it has not."""
         path = self.folder / f"{stage}.pt"
         if not path.exists():
             raise CheckpointError(f"{path} does not exist; run the stage `{stage}` first")
@@ -179,7 +185,7 @@ class Pipeline:
         """Every stem as the engine will hear it, and the agent's sentences."""
         codec, workers = self.frozen_codec(), self.machine.num_workers
         for source, target in (("bank", "tokens"), ("bank-validation", "tokens-validation")):
-            self._shards(source)
+            self.shards(source)
             self._each("tokens", build_tokens(codec, self.folder / source, self.folder / target, 1, workers))
         folder = self.folder / "tokens"
         said = agent_store.encode_sentences(
@@ -219,7 +225,7 @@ class Pipeline:
         def draw(share: Share) -> Iterator[CallBatch]:
             return call_batches(stems, writer, dials, share)
 
-        training.run(self._feed(draw, training.steps), self.report, self.leg)
+        training.run(self.feed(draw, training.steps), self.report, self.leg)
 
     def _rehearsal(self, writer: AnnouncingScriptwriter, stems: Sequence[TokenStem]) -> Rehearsal:
         calls = rehearsals(writer, stems, random.Random(VALIDATION_SEED + 1), NUM_REHEARSALS)
@@ -242,7 +248,7 @@ class Pipeline:
         return tokenizer
 
     def _stems(self, name: str) -> list[TokenStem]:
-        return [stem for path in self._shards(name) for stem in load_stems(path)]
+        return [stem for path in self.shards(name) for stem in load_stems(path)]
 
     def voice(self) -> None:
         """Train the codec's decoder on the agent's voice."""
@@ -251,10 +257,10 @@ class Pipeline:
             return
         dials = VoiceDials(minutes=minutes)
         dials = replace(dials, clips=self.machine.batch_scale * dials.clips)
-        sentences = stored_sentences(self.folder / "agent")
+        sentences = self.sentences()
         training = VoiceTraining(self.frozen_codec(), sentences, dials, self.folder)
         training.resume()
-        training.run(self._feed(training.batches, training.steps), self.report, self.leg)
+        training.run(self.feed(training.batches, training.steps), self.report, self.leg)
 
     def export(self, directory: Path) -> None:
         """Write the model folder that the engine loads.
@@ -262,8 +268,8 @@ class Pipeline:
         `SOURCES.md` lists the recordings that the codec was trained on; a stale one goes if there were none.
         """
         codec, lm = Codec(self.config.codec), Lm(self.config.lm)
-        codec.load_state_dict(self._checkpoint("voice"))
-        lm.load_state_dict(self._checkpoint("lm"))
+        codec.load_state_dict(self.checkpoint("voice"))
+        lm.load_state_dict(self.checkpoint("lm"))
         directory.mkdir(parents=True, exist_ok=True)
         save_module(codec, directory / "codec.safetensors", torch.float16)
         save_module(lm, directory / "lm.safetensors", torch.float16)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 
 from model.training import metrics
-from model.training.curve import measure_curve
+from model.training.curve import Curve, read_counts
 from model.training.legs import Leg, LegOver, what_is_left
 from model.training.options import STAGES, machine, plan
 from model.training.packing import pack, unpack
@@ -49,7 +49,8 @@ def _work(options: argparse.Namespace, report: Report) -> None:
         for path in pack(pipeline, options.pack, options.pack_parts):
             report(f"packed: {path}")
     elif options.curve:
-        measure_curve(pipeline, options.curve, options.curve_minutes)
+        counts = read_counts(options.curve)
+        Curve(pipeline, options.recordings, options.fold or 0, options.curve_minutes).measure(counts)
     else:
         _run_stages(pipeline, options, report)
 

@@ -64,8 +64,8 @@ def _lm(num_codebooks: int, *, dim: int, num_heads: int, num_layers: int, depth_
 def builtin_config(size: str = SMALL) -> ModelConfig:
     """The built-in model in one of `SIZES`.
 
-    `small`: 17 million weights, 35 MB of float16 files. `full`: two codebooks more for either side (900 bit/s),
-    six layers that hear, a language model of 320 by 8: 29 million, 57 MB.
+    `small`: 17 million weights, 35 MB of float16 files. `full`: two codebooks more for either side (900
+    bit/s), six layers that hear, a language model of 320 by 8: 29 million, 57 MB.
     """
     sampling = SamplingConfig(
         text_temperature=0.0, text_top_k=10, audio_temperature=0.3, audio_top_k=50, text_once_frames=4

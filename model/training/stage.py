@@ -64,6 +64,8 @@ class Stage(ABC, Generic[Batch]):
                 self._last_step_s += time.monotonic() - began_s
             if time.monotonic() - self._saved_at_s > SAVE_EVERY_S:
                 self.save()
+        if recent:
+            self.metrics.write(self.steps, self.spent_s, means(recent))
         self.save()
 
     def _between_steps(self, report: Report) -> None:
