@@ -1,7 +1,6 @@
-"""The stages over one folder: what they say when they come too early, and one whole run in miniature, by legs."""
+"""The stages over one folder: what they say when they come too early, and one whole run in miniature."""
 
 import argparse
-import json
 import shutil
 import subprocess
 import sys
@@ -16,28 +15,30 @@ import torch
 
 from model.checkpoint import read_safetensors
 from model.config import FRAME_SAMPLES, ModelConfig
-from model.engine import BUILTIN, Engine
+from model.engine import Engine
 from model.errors import CheckpointError
+from model.order_line import CONFIRMED, GIVE_UP, GREETING, HOURS, MM_HM, STILL_THERE, Intent, in_tone
+from model.phrasings import Tone
 from model.tokenizer import TOKENIZER_FILE, load_text_tokenizer
-from model.training import bank, packing, pipeline, run, tokenizer_stage
+from model.training import bank, pipeline, tokenizer_stage
 from model.training.codec_stage import INPUT_GAIN, CodecDials, CodecTraining
-from model.training.metrics import latest, stage_metrics
-from model.training.options import STAGES, Machine, Plan, PoolSize, add_arguments
-from model.training.packing import unpack
+from model.training.metrics import stage_metrics
+from model.training.options import STAGES, Machine, add_arguments
 from model.training.pipeline import Pipeline, freeze
+from model.training.pool import Pool
 from model.training.run import train
 from model.training.tokens_stage import load_stems
 from tests.model import tiny
 
 ROOT = Path(__file__).parents[3]
-TIMED = ("codec", "lm", "voice")
-POOL = PoolSize(2, 2)
+MINUTES = {"codec": 0.05, "lm": 0.01, "voice": 0.01}
+FEW_LINES = (GREETING, CONFIRMED, HOURS, STILL_THERE, GIVE_UP, MM_HM)
 
 
 def _options(folder: Path, *words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    minutes = [f"--{stage}-minutes={1 / 60}" for stage in TIMED]
+    minutes = [f"--{stage}-minutes={minutes}" for stage, minutes in MINUTES.items()]
     small = ["--shards=1", "--announced=3", "--pool-orders=2", "--pool-numbers=2"]
     return parser.parse_args([f"--folder={folder}", f"--out={folder / 'out'}", *small, *minutes, *words])
 
@@ -60,7 +61,11 @@ def small(monkeypatch: pytest.MonkeyPatch, alphabet: Path, tmp_path: Path) -> It
     config = replace(config, lm=replace(config.lm, context=480))
     monkeypatch.setattr(pipeline, "builtin_config", lambda size: config)
     monkeypatch.setattr(pipeline, "NUM_REHEARSALS", 1)
-    monkeypatch.setattr(bank, "STEMS_PER_SHARD", 2)
+    monkeypatch.setattr(bank, "STEMS_PER_SHARD", 1)
+    monkeypatch.setattr(bank, "STEM_INTENTS", (Intent.ORDER, Intent.YES, Intent.HOURS))
+    monkeypatch.setattr(bank, "NUM_OTHERS", 1)
+    few = [in_tone(line, tone) for tone in Tone for line in FEW_LINES]
+    monkeypatch.setattr(Pool, "fixed_lines", staticmethod(lambda: iter(few)))
     (tmp_path / "model").mkdir()
     shutil.copy(alphabet / TOKENIZER_FILE, tmp_path / "model")
     yield config
@@ -96,12 +101,12 @@ def test_a_whole_run_by_legs_makes_a_model_that_the_engine_runs(
 ) -> None:
     told: list[str] = []
     train(_options(tmp_path, "--leg-minutes=0"), told.append)
-    assert told[-1].startswith("leg over; left: bank: 1 of 3 shards; codec: 0 of 0.0166667 minutes; tokens: ")
+    assert told[-1].startswith("leg over; left: bank: 1 of 3 shards; codec: 0 of 0.05 minutes; tokens: ")
     train(_options(tmp_path), told.append)
     assert [line for line in told if line.startswith("stage ")][1:] == [f"stage {name}" for name in STAGES]
     _assert_speaks(tmp_path / "out", small)
     _assert_hears_as_trained(tmp_path)
-    assert set(stage_metrics(tmp_path)) <= set(TIMED)
+    assert set(stage_metrics(tmp_path)) <= set(MINUTES)
     told.clear()
     train(_options(tmp_path, "--status"), told.append)
     assert [line.split(": ")[1][:4] for line in told] == ["done"] * 5, told
@@ -117,7 +122,10 @@ def _assert_nothing_is_done_twice(folder: Path, monkeypatch: pytest.MonkeyPatch)
     before, exported = _moments(folder), _contents(folder / "out")
     told: list[str] = []
     train(_options(folder), told.append)
-    spent = [f"{stage}: its {1 / 60:g} minutes are spent; --{stage}-minutes gives it more" for stage in TIMED]
+    spent = [
+        f"{stage}: its {minutes:g} minutes are spent; --{stage}-minutes gives it more"
+        for stage, minutes in MINUTES.items()
+    ]
     done = [*(f"stage {name}" for name in STAGES), *spent, f"model folder: {folder / 'out'}"]
     assert sorted(told) == sorted(done)
     assert _moments(folder) == before
