@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model.order_line import AGENT_LINES, Order, every_order, readback
-from model.training.agent_voice import LEVEL, line_sentences, other_texts, speak, speak_readback
+from model.training.agent_voice import LEVEL, line_sentences, speak, speak_readback
 
 RATE = 24_000
 
@@ -12,14 +12,6 @@ RATE = 24_000
 def test_every_line_is_there_once() -> None:
     texts = [sentence.text for sentence in line_sentences()]
     assert len(texts) == len(set(texts)) == len(AGENT_LINES) + len(every_order())
-
-
-def test_other_sentences_repeat_by_their_seed() -> None:
-    assert other_texts(5, 1) == other_texts(5, 1) != other_texts(5, 2)
-    for text in other_texts(20, 1):
-        assert text[0] == text[0].upper()
-        assert text.endswith(".")
-        assert 4 <= len(text.split()) <= 18
 
 
 def test_a_spoken_line_is_trimmed_and_timed() -> None:
