@@ -181,7 +181,8 @@ class Rehearsal:
             words = self._is_word(text[window]).nonzero()[0]
             if asked and line.start - asked[-1] <= 5 and len(words):
                 tally.gap_frames.append(float(window.start + words[0] - asked[-1]))
-        tally.early += [self._is_early(turn, scripted, text) for turn in scripted.turns if turn.wants_answer]
+        whole = [turn for turn in scripted.turns if turn.wants_answer and turn.last < scripted.call.end]
+        tally.early += [self._is_early(turn, scripted, text) for turn in whole]
 
     @staticmethod
     def _windows(scripted: ScriptedCall) -> Iterator[tuple[ScriptedLine, int]]:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from model.errors import CheckpointError
 from model.order_line import CONFIRMED, GIVE_UP, GREETING, HOURS, MM_HM, STILL_THERE, Intent, in_tone
 from model.phrasings import Tone
 from model.tokenizer import TOKENIZER_FILE, load_text_tokenizer
-from model.training import bank, pipeline, tokenizer_stage
+from model.training import bank, pipeline
 from model.training.codec_stage import INPUT_GAIN, CodecDials, CodecTraining
 from model.training.metrics import stage_metrics
 from model.training.options import STAGES, Machine, add_arguments
@@ -41,17 +40,6 @@ def _options(folder: Path, *words: str) -> argparse.Namespace:
     minutes = [f"--{stage}-minutes={minutes}" for stage, minutes in MINUTES.items()]
     small = ["--shards=1", "--announced=3", "--pool-orders=2", "--pool-numbers=2"]
     return parser.parse_args([f"--folder={folder}", f"--out={folder / 'out'}", *small, *minutes, *words])
-
-
-@pytest.fixture(scope="module")
-def alphabet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the tokenizer of a part of the material."""
-    folder = tmp_path_factory.mktemp("alphabet")
-    with pytest.MonkeyPatch.context() as patch:
-        sentences = tokenizer_stage.sentences
-        patch.setattr(tokenizer_stage, "sentences", lambda seed: islice(sentences(seed), 6000))
-        tokenizer_stage.train_tokenizer(folder)
-    return folder
 
 
 @pytest.fixture
