@@ -42,6 +42,13 @@ def _work(options: argparse.Namespace, report: Report) -> None:
         size=options.size,
         leg=Leg(options.leg_minutes),
     )
+    try:
+        _do(pipeline, options, report)
+    except LegOver:
+        report(f"leg over; {what_is_left(pipeline.states())}")
+
+
+def _do(pipeline: Pipeline, options: argparse.Namespace, report: Report) -> None:
     if options.status:
         for state in pipeline.states():
             report(str(state))
@@ -65,10 +72,7 @@ def _run_stages(pipeline: Pipeline, options: argparse.Namespace, report: Report)
         "voice": pipeline.voice,
         "export": lambda: pipeline.export(options.out),
     }
-    try:
-        for name in [options.only] if options.only else STAGES:
-            report(f"stage {name}")
-            stages[name]()
-            pipeline.leg.check()
-    except LegOver:
-        report(f"leg over; {what_is_left(pipeline.states())}")
+    for name in [options.only] if options.only else STAGES:
+        report(f"stage {name}")
+        stages[name]()
+        pipeline.leg.check()
