@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +30,13 @@ class Call:
     text: NDArray[np.int64]  # [T] input and target
     transcript: NDArray[np.int64]  # [T] target of the caller's words
     forced: NDArray[np.bool_]  # [T] text that the runtime put there
-    timed: NDArray[
-        np.bool_
-    ]  # [T] first pieces of words that the runtime chose, at moments that the model does
     end: int  # columns that belong to the call
+    # [T] first pieces of words that the runtime chose, at moments that the model does; by default none
+    timed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+
+    def __post_init__(self) -> None:
+        if not len(self.timed):
+            self.timed = np.zeros(len(self.text), bool)
 
 
 class Library:
@@ -91,7 +94,6 @@ class CallWriter:
             text=np.full(num_columns, pad, np.int64),
             transcript=np.full(num_columns, pad, np.int64),
             forced=np.zeros(num_columns, bool),
-            timed=np.zeros(num_columns, bool),
             end=num_columns,
         )
 
