@@ -55,6 +55,30 @@ def build_sentences(
             yield path
 
 
+def build_together(
+    folder: Path, kind: str, names: Sequence[str], speak: Callable[[], Sequence[AgentSentence]]
+) -> list[Path]:
+    """Write all shards of a kind if one is missing or the list of names is another; what was written.
+
+    For sentences that share sounds: what begins alike must sound alike, and no two syntheses do.
+    """
+    shards = [_shard_path(folder, kind, n) for n in range(-(-len(names) // SENTENCES_PER_SHARD))]
+    stamp = folder / f"{kind}.json"
+    is_same = stamp.exists() and stamp.read_text(encoding="utf-8") == json.dumps(list(names))
+    if is_same and all(path.exists() for path in shards):
+        return []
+    for path in shards:
+        path.unlink(missing_ok=True)
+    sentences = list(speak())
+    given = iter(range(0, len(sentences), SENTENCES_PER_SHARD))
+
+    def some(texts: Sequence[str]) -> list[AgentSentence]:
+        first = next(given)
+        return sentences[first : first + len(texts)]
+
+    return list(build_sentences(folder, kind, names, some))
+
+
 def _as_turn(sentence: AgentSentence) -> Turn:
     tone = Tone.WHISPER if sentence.is_soft else Tone.CALM
     request = Request(Intent.OTHER, sentence.text, tone=tone)
@@ -74,12 +98,22 @@ def load_sentences(path: Path) -> list[AgentSentence]:
 def stored_sentences(folder: Path) -> list[AgentSentence]:
     """Every stored sentence, lines first.
 
-    Raises CheckpointError if there are none, or not as many as there are to be.
+    Raises CheckpointError if there are none.
     """
     paths = [path for kind in (LINES, ANNOUNCED) for path in sorted(folder.glob(f"{kind}-*.npz"))]
-    if not any(path.name.startswith(LINES) for path in paths):
-        raise CheckpointError(f"{folder} holds no sentence of the agent; run the stage `bank` first")
+    first_lines(folder, 1)
     return [sentence for path in paths for sentence in load_sentences(path)]
+
+
+def first_lines(folder: Path, count: int) -> list[AgentSentence]:
+    """The first of the order line's sentences: those without an order in them.
+
+    Raises CheckpointError if there are none.
+    """
+    path = _shard_path(folder, LINES, 0)
+    if not path.exists():
+        raise CheckpointError(f"{folder} holds no sentence of the agent; run the stage `recordings` first")
+    return load_sentences(path)[:count]
 
 
 def encode_sentences(

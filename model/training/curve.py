@@ -123,7 +123,8 @@ class Curve:
 
         def draw(share: Share) -> Iterator[ClipBatch]:
             bank = GrowingBank(paths, load_shard, share)
-            return clip_batches(callers.mix(bank.draw, share), sentences, dials, share)
+            stems = callers.mix(bank.draw, share)
+            return clip_batches(stems, sentences, dials, share, pipeline.acoustics)
 
         training.run(pipeline.feed(draw, training.steps), pipeline.report, pipeline.leg)
         if not training.is_done:

@@ -15,6 +15,7 @@ from model.training.sizes import SIZES, SMALL
 CUDA_BATCH_SCALE = 8
 STAGES = ("bank", "recordings", "codec", "tokens", "lm", "voice", "export")
 NUM_ANNOUNCED = 1200
+HARDNESS = 0.8
 NUM_CURVE_RECORDINGS = "0,50,100,200"
 
 
@@ -50,6 +51,7 @@ class Plan:
     voice_minutes: float = 15.0
     start_from: Path | None = None  # a model folder whose weights codec and language model begin with
     pool_size: PoolSize = PoolSize()
+    hardness: float = HARDNESS  # of callers' lines, 0 to 1
 
 
 def machine(options: argparse.Namespace) -> Machine:
@@ -73,6 +75,7 @@ def plan(options: argparse.Namespace) -> Plan:
         options.voice_minutes,
         options.start_from,
         PoolSize(options.pool_orders, options.pool_numbers),
+        options.hardness,
     )
 
 
@@ -126,6 +129,13 @@ def _add_amounts(parser: argparse.ArgumentParser) -> None:
     )
     for name, number, what in numbers:
         parser.add_argument(name, type=int, default=number, help=f"{what} (default {number})")
+    parser.add_argument(
+        "--hardness",
+        type=float,
+        default=HARDNESS,
+        help="how hard callers' lines are: rooms, noise, lost packets, echo, other sounds; 0: none of it "
+        f"(default {HARDNESS})",
+    )
     minutes = (
         ("codec", own.codec_minutes, "the codec's time"),
         ("lm", own.lm_minutes, "the language model's"),

@@ -26,7 +26,10 @@ _NEEDED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("codec.pt", "codec.sources.md", "agent/lines-0000.npz"),
         ("bank/*.npz", "agent/*.npz", "recordings/**/*"),
     ),
-    "tokens": (("codec.pt", "bank-validation/*.npz"), ("bank/*.npz", "agent/*.npz")),
+    "tokens": (
+        ("codec.pt", "bank-validation/*.npz", "agent/lines-0000.npz"),
+        ("bank-recorded*/*.npz", "bank/*.npz", "agent/*.npz"),
+    ),
     "lm": (
         (
             "lm.pt",
@@ -34,6 +37,7 @@ _NEEDED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "tokens/library-*.npz",
             "tokens-validation/*.npz",
             "tokens/tokens-*.npz",
+            "tokens-recorded*/*.npz",
         ),
         (),
     ),

@@ -18,8 +18,10 @@ from model.checkpoint import save_module
 from model.codec import Codec
 from model.errors import CheckpointError
 from model.lm import Lm
+from model.order_line import CALM_LINES, Tone
 from model.tokenizer import ANNOUNCE_PIECE, TOKENIZER_FILE, TextTokenizer, load_text_tokenizer
 from model.training import agent_store
+from model.training.acoustics import Acoustics
 from model.training.agent_store import ANNOUNCED, LINES, stored_sentences
 from model.training.agent_voice import AgentSentence, pool_sentences, speak
 from model.training.announcement_texts import announcement_texts
@@ -31,6 +33,8 @@ from model.training.feed import GrowingBank, Share, feed
 from model.training.legs import Leg, StageState
 from model.training.lm_stage import CallBatch, LmDials, LmTraining, call_batches
 from model.training.options import Machine, Plan
+from model.training.pool import Pool
+from model.training.recorded_stems import pool_with_orders
 from model.training.recordings import RecordedCallers
 from model.training.sizes import builtin_config, keep_to_size, write_config
 from model.training.stage import Report
@@ -62,6 +66,7 @@ class Pipeline:
         self.folder, self.machine, self.report = folder, machine, report
         self.recorded = recorded or RecordedCallers((), folder)
         self.plan, self.leg = plan or Plan(), leg or Leg()
+        self.acoustics = Acoustics(self.plan.hardness, self.recorded.stores, self.recorded.selection)
         self.config = builtin_config(size)
         folder.mkdir(parents=True, exist_ok=True)
         keep_to_size(self.config, folder)
@@ -79,7 +84,7 @@ class Pipeline:
             self.leg.check()
 
     def bank(self) -> None:
-        """Synthetic callers, a small bank for validation, and the agent's sentences."""
+        """Synthetic callers, a small bank for validation, and sentences off the order line for the agent."""
         self.recorded.check()  # now rather than when the bank is done
         plan, pool, workers = self.plan, self.plan.pool_size.draw(), self.machine.num_workers
         for name, count, seed in (
@@ -87,17 +92,6 @@ class Pipeline:
             ("bank-validation", 1, VALIDATION_SEED),
         ):
             self._each("bank", build_bank(self.folder / name, count, seed, workers, pool))
-        said: dict[str, AgentSentence] = {}
-
-        def lines(texts: Sequence[str]) -> list[AgentSentence]:
-            if not said:
-                said.update(
-                    {_key(sentence.text, sentence.is_soft): sentence for sentence in pool_sentences(pool)}
-                )
-            return [said[text] for text in texts]
-
-        keys = [_key(line.text, line.is_soft) for line in pool.lines()]
-        self._each("bank", agent_store.build_sentences(self.folder / "agent", LINES, keys, lines))
         texts = announcement_texts(plan.num_announced, ANNOUNCED_SEED)
         announced = agent_store.build_sentences(
             self.folder / "agent", ANNOUNCED, texts, lambda some: [speak(text) for text in some]
@@ -105,8 +99,18 @@ class Pipeline:
         self._each("bank", announced)
 
     def recordings(self) -> None:
-        """Real people's recordings with timed words and phones, if any are given."""
+        """Real people's recordings, if any are given; then the agent's lines for all that is ordered."""
         self.recorded.build(self.machine.num_workers, self.report)
+        self.leg.check()
+        pool = self.plan.pool_size.draw()
+        if paths := self.recorded.write_bank(self.folder / self._recorded("bank"), pool.numbers[Tone.CALM]):
+            pool = pool_with_orders(pool, (stem for path in paths for stem in load_shard(path)))
+        for path in agent_store.build_together(self.folder / "agent", LINES, *_lines(pool)):
+            self.report(f"recordings: {path.name}")
+
+    def _recorded(self, what: str) -> str:
+        """The folder of recorded callers' bank or tokens: one for each selection of recordings."""
+        return f"{what}-recorded{self.recorded.selection.tag}"
 
     def _spent_s(self, stage: str) -> float:
         """How much of a stage's time earlier runs spent."""
@@ -127,7 +131,7 @@ class Pipeline:
 
         Raises CheckpointError if there is none.
         """
-        stage = name.removesuffix("-validation")
+        stage = name.split("-")[0]
         paths = sorted((self.folder / name).glob(f"{stage}-*.npz"))
         if not paths:
             raise CheckpointError(f"{self.folder / name} holds no shard; run the stage `{stage}` first")
@@ -155,7 +159,8 @@ class Pipeline:
 
         def draw(share: Share) -> Iterator[ClipBatch]:
             bank = GrowingBank(paths, load_shard, share)
-            return clip_batches(self.recorded.mix(bank.draw, share), sentences, dials, share)
+            callers = self.recorded.mix(bank.draw, share)
+            return clip_batches(callers, sentences, dials, share, self.acoustics)
 
         training.run(self.feed(draw, training.steps), self.report, self.leg)
 
@@ -184,13 +189,17 @@ class Pipeline:
     def tokens(self) -> None:
         """Every stem as the engine will hear it, and the agent's sentences."""
         codec, workers = self.frozen_codec(), self.machine.num_workers
-        for source, target in (("bank", "tokens"), ("bank-validation", "tokens-validation")):
+        folders = [("bank", "tokens"), ("bank-validation", "tokens-validation")]
+        if (self.folder / self._recorded("bank")).exists():
+            folders.append((self._recorded("bank"), self._recorded("tokens")))
+        for source, target in folders:
             self.shards(source)
-            self._each("tokens", build_tokens(codec, self.folder / source, self.folder / target, 1, workers))
-        folder = self.folder / "tokens"
-        said = agent_store.encode_sentences(
-            codec, folder / CODEC_FILE, self.folder / "agent", folder, workers
-        )
+        sounds, folder = self.folder / "agent", self.folder / "tokens"
+        echoed = [sentence.pcm for sentence in agent_store.first_lines(sounds, len(CALM_LINES))]
+        for source, target in folders:
+            places = self.folder / source, self.folder / target
+            self._each("tokens", build_tokens(codec, *places, 1, workers, self.acoustics, echoed))
+        said = agent_store.encode_sentences(codec, folder / CODEC_FILE, sounds, folder, workers)
         self._each("tokens", said)
 
     def lm(self) -> None:
@@ -199,6 +208,8 @@ class Pipeline:
         if self._is_spent("lm", minutes):
             return
         stems, tokenizer = self._stems("tokens"), self._tokenizer()
+        if (self.folder / self._recorded("tokens")).exists():
+            stems += self._stems(self._recorded("tokens"))
         dials = LmDials(minutes=minutes)
         dials = replace(dials, calls=self.machine.batch_scale * dials.calls)
         library = self.folder / "tokens"
@@ -307,9 +318,10 @@ def _count(folder: Path, pattern: str) -> int:
     return len(list(folder.glob(pattern)))
 
 
-def _key(text: str, is_soft: bool) -> str:
-    """A line's name in the list of the agent's sentences."""
-    return f"{text} (softly)" if is_soft else text
+def _lines(pool: Pool) -> tuple[list[str], Callable[[], list[AgentSentence]]]:
+    """The names of a pool's lines, and what speaks them."""
+    names = [f"{line.text} (softly)" if line.is_soft else line.text for line in pool.lines()]
+    return names, lambda: pool_sentences(pool)
 
 
 def freeze(codec: Codec) -> Codec:

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.channel import telephone
 from model.checkpoint import load_tensors, read_safetensors, save_module
 from model.codec import Codec
 from model.config import FRAME_RATE_HZ, FRAME_SAMPLES, CodecConfig
 from model.errors import CheckpointError
 from model.requests import Request
+from model.training.acoustics import Acoustics
 from model.training.agent_voice import AgentSentence
 from model.training.bank import Stem, Turn, load_shard, read_versioned, versioned
 from model.training.feed import side_by_side
@@ -42,6 +42,7 @@ class TokenTurn:
     last: int  # frame of its last sample
     words: list[tuple[str, int]]  # each word and the frame that holds its end
     pauses: tuple[tuple[int, int], ...] = ()  # first and last silent frame of each
+    kind: str = ""  # of a distractor
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def _lay_turn(turn: Turn, start_s: float) -> TokenTurn:
         first_s, last_s = turn.words[0].start_s, turn.words[-1].end_s
     words = [(w.text, frame(w.end_s)) for w in turn.words]
     pauses = tuple((frame(from_s) + 1, frame(to_s) - 1) for from_s, to_s in turn.pauses)
-    return TokenTurn(turn.request, frame(first_s), frame(last_s), words, pauses)
+    return TokenTurn(turn.request, frame(first_s), frame(last_s), words, pauses, turn.kind)
 
 
 @torch.inference_mode()
@@ -120,14 +121,25 @@ def encode_padded(
     return [codes[row, :, : len(sound) // FRAME_SAMPLES] for row, sound in enumerate(sounds)]
 
 
-def encode_stems(codec: Codec, stems: Sequence[Stem], seed: int) -> list[TokenStem]:
-    """Each stem over a line drawn from the seed."""
+def encode_stems(
+    codec: Codec,
+    stems: Sequence[Stem],
+    seed: int,
+    acoustics: Acoustics | None = None,
+    agent: Sequence[NDArray[np.float32]] = (),
+) -> list[TokenStem]:
+    """Each stem over a line drawn from the seed, with sounds between its turns that want no answer.
+
+    `agent` is what may come back as an echo: sentences, float32 [T] each.
+    """
     rng = np.random.default_rng(seed)
+    acoustics = acoustics or Acoustics()
+    stems = [acoustics.with_distractors(stem, rng, agent, stems) for stem in stems]
     out = []
     ordered = sorted(stems, key=lambda stem: sum(len(turn.pcm) for turn in stem.turns))
     for start in range(0, len(ordered), BATCH):
         laid = [lay_out(stem, rng) for stem in ordered[start : start + BATCH]]
-        codes = encode_padded(codec, [telephone(pcm, rng) for pcm, _, _ in laid], rough=True)
+        codes = encode_padded(codec, [acoustics.over_line(pcm, rng) for pcm, _, _ in laid], rough=True)
         for tokens, (_, turns, idle) in zip(codes, laid, strict=True):
             out.append(TokenStem(tokens, turns, idle[idle < tokens.shape[1]]))
     return out
@@ -165,6 +177,7 @@ def save_stems(stems: Sequence[TokenStem], path: Path) -> None:
                     "span": [turn.first, turn.last],
                     "words": turn.words,
                     "pauses": turn.pauses,
+                    "kind": turn.kind,
                 }
                 for turn in stem.turns
             ],
@@ -189,17 +202,26 @@ def load_stems(path: Path) -> list[TokenStem]:
             request = Request.from_json(turn["request"]) if turn["request"] else None
             words = [(str(word), int(frame)) for word, frame in turn["words"]]
             pauses = tuple((int(first), int(last)) for first, last in turn["pauses"])
-            turns.append(TokenTurn(request, turn["span"][0], turn["span"][1], words, pauses))
+            span = turn["span"][0], turn["span"][1]
+            turns.append(TokenTurn(request, *span, words, pauses, turn.get("kind", "")))
         out.append(TokenStem(codes[:, at : at + entry["frames"]], turns, np.array(entry["idle"], np.int64)))
         at += entry["frames"]
     return out
 
 
 def _build_tokens(
-    config: CodecConfig, weights: Path, device: str, shard: Path, path: Path, seed: int
+    config: CodecConfig,
+    weights: Path,
+    device: str,
+    shard: Path,
+    path: Path,
+    seed: int,
+    acoustics: Acoustics,
+    agent: Sequence[NDArray[np.float32]],
 ) -> Path:
     """Encode one bank shard with the frozen codec whose weights lie at a path."""
-    save_stems(encode_stems(shared_codec(config, weights, device), load_shard(shard), seed), path)
+    codec = shared_codec(config, weights, device)
+    save_stems(encode_stems(codec, load_shard(shard), seed, acoustics, agent), path)
     return path
 
 
@@ -217,7 +239,15 @@ def _holds(weights: Path, codec: Codec) -> bool:
     return all(torch.equal(stored[name], x.cpu().to(stored[name])) for name, x in codec.state_dict().items())
 
 
-def build_tokens(codec: Codec, bank: Path, folder: Path, seed: int, num_workers: int = 0) -> Iterator[Path]:
+def build_tokens(
+    codec: Codec,
+    bank: Path,
+    folder: Path,
+    seed: int,
+    num_workers: int = 0,
+    acoustics: Acoustics | None = None,
+    agent: Sequence[NDArray[np.float32]] = (),
+) -> Iterator[Path]:
     """Encode every bank shard that has no tokens of this seed yet; each path once it is there.
 
     Raises CheckpointError if the folder's tokens are another codec's.
@@ -234,5 +264,6 @@ def build_tokens(codec: Codec, bank: Path, folder: Path, seed: int, num_workers:
     for index, shard in enumerate(sorted(bank.glob("bank-*.npz"))):
         path = folder / shard.name.replace("bank-", f"tokens-{seed}-")
         if not path.exists():
-            tasks.append((codec.config, weights, device, shard, path, seed * 100_003 + index))
+            seeds = seed * 100_003 + index
+            tasks.append((codec.config, weights, device, shard, path, seeds, acoustics or Acoustics(), agent))
     yield from side_by_side(_build_tokens, tasks, num_workers)

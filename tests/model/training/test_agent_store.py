@@ -89,5 +89,5 @@ def test_the_same_lines_are_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_without_sentences_the_stage_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"no sentence of the agent; run the stage `bank` first"):
+    with pytest.raises(CheckpointError, match=r"no sentence of the agent; run the stage `recordings` first"):
         stored_sentences(tmp_path)

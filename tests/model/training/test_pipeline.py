@@ -169,7 +169,9 @@ def test_stages_without_their_material_say_which_stage_makes_it(tmp_path: Path, 
         stages.tokens()
     with pytest.raises(CheckpointError, match=r"tokens holds no shard; run the stage `tokens` first"):
         stages.lm()
-    with pytest.raises(CheckpointError, match=r"agent holds no sentence of the agent; run the stage `bank`"):
+    with pytest.raises(
+        CheckpointError, match=r"agent holds no sentence of the agent; run the stage `recordings`"
+    ):
         stages.voice()
     with pytest.raises(CheckpointError, match=r"voice.pt does not exist; run the stage `voice` first"):
         stages.export(tmp_path / "out")
