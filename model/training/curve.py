@@ -8,10 +8,8 @@ random telephone lines, the same for every point.
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,7 @@ import torch
 from torch import Tensor
 
 from model.errors import RecordingError
-from model.training.bank import Stem, load_shard
+from model.training.bank import load_shard
 from model.training.codec_stage import (
     ClipBatch,
     CodecDials,
@@ -32,7 +30,6 @@ from model.training.feed import GrowingBank, Share
 from model.training.folds import Selection
 from model.training.legs import LegOver
 from model.training.pipeline import Pipeline
-from model.training.recorded_stems import RecordedBank
 from model.training.recordings import RecordedCallers
 from model.training.start import load_codec
 
@@ -94,11 +91,12 @@ class Curve:
         """Held-out clips float32 [N, T] and their phones int64 [N, 2F]."""
         store, left_out = self._pipeline.folder / "recordings", _LeftOut(self._fold)
         callers = RecordedCallers(self._places, self._pipeline.folder, left_out)
-        stems = [stem for bank in callers.banks() if bank.teaches_hearing for stem in _speech(bank)]
+        share = Share(0, 1, ASKED_SEED)
+        stems = [bank.drawing(share) for bank in callers.banks() if bank.teaches_hearing]
         if not stems:
             raise RecordingError(f"{store} has no clip in fold {self._fold}: give another --fold")
-        rng, draws = random.Random(ASKED_SEED), np.random.default_rng(ASKED_SEED)
-        clips = [caller_clip(stems[n % len(stems)], rng, draws) for n in range(NUM_ASKED_CLIPS)]
+        rng, draws = share.rng, share.draws
+        clips = [caller_clip(stems[n % len(stems)](rng), rng, draws) for n in range(NUM_ASKED_CLIPS)]
         pcm, labels = (np.stack(parts) for parts in zip(*clips, strict=True))
         return torch.from_numpy(pcm), torch.from_numpy(labels)
 
@@ -160,11 +158,6 @@ class Curve:
         told = {"fold": self._fold, "minutes": self._minutes, "points": rows}
         (self.folder / CURVE_FILE).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
         draw_curve(points, self.folder / CURVE_PICTURE)
-
-
-def _speech(bank: RecordedBank) -> list[Stem]:
-    """Held-out stems, a few hundred at the most."""
-    return list(islice(bank.stems(), 300))
 
 
 def draw_curve(points: Sequence[CurvePoint], picture: Path) -> None:

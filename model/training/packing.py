@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from model.errors import CheckpointError
 from model.training.pipeline import Pipeline
 from model.training.sizes import CONFIG_FILE
+from model.training.states import stage_states
 
 PART_BYTES = 60_000_000
 LIST_FILE = "leg.json"
@@ -52,7 +53,7 @@ def pack(pipeline: Pipeline, parts: Path, num_parts: int) -> list[Path]:
     Raises CheckpointError if nothing is due that a machine without synthesisers can do, or what a leg cannot
     do without does not fit.
     """
-    due = next((state for state in pipeline.states() if not state.is_done), None)
+    due = next((state for state in stage_states(pipeline) if not state.is_done), None)
     if due is None or due.name not in _NEEDED:
         what = "every stage is done" if due is None else f"the stage `{due.name}` is due"
         raise CheckpointError(

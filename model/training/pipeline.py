@@ -30,7 +30,7 @@ from model.training.bank import build_bank, load_shard
 from model.training.closed_loop import Rehearsal, rehearsals
 from model.training.codec_stage import INPUT_GAIN, ClipBatch, CodecDials, CodecTraining, Trainee, clip_batches
 from model.training.feed import GrowingBank, Share, feed
-from model.training.legs import Leg, StageState
+from model.training.legs import Leg
 from model.training.lm_stage import CallBatch, LmDials, LmTraining, call_batches
 from model.training.options import Machine, Plan
 from model.training.pool import Pool
@@ -112,7 +112,7 @@ class Pipeline:
         """The folder of recorded callers' bank or tokens: one for each selection of recordings."""
         return f"{what}-recorded{self.recorded.selection.tag}"
 
-    def _spent_s(self, stage: str) -> float:
+    def spent_s(self, stage: str) -> float:
         """How much of a stage's time earlier runs spent."""
         path = self.folder / f"{stage}.pt"
         if not path.exists():
@@ -121,7 +121,7 @@ class Pipeline:
 
     def _is_spent(self, stage: str, minutes: float) -> bool:
         """Whether a stage's time is spent; what it needs is then not made ready either."""
-        is_spent = self._spent_s(stage) >= 60 * minutes
+        is_spent = self.spent_s(stage) >= 60 * minutes
         if is_spent:
             self.report(f"{stage}: its {minutes:g} minutes are spent; --{stage}-minutes gives it more")
         return is_spent
@@ -192,7 +192,7 @@ class Pipeline:
         folders = [("bank", "tokens"), ("bank-validation", "tokens-validation")]
         if (self.folder / self._recorded("bank")).exists():
             folders.append((self._recorded("bank"), self._recorded("tokens")))
-        for source, target in folders:
+        for source, _ in folders:
             self.shards(source)
         sounds, folder = self.folder / "agent", self.folder / "tokens"
         echoed = [sentence.pcm for sentence in agent_store.first_lines(sounds, len(CALM_LINES))]
@@ -288,34 +288,6 @@ class Pipeline:
         (directory / TOKENIZER_FILE).write_bytes((self.folder / "model" / TOKENIZER_FILE).read_bytes())
         self.recorded.export(directory)
         self.report(f"model folder: {directory}")
-
-    def states(self) -> list[StageState]:
-        """How far each stage is by this plan; reads the folder, changes nothing."""
-        plan, folder = self.plan, self.folder
-        sounds, tokens = folder / "agent", folder / "tokens"
-        num_sentences = _count(sounds, "*.npz") or 1
-        num_banks = _count(folder / "bank", "bank-*.npz")
-        made = num_banks + _count(folder / "bank-validation", "*.npz") + _count(sounds, "announced-*.npz")
-        announced = -(-plan.num_announced // agent_store.SENTENCES_PER_SHARD)
-        encoded = sum(_count(one, "*.npz") for one in (tokens, folder / "tokens-validation"))
-        trained = [
-            StageState(stage, round(self._spent_s(stage) / 60, 2), minutes, "minutes")
-            for stage, minutes in (
-                ("codec", plan.codec_minutes),
-                ("lm", plan.lm_minutes),
-                ("voice", plan.voice_minutes),
-            )
-        ]
-        return [
-            StageState("bank", made, plan.num_shards + 1 + announced, "shards"),
-            trained[0],
-            StageState("tokens", encoded, plan.num_shards + 1 + num_sentences, "shards"),
-            *trained[1:],
-        ]
-
-
-def _count(folder: Path, pattern: str) -> int:
-    return len(list(folder.glob(pattern)))
 
 
 def _lines(pool: Pool) -> tuple[list[str], Callable[[], list[AgentSentence]]]:

@@ -15,6 +15,7 @@ from model.training.packing import pack, unpack
 from model.training.pipeline import Pipeline
 from model.training.recordings import recorded_callers
 from model.training.stage import Report
+from model.training.states import stage_states
 
 
 def train(options: argparse.Namespace, report: Report) -> None:
@@ -45,12 +46,12 @@ def _work(options: argparse.Namespace, report: Report) -> None:
     try:
         _do(pipeline, options, report)
     except LegOver:
-        report(f"leg over; {what_is_left(pipeline.states())}")
+        report(f"leg over; {what_is_left(stage_states(pipeline))}")
 
 
 def _do(pipeline: Pipeline, options: argparse.Namespace, report: Report) -> None:
     if options.status:
-        for state in pipeline.states():
+        for state in stage_states(pipeline):
             report(str(state))
     elif options.pack:
         for path in pack(pipeline, options.pack, options.pack_parts):

@@ -17,7 +17,7 @@ from model.training.agent_voice import AgentSentence
 from model.training.bank import Stem, Turn, save_shard
 from model.training.codec_stage import CodecDials, CodecTraining
 from model.training.curve import CURVE_FILE, CURVE_PICTURE, Curve, read_counts
-from model.training.folds import fold_of
+from model.training.folds import Selection, fold_of
 from model.training.legs import Leg, LegOver
 from model.training.options import Machine
 from model.training.pipeline import Pipeline
@@ -88,7 +88,7 @@ def test_a_curve_has_a_point_for_each_number(stages: Pipeline, tmp_path: Path) -
 def test_what_is_asked_is_what_was_left_out() -> None:
     folds = {f"clip{n}": fold_of(f"clip{n}") for n in range(50)}
     asked = curve._LeftOut(FOLD).choose(folds)
-    learnt = curve.Selection(FOLD, 30).choose(folds)
+    learnt = Selection(FOLD, 30).choose(folds)
     assert asked and learnt and not asked & learnt
     assert {folds[clip] for clip in asked} == {FOLD}
 

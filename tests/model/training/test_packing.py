@@ -1,6 +1,7 @@
 """A leg's files: what is due, in parts, whole again elsewhere; damage and missing stages are told."""
 
 import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ CONTENTS = {
 def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """A folder in the midst of the codec's training, and parts of 4 kB."""
     monkeypatch.setattr(packing, "PART_BYTES", 4_000)
-    monkeypatch.setattr(packing.tarfile, "RECORDSIZE", 512)
+    monkeypatch.setattr(tarfile, "RECORDSIZE", 512)
     _let_be_due(monkeypatch, "codec", 0.5)
     rng = np.random.default_rng(0)
     for name, length in CONTENTS.items():
@@ -40,7 +41,7 @@ def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
 
 def _let_be_due(monkeypatch: pytest.MonkeyPatch, stage: str, done: float) -> None:
     states = [StageState("bank", 1, 1, "shards"), StageState(stage, done, 35, "minutes")]
-    monkeypatch.setattr(Pipeline, "states", lambda _: states)
+    monkeypatch.setattr(packing, "stage_states", lambda _: states)
 
 
 def test_what_is_due_is_whole_again_elsewhere(stages: Pipeline, tmp_path: Path) -> None:
@@ -93,7 +94,7 @@ def test_nothing_is_unpacked_outside_the_folder(
     stages: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "parts").mkdir()
-    with packing.tarfile.open(tmp_path / "parts" / "leg.tar.00", "w") as tar:
+    with tarfile.open(tmp_path / "parts" / "leg.tar.00", "w") as tar:
         tar.add(stages.folder / "codec.pt", "../codec.pt")
     part = tmp_path / "parts" / "leg.tar.00"
     told = {"stage": "codec", "parts": {part.name: packing._digest(part)}}

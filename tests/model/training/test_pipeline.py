@@ -89,7 +89,7 @@ def test_a_whole_run_by_legs_makes_a_model_that_the_engine_runs(
 ) -> None:
     told: list[str] = []
     train(_options(tmp_path, "--leg-minutes=0"), told.append)
-    assert told[-1].startswith("leg over; left: bank: 1 of 3 shards; codec: 0 of 0.05 minutes; tokens: ")
+    assert told[-1].startswith("leg over; left: bank: 1 of 3 shards; recordings: 0 of ")
     train(_options(tmp_path), told.append)
     assert [line for line in told if line.startswith("stage ")][1:] == [f"stage {name}" for name in STAGES]
     _assert_speaks(tmp_path / "out", small)
@@ -97,7 +97,7 @@ def test_a_whole_run_by_legs_makes_a_model_that_the_engine_runs(
     assert set(stage_metrics(tmp_path)) <= set(MINUTES)
     told.clear()
     train(_options(tmp_path, "--status"), told.append)
-    assert [line.split(": ")[1][:4] for line in told] == ["done"] * 5, told
+    assert [line.split(": ")[1][:4] for line in told] == ["done"] * 6, told
     _assert_nothing_is_done_twice(tmp_path, monkeypatch)
 
 
