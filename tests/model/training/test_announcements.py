@@ -19,8 +19,8 @@ NUM_COLUMNS = 480
 
 
 @pytest.fixture(scope="module")
-def tokenizer(alphabet: Path) -> TextTokenizer:
-    return load_text_tokenizer(alphabet)
+def tokenizer(alphabet_folder: Path) -> TextTokenizer:
+    return load_text_tokenizer(alphabet_folder)
 
 
 @pytest.fixture(scope="module")

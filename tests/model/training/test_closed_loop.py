@@ -22,8 +22,8 @@ SILENCE = np.zeros(scripts.NUM_CODEBOOKS, np.int64)
 
 
 @pytest.fixture(scope="module")
-def tokenizer(alphabet: Path) -> TextTokenizer:
-    return load_text_tokenizer(alphabet)
+def tokenizer(alphabet_folder: Path) -> TextTokenizer:
+    return load_text_tokenizer(alphabet_folder)
 
 
 @pytest.fixture(scope="module")

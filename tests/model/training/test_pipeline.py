@@ -43,9 +43,9 @@ def _options(folder: Path, *words: str) -> argparse.Namespace:
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch, alphabet: Path, tmp_path: Path) -> Iterator[ModelConfig]:
+def small(monkeypatch: pytest.MonkeyPatch, alphabet_folder: Path, tmp_path: Path) -> Iterator[ModelConfig]:
     """A model and shards that a stage gets through in a second; the folder has an alphabet."""
-    config = tiny.model_config(load_text_tokenizer(alphabet).card)
+    config = tiny.model_config(load_text_tokenizer(alphabet_folder).card)
     config = replace(config, lm=replace(config.lm, context=480))
     monkeypatch.setattr(pipeline, "builtin_config", lambda size: config)
     monkeypatch.setattr(pipeline, "NUM_REHEARSALS", 1)
@@ -55,7 +55,7 @@ def small(monkeypatch: pytest.MonkeyPatch, alphabet: Path, tmp_path: Path) -> It
     few = [in_tone(line, tone) for tone in Tone for line in FEW_LINES]
     monkeypatch.setattr(Pool, "fixed_lines", staticmethod(lambda: iter(few)))
     (tmp_path / "model").mkdir()
-    shutil.copy(alphabet / TOKENIZER_FILE, tmp_path / "model")
+    shutil.copy(alphabet_folder / TOKENIZER_FILE, tmp_path / "model")
     yield config
 
 

@@ -65,10 +65,10 @@ def test_heads_learn_alone_at_first(shipped: tuple[Path, ModelConfig], tmp_path:
 
 
 def test_pieces_keep_their_rows_and_new_ones_begin_as_their_spelling(
-    shipped: tuple[Path, ModelConfig], alphabet: Path, old: TextTokenizer
+    shipped: tuple[Path, ModelConfig], alphabet_folder: Path, old: TextTokenizer
 ) -> None:
     folder, config = shipped
-    new = load_text_tokenizer(alphabet)
+    new = load_text_tokenizer(alphabet_folder)
     lm, before = Lm(config.lm), tiny.lm(config.lm)
     num_new = load_lm(lm, folder, new)
     assert 0 < num_new < new.card
