@@ -35,7 +35,8 @@ PHONE_DELAY_S = 0.04  # a phone is asked for this long after its middle, when it
 HALF_FRAME_S = FRAME_SAMPLES / 2 / SAMPLE_RATE_HZ
 FFT_SIZES = (256, 512, 1024, 2048)
 INPUT_GAIN = 3.0  # telephone speech is quiet; training scales it, the shipped first layer has it built in
-HEADS_ALONE_STEPS = 150  # of a codec that goes on from trained weights: no model folder holds phone heads
+# Of a codec that goes on from trained weights the new phone heads learn alone at first: no folder holds any.
+HEADS_ALONE_STEPS, HEADS_ALONE_SHARE = 150, 0.2  # of steps, of the time: whichever is over first
 SEED_LATENTS = 4  # latents per codeword that k-means starts from, at the least
 DEAD_USAGE = 0.3  # codewords used less than this (running mean per step) are re-seeded
 
@@ -306,7 +307,7 @@ class CodecTraining(Stage[ClipBatch]):
             self.acoustic.seed(latents)
             self.quantizing = True
             self._latents = []
-        self._free(self.steps >= self.heads_alone_steps)
+        self._free(self.steps >= self.heads_alone_steps or self.share > HEADS_ALONE_SHARE)
         pcm, labels = (part.to(self.device, non_blocking=True) for part in batch)
         total, figures = self.loss(pcm, labels, self.dials.agent_clips)
         figures["grad"] = self.update(total)
