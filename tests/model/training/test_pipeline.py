@@ -38,7 +38,7 @@ def _options(folder: Path, *words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     minutes = [f"--{stage}-minutes={minutes}" for stage, minutes in MINUTES.items()]
-    small = ["--shards=1", "--announced=3", "--pool-orders=2", "--pool-numbers=2"]
+    small = ["--shards=1", "--announced=3", "--pool-orders=2", "--pool-numbers=2", "--hardness=0"]
     return parser.parse_args([f"--folder={folder}", f"--out={folder / 'out'}", *small, *minutes, *words])
 
 
