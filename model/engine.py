@@ -285,6 +285,8 @@ class Engine:
         """
         self._check_started(slot)
         self._generator.controls.say(slot, list(tokens))
+        if tokens and self.model.tokenizer.announce >= 0:  # trained to be told what to say
+            self._generator.controls.force_text(slot, self.model.tokenizer.announce)
 
     @torch.inference_mode()
     def silence(self, slot: int, frames: int) -> None:

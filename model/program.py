@@ -39,7 +39,7 @@ class StepProgram:
         self.memory = State.root(num_slots, device)
         self.memory.add("said", (sampling.text_once_frames,), torch.int64)
         self.memory.add("written", (ONCE_FRAMES,), torch.int64)
-        banned = [token for token in (tokenizer.nobody,) if token >= 0]
+        banned = [token for token in (tokenizer.nobody, tokenizer.announce) if token >= 0]
         self._banned = torch.tensor(banned, dtype=torch.int64, device=device)
         self._padding = torch.tensor([EPAD, PAD], device=device)
         self.forget(torch.ones(num_slots, dtype=torch.bool, device=device))

@@ -3,8 +3,8 @@
 A piece that opens a word begins with "▁". Ids follow the published models: 0 ends a padding (EPAD), 3 pads
 (PAD). The built-in model's pieces are lower case, and it has control pieces besides: HANG_UP, TRANSFER and
 DELEGATE are drawn by the model and obeyed by whoever runs the call; NOBODY is forced by the runtime when a
-transfer is impossible, and the model then says so. Published models have none of these, and keep case and
-marks.
+transfer is impossible, and the model then says so; ANNOUNCE opens a sentence that the runtime orders word by
+word. Published models have none of these, and keep case and marks.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from model.errors import CheckpointError
 TOKENIZER_FILE = "tokenizer.model"
 EPAD, PAD = 0, 3
 WORD_START = "▁"
-HANG_UP_PIECE, TRANSFER_PIECE, NOBODY_PIECE, DELEGATE_PIECE = (
+HANG_UP_PIECE, TRANSFER_PIECE, NOBODY_PIECE, DELEGATE_PIECE, ANNOUNCE_PIECE = (
     "<hangup>",
     "<transfer>",
     "<nobody>",
     "<delegate>",
+    "<announce>",
 )
-CONTROL_PIECES = (HANG_UP_PIECE, TRANSFER_PIECE, NOBODY_PIECE, DELEGATE_PIECE)
+CONTROL_PIECES = (HANG_UP_PIECE, TRANSFER_PIECE, NOBODY_PIECE, DELEGATE_PIECE, ANNOUNCE_PIECE)
 
 
 class TextTokenizer:
@@ -40,7 +41,8 @@ class TextTokenizer:
         self.transfer = self._control(TRANSFER_PIECE)
         self.nobody = self._control(NOBODY_PIECE)
         self.delegate = self._control(DELEGATE_PIECE)
-        controls = {self.hangup, self.transfer, self.nobody, self.delegate}
+        self.announce = self._control(ANNOUNCE_PIECE)
+        controls = {self.hangup, self.transfer, self.nobody, self.delegate, self.announce}
         self.keeps_case = max(controls) < 0
         self._silent = {EPAD, 1, 2, PAD, *controls} - {-1}
 

@@ -11,15 +11,15 @@ import time
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `offhook train`."""
-    from model.training import pipeline
+    from model.training import options
 
-    pipeline.add_arguments(parser)
+    options.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """`offhook train`: all stages; the exit code."""
-    from model.training import pipeline
+    from model.training.run import train
 
     started = time.monotonic()
-    pipeline.train(args, lambda text: print(f"[{time.monotonic() - started:7.0f} s] {text}", flush=True))
+    train(args, lambda text: print(f"[{time.monotonic() - started:7.0f} s] {text}", flush=True))
     return 0

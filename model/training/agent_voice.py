@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 from model.order import AMOUNTS, Order
 from model.order_line import AGENT_LINES, ANGRY_PREFIX, Line, read_number, readback
 from model.phrasings import Tone
-from model.requests import caller_vocabulary
 from model.training.pool import Pool
 from model.voices import AGENT_VOICE, TimedPhone, TimedWord, synthesize
 
@@ -246,10 +244,3 @@ def pool_sentences(pool: Pool) -> list[AgentSentence]:
             line = read_number(number, tone)
             said.setdefault((line.text, line.is_soft), speak_number(number, tone))
     return list(said.values())
-
-
-def other_texts(count: int, seed: int) -> list[str]:
-    """Word strings off the order line, so that the decoder hears every phone in other company."""
-    rng = random.Random(seed)
-    words = caller_vocabulary()
-    return [" ".join(rng.choices(words, k=rng.randint(4, 9))).capitalize() + "." for _ in range(count)]

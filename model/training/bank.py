@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from model.voices import (
     SILENCE,
     TRAIN_VOICES,
     SpeechSynthesisError,
+    Style,
     TimedPhone,
     TimedWord,
     Utterance,
@@ -54,14 +55,8 @@ NUM_OTHERS = 5
 PAUSE_SHARE = 0.4
 NO_LABEL = -100  # cross-entropy leaves it out
 PAUSE_S = (0.3, 1.1)
-# How a tone sounds: speed and pitch relative to the speaker's own.
-TONE_SOUNDS = {
-    Tone.CALM: (1.0, 1.0),
-    Tone.HURRIED: (1.25, 1.04),
-    Tone.ANGRY: (1.08, 1.12),
-    Tone.WHISPER: (0.95, 1.0),
-}
-WHISPERS = ("whisper", "whisperf")  # espeak-ng's
+STYLED_CALM_SHARE = 0.5  # of calm callers that pass through the styles' method; the others are as spoken
+PLAIN_WORDS_SHARE = 0.5  # of callers with a tone who use a calm caller's words: the sound alone tells of them
 
 
 @dataclass(frozen=True)
@@ -125,13 +120,11 @@ def make_stem(seed: int, pool: Pool) -> Stem:
     draws = np.random.default_rng(seed)
     tone = draw_tone(rng)
     voice = draw_voice(draws, TRAIN_VOICES)
-    if tone is Tone.WHISPER:
-        accent = voice.speaker if voice.engine == "espeak" else "en-us"
-        voice = Voice("espeak", accent, rng.choice(WHISPERS))
-    speed, height = TONE_SOUNDS[tone]
-    rate, pitch = speed * draws.uniform(0.85, 1.25), height * draws.uniform(0.85, 1.2)
+    rate, pitch = draws.uniform(0.85, 1.25), draws.uniform(0.85, 1.2)
+    is_styled = tone is not Tone.CALM or rng.random() < STYLED_CALM_SHARE
+    manner = Manner(rate, pitch, Style(tone.value) if is_styled else None, draws)
     requests = draw_requests(rng, pool, tone)
-    return Stem(voice.name, [speak_request(one, voice, rng, rate=rate, pitch=pitch) for one in requests])
+    return Stem(voice.name, [speak_request(one, voice, rng, manner) for one in requests])
 
 
 def draw_requests(rng: random.Random, pool: Pool, tone: Tone) -> list[Request]:
@@ -142,17 +135,31 @@ def draw_requests(rng: random.Random, pool: Pool, tone: Tone) -> list[Request]:
     intents = [*STEM_INTENTS, *rng.sample(OTHER_INTENTS, NUM_OTHERS)]
     others = [i for i in intents if i not in (Intent.ORDER, Intent.CHANGE, Intent.NUMBER)]
     numbers = [rng.choice(pool.numbers[tone]) for _ in range(STEM_INTENTS.count(Intent.NUMBER))]
-    requests = [phrase_order(order, rng, tone=tone, is_lively=True) for order in orders]
-    requests += [phrase_change(change, rng, tone=tone, is_lively=True) for change in changes]
-    requests += [phrase_number(number, rng, tone=tone, is_lively=True) for number in numbers]
-    requests += [draw_request(rng, intent, tone=tone, is_lively=True) for intent in others]
+    words = Tone.CALM if rng.random() < PLAIN_WORDS_SHARE else tone
+    requests = [phrase_order(order, rng, tone=words, is_lively=True) for order in orders]
+    requests += [phrase_change(change, rng, tone=words, is_lively=True) for change in changes]
+    requests += [phrase_number(number, rng, tone=words, is_lively=True) for number in numbers]
+    requests += [draw_request(rng, intent, tone=words, is_lively=True) for intent in others]
     rng.shuffle(requests)
-    return requests
+    return [replace(request, tone=tone) for request in requests]
 
 
-def speak_request(request: Request, voice: Voice, rng: random.Random, *, rate: float, pitch: float) -> Turn:
+@dataclass(frozen=True)
+class Manner:
+    """How a caller speaks: speed and F0 beside the voice's own, style, and where its shades come from."""
+
+    rate: float
+    pitch: float
+    style: Style | None
+    draws: np.random.Generator
+
+
+def speak_request(request: Request, voice: Voice, rng: random.Random, manner: Manner) -> Turn:
     """A request as sound, at times with a pause where its sentence is open. Raises SpeechSynthesisError."""
-    speech = synthesize(request.text, voice, rate=rate, pitch=pitch)
+    shades = manner.draws if manner.style else None
+    speech = synthesize(
+        request.text, voice, rate=manner.rate, pitch=manner.pitch, rng=shades, style=manner.style
+    )
     places = request.incomplete_words()
     pauses: tuple[tuple[float, float], ...] = ()
     if places and len(speech.words) == len(request.text.split()) and rng.random() < PAUSE_SHARE:

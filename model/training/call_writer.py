@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,8 @@ TRANSCRIPT_DELAY = 2
 
 @dataclass
 class Call:
-    """The tokens of one call of T columns; `forced` text is input but no target."""
+    """The tokens of one call of T columns; `forced` text is input but no target, of `timed` text only when it
+    comes is one."""
 
     agent: NDArray[np.int64]  # [K, T]
     caller: NDArray[np.int64]  # [K, T]
@@ -30,6 +31,12 @@ class Call:
     transcript: NDArray[np.int64]  # [T] target of the caller's words
     forced: NDArray[np.bool_]  # [T] text that the runtime put there
     end: int  # columns that belong to the call
+    # [T] first pieces of words that the runtime chose, at moments that the model does; by default none
+    timed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+
+    def __post_init__(self) -> None:
+        if not len(self.timed):
+            self.timed = np.zeros(len(self.text), bool)
 
 
 class Library:
@@ -168,6 +175,7 @@ class CallWriter:
         self.call.agent[:, at:stop] = self.library.silence[:, None]
         self.call.text[at:stop] = self.spelling.tokenizer.pad
         self.call.forced[at:stop] = False
+        self.call.timed[at:stop] = False
         self.at = min(self.at, at)
 
     def finish(self, rng: random.Random) -> Call:

@@ -35,6 +35,8 @@ PHONE_DELAY_S = 0.04  # a phone is asked for this long after its middle, when it
 HALF_FRAME_S = FRAME_SAMPLES / 2 / SAMPLE_RATE_HZ
 FFT_SIZES = (256, 512, 1024, 2048)
 INPUT_GAIN = 3.0  # telephone speech is quiet; training scales it, the shipped first layer has it built in
+# Of a codec that goes on from trained weights the new phone heads learn alone at first: no folder holds any.
+HEADS_ALONE_STEPS, HEADS_ALONE_SHARE = 150, 0.2  # of steps, of the time: whichever is over first
 SEED_LATENTS = 4  # latents per codeword that k-means starts from, at the least
 DEAD_USAGE = 0.3  # codewords used less than this (running mean per step) are re-seeded
 
@@ -222,6 +224,18 @@ def spectral_loss(said: Tensor, wanted: Tensor) -> Tensor:
     return loss / len(FFT_SIZES)
 
 
+def phone_accuracy(trainee: Trainee, pcm: Tensor, labels: Tensor) -> tuple[int, int]:
+    """Moments with speech whose phone was heard right, and all of them: float [B, T], int64 [B, 2F].
+
+    Silence and what nobody is asked about do not count.
+    """
+    with torch.autocast(pcm.device.type, torch.bfloat16):
+        fine = trainee.codec.features(INPUT_GAIN * pcm[:, None])
+    hit = trainee.phones_fine(fine.float().transpose(1, 2)).argmax(-1) == labels
+    is_asked = (labels != PHONE_IDS["sil"]) & (labels != NO_LABEL)
+    return int((hit & is_asked).sum()), int(is_asked.sum())
+
+
 class CodecTraining(Stage[ClipBatch]):
     """The whole stage."""
 
@@ -241,7 +255,12 @@ class CodecTraining(Stage[ClipBatch]):
         quantizer = self.trainee.codec.quantizer
         self.semantic, self.acoustic = Quantizing(quantizer.rvq_first), Quantizing(quantizer.rvq_rest)
         self.quantizing = False
+        self.heads_alone_steps = 0
         self._latents: list[Tensor] = []
+
+    def take_over(self) -> None:
+        """Go on from a trained codec: its codebooks stay, and the new phone heads learn alone at first."""
+        self.quantizing, self.heads_alone_steps = True, HEADS_ALONE_STEPS
 
     def loss(self, pcm: Tensor, labels: Tensor, num_agent: int) -> tuple[Tensor, Figures]:
         """The loss of clips float [B, T], phones int64 [B, 2F]; the last `num_agent` are the agent's."""
@@ -288,10 +307,16 @@ class CodecTraining(Stage[ClipBatch]):
             self.acoustic.seed(latents)
             self.quantizing = True
             self._latents = []
+        self._free(self.steps >= self.heads_alone_steps or self.share > HEADS_ALONE_SHARE)
         pcm, labels = (part.to(self.device, non_blocking=True) for part in batch)
         total, figures = self.loss(pcm, labels, self.dials.agent_clips)
         figures["grad"] = self.update(total)
         return figures
+
+    def _free(self, is_free: bool) -> None:
+        """Let the codec learn, or only the phone heads."""
+        for parameter in self.trainee.codec.parameters():
+            parameter.requires_grad_(is_free)
 
     def _has_latents_to_seed(self) -> bool:
         """They are not stored: a run resumed at this very moment gathers them first."""
@@ -299,7 +324,8 @@ class CodecTraining(Stage[ClipBatch]):
         return sum(len(latents) for latents in self._latents) >= SEED_LATENTS * bins
 
     def _more(self) -> dict[str, object]:
-        return {"quantizing": self.quantizing}
+        return {"quantizing": self.quantizing, "heads_alone_steps": self.heads_alone_steps}
 
     def _take(self, state: dict[str, object]) -> None:
         self.quantizing = bool(state["quantizing"])
+        self.heads_alone_steps = int(str(state["heads_alone_steps"]))

@@ -29,7 +29,7 @@ from model.tokenizer import TextTokenizer
 from model.training.call_writer import Call, CallWriter, Library, Spelling
 from model.training.tokens_stage import LibraryLine, TokenStem, TokenTurn
 
-__all__ = ["Call", "Scriptwriter"]
+__all__ = ["Call", "Drawing", "Scriptwriter"]
 
 # Frames between the caller's last sound and the agent's first; the ear hears about 1.5 frames more.
 ANSWER_FRAMES, ANSWER_WEIGHTS = (1, 2, 3), (0.15, 0.5, 0.35)
@@ -72,11 +72,14 @@ class Scriptwriter:
 
     def draw(self, stem: TokenStem, rng: random.Random) -> Call:
         """One call of this caller."""
-        writer = CallWriter(stem, self.library, self._spelling, self.num_columns, rng)
-        return _Drawing(writer, self.tokenizer, rng).draw()
+        return Drawing(self.writer(stem, rng), self.tokenizer, rng).draw()
+
+    def writer(self, stem: TokenStem, rng: random.Random) -> CallWriter:
+        """An empty call on this caller's line."""
+        return CallWriter(stem, self.library, self._spelling, self.num_columns, rng)
 
 
-class _Drawing:
+class Drawing:
     """One call while it is drawn."""
 
     def __init__(self, writer: CallWriter, tokenizer: TextTokenizer, rng: random.Random) -> None:
@@ -207,5 +210,8 @@ class _Drawing:
     def _look_up(self) -> None:
         """The runtime has the agent say what it was asked to find out, in words that are not the agent's."""
         told = self._rng.choice((*LOOKED_UP, UNKNOWN))
+        self._look_up_line(told, self._writer.at + self._rng.randint(*LOOK_UP_FRAMES))
+
+    def _look_up_line(self, told: Line, at: int) -> None:
         line = self._rules.say(in_tone(told, self._tone), Pending.NOTHING)
-        self._writer.say(line, self._writer.at + self._rng.randint(*LOOK_UP_FRAMES), is_told=True)
+        self._writer.say(line, at, is_told=True)

@@ -6,7 +6,7 @@ which gives the hearing a dense target.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from model.config import ZERO_TOKEN, LmConfig
 from model.lm import Lm
+from model.tokenizer import EPAD
 from model.training.dialogues import Call, Scriptwriter
 from model.training.feed import Share
 from model.training.muon import MuonAdamW
-from model.training.stage import Figures, Report, Stage, mean_figures
+from model.training.stage import Figures, Report, Stage, means
 from model.training.tokens_stage import TokenStem
 
 PAD_WEIGHT = 0.25  # of padding targets; most columns are padding
@@ -29,6 +30,12 @@ DEPTH_SHARE = 0.25  # of the speaking columns whose codes are taught in one step
 QUIET_DEPTH_SHARE = 0.02
 DROP_SHARE = 0.04  # of the caller's frames that go missing in training
 VALIDATE_EVERY_STEPS = 200
+REHEARSE_EVERY_STEPS = 600  # in closed loop, step by step: dear
+OWN, FORCED, TIMED = (
+    0,
+    1,
+    2,
+)  # text: the model's; the runtime's; the runtime's at a moment that the model chose
 DROP_CODE_SHARE = 0.10  # of the single codes: without it callers of the bank are learnt by heart
 
 
@@ -56,7 +63,7 @@ CallBatch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def collate(calls: Sequence[Call], rng: np.random.Generator) -> CallBatch:
-    """Codes int64 [B, 1 + n_q, T] with frames lost; transcript, weight and forced, each [B, T]."""
+    """Codes int64 [B, 1 + n_q, T] with frames lost; transcript, weight and whose the text is, each [B, T]."""
     codes = np.stack([np.concatenate([c.text[None], c.agent, c.caller]) for c in calls])
     first = 1 + calls[0].agent.shape[0]
     lost = rng.random((len(calls), 1, codes.shape[-1])) < DROP_SHARE
@@ -64,12 +71,12 @@ def collate(calls: Sequence[Call], rng: np.random.Generator) -> CallBatch:
     codes[:, first:] = np.where(lost, ZERO_TOKEN, codes[:, first:])
     weight = np.stack([(np.arange(codes.shape[-1]) < c.end).astype(np.float32) for c in calls])
     transcript = np.stack([c.transcript for c in calls])
-    forced = np.stack([c.forced for c in calls])
+    given = np.stack([np.where(c.timed, TIMED, np.where(c.forced, FORCED, OWN)) for c in calls])
     return (
         torch.from_numpy(codes),
         torch.from_numpy(transcript),
         torch.from_numpy(weight),
-        torch.from_numpy(forced),
+        torch.from_numpy(given),
     )
 
 
@@ -93,9 +100,11 @@ class LmTraining(Stage[CallBatch]):
         silence: NDArray[np.int64],
         validation: Sequence[Call] = (),
         device: str = "cpu",
+        rehearsal: Callable[[Lm], Figures] | None = None,
     ) -> None:
         torch.manual_seed(0)
         self.config, self.dials, self._validation = config, dials, validation
+        self._rehearsal = rehearsal
         self.lm = Lm(config)
         self._init_weights()
         self.lm.to(device)
@@ -118,10 +127,13 @@ class LmTraining(Stage[CallBatch]):
                 nn.init.normal_(p, std=0.02)
 
     def loss(
-        self, codes: Tensor, transcript: Tensor, weight: Tensor, forced: Tensor
+        self, codes: Tensor, transcript: Tensor, weight: Tensor, given: Tensor
     ) -> tuple[Tensor, Figures]:
-        """The training loss of a batch of calls, and the figures worth watching."""
-        pad, epad = self.config.existing_text_padding_id, 0
+        """The training loss of a batch of calls, and the figures worth watching.
+
+        `given` int [B, T] tells whose the text is: OWN, FORCED or TIMED.
+        """
+        pad, epad = self.config.existing_text_padding_id, EPAD
         columns = self.lm.columns(codes)
         text = codes[:, 0]
         with torch.autocast(self.device.type, torch.bfloat16):
@@ -129,18 +141,19 @@ class LmTraining(Stage[CallBatch]):
             text_logits = self.lm.text_linear(hidden).flatten(0, 1)
             heard_logits = self.lm.extra_heads[0](hidden).flatten(0, 1)
         quiet = (text == pad) | (text == epad)
-        text_weight = weight * torch.where(text == pad, PAD_WEIGHT, 1.0) * (~forced)
+        text_weight = weight * torch.where(text == pad, PAD_WEIGHT, 1.0) * (given == OWN)
         heard_weight = weight * torch.where(transcript == pad, PAD_WEIGHT, 1.0)
         parts = {
             "text": self.dials.text_weight
             * weighted_cross_entropy(text_logits, text.flatten(), text_weight.flatten()),
+            "timing": self.dials.text_weight * self._timing_loss(text_logits, weight * (given == TIMED)),
             "heard": self.dials.transcript_weight
             * weighted_cross_entropy(heard_logits, transcript.flatten(), heard_weight.flatten()),
             "audio": self.dials.audio_weight * self._audio_loss(hidden, columns, weight),
         }
         hit = text_logits.argmax(-1).view_as(text) == text
         heard_hit = heard_logits.argmax(-1).view_as(text) == transcript
-        spoken = ~quiet & (weight > 0) & ~forced
+        spoken = ~quiet & (weight > 0) & (given == OWN)
         start = spoken & torch.cat([quiet[:, :1], quiet[:, :-1]], dim=1)
         words = (transcript != pad) & (weight > 0)
         figures = {name: float(value.detach()) for name, value in parts.items()}
@@ -150,6 +163,16 @@ class LmTraining(Stage[CallBatch]):
             "heard_acc": float(heard_hit[words].float().mean()),
         }
         return torch.stack(list(parts.values())).sum(), figures
+
+    def _timing_loss(self, text_logits: Tensor, weight: Tensor) -> Tensor:
+        """How unlikely any word at all was where a word began that the model did not choose.
+
+        `text_logits` float [B T, C], `weight` float [B, T].
+        """
+        logits = text_logits.float()
+        padding = torch.tensor([EPAD, self.config.existing_text_padding_id], device=self.device)
+        each = logits.logsumexp(1) - logits.index_fill(1, padding, -torch.inf).logsumexp(1)
+        return (each * weight.flatten()).sum() / weight.sum().clamp(min=1e-6)
 
     def _audio_loss(self, hidden: Tensor, columns: Tensor, weight: Tensor) -> Tensor:
         """Cross-entropy of the agent's codes on a random share of the columns, mostly those with speech."""
@@ -173,12 +196,20 @@ class LmTraining(Stage[CallBatch]):
 
     def _between_steps(self, report: Report) -> None:
         if self.steps % VALIDATE_EVERY_STEPS == 0 and self._validation:
-            report(f"validation at {self.steps}: {self.validate(self._validation)}")
+            self._tell(report, "validation", self.validate(self._validation))
+        if self.steps % REHEARSE_EVERY_STEPS == 0 and self._rehearsal:
+            self._tell(report, "closed loop", self._rehearsal(self.lm))
+
+    def _tell(self, report: Report, what: str, figures: Figures) -> None:
+        self.metrics.write(self.steps, self.spent_s, figures)
+        told = " ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        report(f"{what} at {self.steps}: {told}")
 
     @torch.no_grad()
-    def validate(self, calls: Sequence[Call]) -> str:
-        """The same figures on calls of stems that are not trained on."""
+    def validate(self, calls: Sequence[Call]) -> Figures:
+        """The same figures on calls of stems that are not trained on; their names begin with `val_`."""
         draws = np.random.default_rng(0)
         chunks = [calls[i : i + 8] for i in range(0, len(calls), 8)]
         batches = [(part.to(self.device) for part in collate(chunk, draws)) for chunk in chunks]
-        return mean_figures([self.loss(*batch)[1] for batch in batches])
+        figures = means([self.loss(*batch)[1] for batch in batches])
+        return {f"val_{name}": value for name, value in figures.items()}

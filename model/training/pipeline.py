@@ -5,13 +5,9 @@ The working folder holds everything (bank, checkpoints, tokens); the model folde
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,102 +16,37 @@ from torch import Tensor
 
 from model.checkpoint import save_module
 from model.codec import Codec
-from model.config import (
-    CodecConfig,
-    CodecTransformerConfig,
-    LmConfig,
-    ModelConfig,
-    QuantizerConfig,
-    SamplingConfig,
-    SeanetConfig,
-)
-from model.engine import BUILTIN
 from model.errors import CheckpointError
 from model.lm import Lm
 from model.order_line import CALM_LINES, Tone
-from model.tokenizer import DELEGATE_PIECE, TOKENIZER_FILE, TextTokenizer, load_text_tokenizer
+from model.tokenizer import ANNOUNCE_PIECE, TOKENIZER_FILE, TextTokenizer, load_text_tokenizer
+from model.training import agent_store
 from model.training.acoustics import Acoustics
-from model.training.agent_voice import AgentSentence, other_texts, pool_sentences, speak, speak_line
+from model.training.agent_store import ANNOUNCED, LINES, stored_sentences
+from model.training.agent_voice import AgentSentence, pool_sentences, speak
+from model.training.announcement_texts import announcement_texts
+from model.training.announcements import AnnouncingScriptwriter
 from model.training.bank import build_bank, load_shard
+from model.training.closed_loop import Rehearsal, rehearsals
 from model.training.codec_stage import INPUT_GAIN, ClipBatch, CodecDials, CodecTraining, Trainee, clip_batches
-from model.training.dialogues import Call, Scriptwriter
 from model.training.feed import GrowingBank, Share, feed
+from model.training.legs import Leg
 from model.training.lm_stage import CallBatch, LmDials, LmTraining, call_batches
-from model.training.pool import NUM_NUMBERS, NUM_ORDERS, Pool, draw_pool
+from model.training.options import Machine, Plan
+from model.training.pool import Pool
 from model.training.recorded_stems import pool_with_orders
-from model.training.recordings import RecordedCallers, add_recordings_option, recorded_callers
+from model.training.recordings import RecordedCallers
+from model.training.sizes import builtin_config, keep_to_size, write_config
 from model.training.stage import Report
+from model.training.start import load_codec, load_lm
 from model.training.tokenizer_stage import train_tokenizer
-from model.training.tokens_stage import TokenStem, build_tokens, encode_library, load_stems
+from model.training.tokens_stage import CODEC_FILE, TokenStem, build_tokens, load_stems
 from model.training.voice_stage import VoiceDials, VoiceTraining
 
-TRAIN_SEED, VALIDATION_SEED = 1_000_000, 9_000_000
-OTHER_SENTENCES = 200
-NUM_CODEBOOKS = 6
-CUDA_BATCH_SCALE = 8
-HARDNESS = 0.8
-STAGES = ("bank", "recordings", "codec", "tokens", "lm", "voice", "export")
+TRAIN_SEED, VALIDATION_SEED, ANNOUNCED_SEED = 1_000_000, 9_000_000, 1
+NUM_VALIDATION_CALLS, NUM_REHEARSALS = 24, 8
 
 Batch = TypeVar("Batch")
-
-
-def _transformer(num_layers: int) -> CodecTransformerConfig:
-    return CodecTransformerConfig(
-        num_heads=4, num_layers=num_layers, dim_feedforward=1024, context=32, layer_scale=0.3
-    )
-
-
-def builtin_config() -> ModelConfig:
-    """Sizes of the built-in model: hearing gets four layers, the one voice that it speaks gets two."""
-    codec = CodecConfig(
-        seanet=SeanetConfig(dimension=256, n_filters=16, ratios=(4, 5, 6, 8)),
-        encoder_transformer=_transformer(4),
-        decoder_transformer=_transformer(2),
-        quantizer=QuantizerConfig(dimension=64, n_q=NUM_CODEBOOKS, bins=512),
-    )
-    stream_delays = (0, *[1] * (NUM_CODEBOOKS - 1))
-    lm = LmConfig(
-        dim=256,
-        num_heads=4,
-        num_layers=6,
-        context=375,
-        n_q=2 * NUM_CODEBOOKS,
-        dep_q=NUM_CODEBOOKS,
-        card=512,
-        text_card=1024,
-        delays=(0, *stream_delays, *stream_delays),
-        depformer_dim=128,
-        depformer_dim_feedforward=512,
-        depformer_num_heads=2,
-        depformer_num_layers=2,
-        extra_heads_num_heads=1,
-        extra_heads_dim=1024,
-    )
-    sampling = SamplingConfig(
-        text_temperature=0.0, text_top_k=10, audio_temperature=0.3, audio_top_k=50, text_once_frames=4
-    )
-    return ModelConfig("offhook-coffee-v0", codec, lm, sampling)
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What a run may use: a device, processes that prepare batches (0: none), and how large batches are."""
-
-    device: str = "cpu"
-    num_workers: int = 0
-    batch_scale: int = 1  # times the batch of a single CPU core
-
-
-@dataclass(frozen=True, slots=True)
-class PoolSize:
-    """How many orders and numbers training calls are about; a folder's bank was made for one size."""
-
-    num_orders: int = NUM_ORDERS
-    num_numbers: int = NUM_NUMBERS
-
-    def draw(self) -> Pool:
-        """The pool of this size, the same each time."""
-        return draw_pool(num_orders=self.num_orders, num_numbers=self.num_numbers)
 
 
 class Pipeline:
@@ -127,71 +58,111 @@ class Pipeline:
         machine: Machine,
         report: Report,
         recorded: RecordedCallers | None = None,
-        pool_size: PoolSize | None = None,
-        hardness: float = HARDNESS,
+        plan: Plan | None = None,
+        *,
+        size: str = "small",
+        leg: Leg | None = None,
     ) -> None:
         self.folder, self.machine, self.report = folder, machine, report
-        self.pool_size = pool_size or PoolSize()
         self.recorded = recorded or RecordedCallers((), folder)
-        self.acoustics = Acoustics(hardness, self.recorded.stores, self.recorded.selection)
-        self.config = builtin_config()
+        self.plan, self.leg = plan or Plan(), leg or Leg()
+        self.acoustics = Acoustics(self.plan.hardness, self.recorded.stores, self.recorded.selection)
+        self.config = builtin_config(size)
         folder.mkdir(parents=True, exist_ok=True)
+        keep_to_size(self.config, folder)
         torch.backends.cudnn.benchmark = True  # every batch of a stage has one shape
 
-    def _feed(self, draw: Callable[[Share], Iterator[Batch]], steps: int) -> Iterator[Batch]:
+    def feed(self, draw: Callable[[Share], Iterator[Batch]], steps: int) -> Iterator[Batch]:
+        """Batches as this machine prepares them."""
         machine = self.machine
         return feed(draw, steps, machine.num_workers, pin=machine.device.startswith("cuda"))
 
-    def bank(self, num_shards: int) -> None:
-        """Synthetic callers, and a small bank for validation."""
+    def _each(self, stage: str, paths: Iterator[Path]) -> None:
+        """Tell of each shard as it comes. Raises LegOver between two of them."""
+        for path in paths:
+            self.report(f"{stage}: {path.name}")
+            self.leg.check()
+
+    def bank(self) -> None:
+        """Synthetic callers, a small bank for validation, and sentences off the order line for the agent."""
         self.recorded.check()  # now rather than when the bank is done
-        for name, count, seed in (("bank", num_shards, TRAIN_SEED), ("bank-validation", 1, VALIDATION_SEED)):
-            pool = self.pool_size.draw()
-            for path in build_bank(self.folder / name, count, seed, self.machine.num_workers, pool):
-                self.report(f"bank: {path.name}")
+        plan, pool, workers = self.plan, self.plan.pool_size.draw(), self.machine.num_workers
+        for name, count, seed in (
+            ("bank", plan.num_shards, TRAIN_SEED),
+            ("bank-validation", 1, VALIDATION_SEED),
+        ):
+            self._each("bank", build_bank(self.folder / name, count, seed, workers, pool))
+        texts = announcement_texts(plan.num_announced, ANNOUNCED_SEED)
+        announced = agent_store.build_sentences(
+            self.folder / "agent", ANNOUNCED, texts, lambda some: [speak(text) for text in some]
+        )
+        self._each("bank", announced)
 
     def recordings(self) -> None:
-        """Real people's recordings with timed words and phones, if any are given."""
+        """Real people's recordings, if any are given; then the agent's lines for all that is ordered."""
         self.recorded.build(self.machine.num_workers, self.report)
+        self.leg.check()
+        pool = self.plan.pool_size.draw()
+        if paths := self.recorded.write_bank(self.folder / self._recorded("bank"), pool.numbers[Tone.CALM]):
+            pool = pool_with_orders(pool, (stem for path in paths for stem in load_shard(path)))
+        for path in agent_store.build_together(self.folder / "agent", LINES, *_lines(pool)):
+            self.report(f"recordings: {path.name}")
 
-    def _is_spent(self, stage: str, minutes: float) -> bool:
-        """Whether earlier runs spent a stage's time; what it needs is then not made ready either."""
+    def _recorded(self, what: str) -> str:
+        """The folder of recorded callers' bank or tokens: one for each selection of recordings."""
+        return f"{what}-recorded{self.recorded.selection.tag}"
+
+    def spent_s(self, stage: str) -> float:
+        """How much of a stage's time earlier runs spent."""
         path = self.folder / f"{stage}.pt"
         if not path.exists():
-            return False
-        spent_s = torch.load(path, weights_only=True, map_location="cpu", mmap=True)["spent_s"]
-        if spent_s >= 60 * minutes:
-            self.report(f"{stage}: its {minutes:g} minutes are spent; --{stage}-minutes gives it more")
-        return bool(spent_s >= 60 * minutes)
+            return 0.0
+        return float(torch.load(path, weights_only=True, map_location="cpu", mmap=True)["spent_s"])
 
-    def _shards(self, name: str) -> list[Path]:
+    def _is_spent(self, stage: str, minutes: float) -> bool:
+        """Whether a stage's time is spent; what it needs is then not made ready either."""
+        is_spent = self.spent_s(stage) >= 60 * minutes
+        if is_spent:
+            self.report(f"{stage}: its {minutes:g} minutes are spent; --{stage}-minutes gives it more")
+        return is_spent
+
+    def shards(self, name: str) -> list[Path]:
         """The shards in a folder that the stage of that name fills.
 
         Raises CheckpointError if there is none.
         """
-        paths = sorted((self.folder / name).glob("*.npz"))
+        stage = name.split("-")[0]
+        paths = sorted((self.folder / name).glob(f"{stage}-*.npz"))
         if not paths:
-            stage = name.removesuffix("-validation")
             raise CheckpointError(f"{self.folder / name} holds no shard; run the stage `{stage}` first")
         return paths
 
-    def codec(self, minutes: float) -> None:
+    def sentences(self) -> list[AgentSentence]:
+        """What the agent's voice is taught on. Raises CheckpointError if the bank has none."""
+        return stored_sentences(self.folder / "agent")
+
+    def codec(self) -> None:
         """Train the codec."""
+        minutes = self.plan.codec_minutes
         if self._is_spent("codec", minutes):
             return
         dials = CodecDials(minutes=minutes)
         scale = self.machine.batch_scale
         dials = replace(dials, caller_clips=scale * dials.caller_clips, agent_clips=scale * dials.agent_clips)
-        paths, sentences = self._shards("bank"), agent_sentences(self.pool_size)
+        paths, sentences = self.shards("bank"), self.sentences()
         training = CodecTraining(self.config.codec, dials, self.folder, self.machine.device)
-        self.recorded.note_heard(anew=not training.resume())
+        is_resumed = training.resume()
+        if not is_resumed and self.plan.start_from is not None:
+            load_codec(training.trainee.codec, self.plan.start_from)
+            training.take_over()
+        self.recorded.note_heard(anew=not is_resumed)
 
         def draw(share: Share) -> Iterator[ClipBatch]:
             bank = GrowingBank(paths, load_shard, share)
             callers = self.recorded.mix(bank.draw, share)
             return clip_batches(callers, sentences, dials, share, self.acoustics)
 
-        training.run(self._feed(draw, training.steps), self.report)
+        training.run(self.feed(draw, training.steps), self.report, self.leg)
 
     def frozen_codec(self) -> Codec:
         """The trained codec: gain folded in, weights as they will be stored.
@@ -199,7 +170,7 @@ class Pipeline:
         Raises CheckpointError if it has not been trained, or not for long enough to have codebooks.
         """
         trainee = Trainee(self.config.codec)
-        trainee.load_state_dict(self._checkpoint("codec"))
+        trainee.load_state_dict(self.checkpoint("codec"))
         if not trainee.codec.quantizer.rvq_first.codebooks[0]._initialized:
             raise CheckpointError(
                 f"{self.folder / 'codec.pt'} has no codebooks: its time ended before they were placed; "
@@ -207,7 +178,8 @@ class Pipeline:
             )
         return freeze(trainee.codec).to(self.machine.device)
 
-    def _checkpoint(self, stage: str) -> dict[str, Tensor]:
+    def checkpoint(self, stage: str) -> dict[str, Tensor]:
+        """The weights of a stage that has run. Raises CheckpointError if it has not."""
         path = self.folder / f"{stage}.pt"
         if not path.exists():
             raise CheckpointError(f"{path} does not exist; run the stage `{stage}` first")
@@ -215,83 +187,91 @@ class Pipeline:
         return weights
 
     def tokens(self) -> None:
-        """Every stem as the engine will hear it."""
-        codec = self.frozen_codec()
-        agent = [speak_line(line).pcm for line in CALM_LINES]
+        """Every stem as the engine will hear it, and the agent's sentences."""
+        codec, workers = self.frozen_codec(), self.machine.num_workers
         folders = [("bank", "tokens"), ("bank-validation", "tokens-validation")]
-        if self._recorded_bank():
+        if (self.folder / self._recorded("bank")).exists():
             folders.append((self._recorded("bank"), self._recorded("tokens")))
+        for source, _ in folders:
+            self.shards(source)
+        sounds, folder = self.folder / "agent", self.folder / "tokens"
+        echoed = [sentence.pcm for sentence in agent_store.first_lines(sounds, len(CALM_LINES))]
         for source, target in folders:
-            self._shards(source)
             places = self.folder / source, self.folder / target
-            workers = self.machine.num_workers
-            for path in build_tokens(codec, *places, 1, workers, self.acoustics, agent):
-                self.report(f"tokens: {path.name}")
+            self._each("tokens", build_tokens(codec, *places, 1, workers, self.acoustics, echoed))
+        said = agent_store.encode_sentences(codec, folder / CODEC_FILE, sounds, folder, workers)
+        self._each("tokens", said)
 
-    def _recorded(self, what: str) -> str:
-        """The folder of recorded callers' bank or tokens: one for each selection of recordings."""
-        return f"{what}-recorded{self.recorded.selection.tag}"
-
-    def _recorded_bank(self) -> list[Path]:
-        numbers = self.pool_size.draw().numbers[Tone.CALM]
-        return self.recorded.write_bank(self.folder / self._recorded("bank"), numbers)
-
-    def lm(self, minutes: float) -> None:
+    def lm(self) -> None:
         """Train the language model."""
+        minutes = self.plan.lm_minutes
         if self._is_spent("lm", minutes):
             return
-        codec, stems, pool = self.frozen_codec(), self._stems("tokens"), self.pool_size.draw()
-        if recorded := self._recorded_bank():
+        stems, tokenizer = self._stems("tokens"), self._tokenizer()
+        if (self.folder / self._recorded("tokens")).exists():
             stems += self._stems(self._recorded("tokens"))
-            pool = pool_with_orders(pool, (stem for path in recorded for stem in load_shard(path)))
         dials = LmDials(minutes=minutes)
         dials = replace(dials, calls=self.machine.batch_scale * dials.calls)
-        library = encode_library(codec, pool_sentences(pool))
-        writer = Scriptwriter(library, self._tokenizer(), dials.num_columns)
-        training = LmTraining(
-            self.config.lm, dials, self.folder, writer.silence, self._validation(writer), self.machine.device
+        library = self.folder / "tokens"
+        writer = AnnouncingScriptwriter(
+            agent_store.load_library(library, LINES),
+            agent_store.load_library(library, ANNOUNCED)[1:],
+            tokenizer,
+            dials.num_columns,
         )
-        training.resume()
+        held_back, rng = self._stems("tokens-validation"), random.Random(VALIDATION_SEED)
+        training = LmTraining(
+            self.config.lm,
+            dials,
+            self.folder,
+            writer.silence,
+            [writer.draw(rng.choice(held_back), rng) for _ in range(NUM_VALIDATION_CALLS)],
+            self.machine.device,
+            rehearsal=self._rehearsal(writer, held_back),
+        )
+        if not training.resume() and self.plan.start_from is not None:
+            num_new = load_lm(training.lm, self.plan.start_from, tokenizer)
+            self.report(f"lm: begins with {self.plan.start_from}, {num_new} text tokens are new")
 
         def draw(share: Share) -> Iterator[CallBatch]:
             return call_batches(stems, writer, dials, share)
 
-        training.run(self._feed(draw, training.steps), self.report)
+        training.run(self.feed(draw, training.steps), self.report, self.leg)
+
+    def _rehearsal(self, writer: AnnouncingScriptwriter, stems: Sequence[TokenStem]) -> Rehearsal:
+        calls = rehearsals(writer, stems, random.Random(VALIDATION_SEED + 1), NUM_REHEARSALS)
+        return Rehearsal(calls, writer.tokenizer, writer.silence, self.config.sampling)
 
     def _tokenizer(self) -> TextTokenizer:
         """The folder's alphabet, made if there is none.
 
-        Raises CheckpointError if it was made for an order line that could not delegate.
+        Raises CheckpointError if it was made for an order line that could not delegate or announce.
         """
         folder = self.folder / "model"
         if not (folder / TOKENIZER_FILE).exists():
             train_tokenizer(folder)
         tokenizer = load_text_tokenizer(folder)
-        if tokenizer.delegate < 0:
+        if min(tokenizer.delegate, tokenizer.announce) < 0:
             raise CheckpointError(
-                f"{folder / TOKENIZER_FILE} has no {DELEGATE_PIECE}: it is of an older order line; "
+                f"{folder / TOKENIZER_FILE} has no {ANNOUNCE_PIECE}: it is of an older order line; "
                 f"remove it, and {self.folder / 'lm.pt'} if that is there"
             )
         return tokenizer
 
     def _stems(self, name: str) -> list[TokenStem]:
-        return [stem for path in self._shards(name) for stem in load_stems(path)]
+        return [stem for path in self.shards(name) for stem in load_stems(path)]
 
-    def _validation(self, writer: Scriptwriter, count: int = 24) -> list[Call]:
-        stems = self._stems("tokens-validation")
-        rng = random.Random(VALIDATION_SEED)
-        return [writer.draw(rng.choice(stems), rng) for _ in range(count)]
-
-    def voice(self, minutes: float) -> None:
+    def voice(self) -> None:
         """Train the codec's decoder on the agent's voice."""
+        minutes = self.plan.voice_minutes
         if self._is_spent("voice", minutes):
             return
         dials = VoiceDials(minutes=minutes)
         dials = replace(dials, clips=self.machine.batch_scale * dials.clips)
-        sentences = agent_sentences(self.pool_size)
+        sentences = self.sentences()
         training = VoiceTraining(self.frozen_codec(), sentences, dials, self.folder)
         training.resume()
-        training.run(self._feed(training.batches, training.steps), self.report)
+        training.run(self.feed(training.batches, training.steps), self.report, self.leg)
 
     def export(self, directory: Path) -> None:
         """Write the model folder that the engine loads.
@@ -299,22 +279,21 @@ class Pipeline:
         `SOURCES.md` lists the recordings that the codec was trained on; a stale one goes if there were none.
         """
         codec, lm = Codec(self.config.codec), Lm(self.config.lm)
-        codec.load_state_dict(self._checkpoint("voice"))
-        lm.load_state_dict(self._checkpoint("lm"))
+        codec.load_state_dict(self.checkpoint("voice"))
+        lm.load_state_dict(self.checkpoint("lm"))
         directory.mkdir(parents=True, exist_ok=True)
         save_module(codec, directory / "codec.safetensors", torch.float16)
         save_module(lm, directory / "lm.safetensors", torch.float16)
-        text = json.dumps(self.config.to_json(), indent=2)
-        (directory / "config.json").write_text(text + "\n", encoding="utf-8")
+        write_config(self.config, directory)
         (directory / TOKENIZER_FILE).write_bytes((self.folder / "model" / TOKENIZER_FILE).read_bytes())
         self.recorded.export(directory)
         self.report(f"model folder: {directory}")
 
 
-@cache
-def agent_sentences(size: PoolSize) -> list[AgentSentence]:
-    """What the agent's voice is taught on: every line, and strings of words off the order line."""
-    return pool_sentences(size.draw()) + [speak(text) for text in other_texts(OTHER_SENTENCES, 1)]
+def _lines(pool: Pool) -> tuple[list[str], Callable[[], list[AgentSentence]]]:
+    """The names of a pool's lines, and what speaks them."""
+    names = [f"{line.text} (softly)" if line.is_soft else line.text for line in pool.lines()]
+    return names, lambda: pool_sentences(pool)
 
 
 def freeze(codec: Codec) -> Codec:
@@ -325,76 +304,3 @@ def freeze(codec: Codec) -> Codec:
             if tensor.is_floating_point():
                 tensor.copy_(tensor.half().float())
     return codec.eval()
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `offhook train`."""
-    default = Path.home() / ".cache" / "offhook" / "train"
-    parser.add_argument("--folder", type=Path, default=default, help=f"working folder (default {default})")
-    parser.add_argument(
-        "--out", type=Path, default=BUILTIN, help="model folder to write (default: the built-in one)"
-    )
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
-    parser.add_argument(
-        "--workers",
-        type=int,
-        help="processes that prepare batches (default: none on a CPU, beside CUDA all cores but one)",
-    )
-    parser.add_argument(
-        "--batch-scale",
-        type=int,
-        help=f"how many times a CPU core's batch a step takes (default 1, with CUDA {CUDA_BATCH_SCALE})",
-    )
-    parser.add_argument(
-        "--only", choices=STAGES, help="this stage alone, on what the folder holds (default: all, in order)"
-    )
-    add_recordings_option(parser)
-    parser.add_argument(
-        "--hardness",
-        type=float,
-        default=HARDNESS,
-        help="how hard callers' lines are: rooms, noise, lost packets, echo, other sounds; 0: none of it "
-        f"(default {HARDNESS})",
-    )
-    parser.add_argument("--shards", type=int, default=60, help="bank shards of 40 callers each (default 60)")
-    parser.add_argument(
-        "--pool-orders", type=int, default=NUM_ORDERS, help=f"orders that calls are about ({NUM_ORDERS})"
-    )
-    parser.add_argument(
-        "--pool-numbers", type=int, default=NUM_NUMBERS, help=f"numbers that callers leave ({NUM_NUMBERS})"
-    )
-    parser.add_argument("--codec-minutes", type=float, default=35, help="time for the codec (default 35)")
-    parser.add_argument("--lm-minutes", type=float, default=60, help="the language model's time (default 60)")
-    parser.add_argument("--voice-minutes", type=float, default=15, help="the agent's voice's (default 15)")
-
-
-def machine(options: argparse.Namespace) -> Machine:
-    """What the options say, and for the rest what suits the device."""
-    on_cuda = options.device.startswith("cuda")
-    workers = max(1, (os.cpu_count() or 1) - 1) if on_cuda else 0
-    return Machine(
-        options.device,
-        workers if options.workers is None else options.workers,
-        options.batch_scale or (CUDA_BATCH_SCALE if on_cuda else 1),
-    )
-
-
-def train(options: argparse.Namespace, report: Report) -> None:
-    """Run the stages; what an earlier run finished is not done again."""
-    torch.set_num_threads(1)
-    size = PoolSize(options.pool_orders, options.pool_numbers)
-    pipeline = Pipeline(
-        options.folder, machine(options), report, recorded_callers(options), size, options.hardness
-    )
-    stages: dict[str, Callable[[], None]] = {
-        "bank": lambda: pipeline.bank(options.shards),
-        "recordings": pipeline.recordings,
-        "codec": lambda: pipeline.codec(options.codec_minutes),
-        "tokens": pipeline.tokens,
-        "lm": lambda: pipeline.lm(options.lm_minutes),
-        "voice": lambda: pipeline.voice(options.voice_minutes),
-        "export": lambda: pipeline.export(options.out),
-    }
-    for name in [options.only] if options.only else STAGES:
-        report(f"stage {name}")
-        stages[name]()

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from model.training.legs import Leg
+from model.training.metrics import SUFFIX, MetricsLog
 from model.training.muon import MuonAdamW
 
 SAVE_EVERY_S = 180.0
@@ -35,6 +37,7 @@ class Stage(ABC, Generic[Batch]):
         self.budget_s, self._max_norm = 60 * minutes, max_norm
         self.device = next(module.parameters()).device
         self.spent_s, self.steps, self.num_skipped = 0.0, 0, 0
+        self.metrics = MetricsLog(path.with_name(path.stem + SUFFIX))
         self._saved_at_s = time.monotonic()
         self._last_step_s: float | None = None
 
@@ -42,18 +45,27 @@ class Stage(ABC, Generic[Batch]):
     def step(self, batch: Batch) -> Figures:
         """One update; the figures worth watching."""
 
-    def run(self, batches: Iterator[Batch], report: Report) -> None:
-        """Train until the time budget is spent, and save."""
-        recent: list[Figures] = []
-        while not self.is_done:
+    def run(self, batches: Iterator[Batch], report: Report, leg: Leg | None = None) -> None:
+        """Train until the time budget is spent, or the leg is over, and save.
+
+        What a stage does between steps is not counted.
+        """
+        leg, recent = leg or Leg(), list[Figures]()
+        while not self.is_done and not leg.is_over:
             recent.append(self.step(next(batches)))
             if self.steps % REPORT_EVERY_STEPS == 0:
                 skipped = f" skipped {self.num_skipped}" if self.num_skipped else ""
                 report(f"step {self.steps} {self.spent_s:.0f} s: {mean_figures(recent)}{skipped}")
+                self.metrics.write(self.steps, self.spent_s, means(recent))
                 recent = []
+            began_s = time.monotonic()
             self._between_steps(report)
+            if self._last_step_s is not None:
+                self._last_step_s += time.monotonic() - began_s
             if time.monotonic() - self._saved_at_s > SAVE_EVERY_S:
                 self.save()
+        if recent:
+            self.metrics.write(self.steps, self.spent_s, means(recent))
         self.save()
 
     def _between_steps(self, report: Report) -> None:
@@ -101,11 +113,13 @@ class Stage(ABC, Generic[Batch]):
     def resume(self) -> bool:
         """Take up a checkpoint if there is one."""
         if not self.path.exists():
+            self.metrics.rewind(-1)
             return False
         state = torch.load(self.path, weights_only=True, map_location=self.device)
         self._module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.spent_s, self.steps = state["spent_s"], state["steps"]
+        self.metrics.rewind(self.steps)
         self._take(state)
         return True
 
@@ -122,7 +136,12 @@ def schedule(share: float, step: int) -> float:
     return min(1.0, (step + 1) / 50) * min(1.0, max(0.02, (1 - share) / 0.45))
 
 
+def means(rows: Sequence[Figures]) -> Figures:
+    """Figures averaged over steps; what is not a number in some step is left out of its mean."""
+    values = {name: [row[name] for row in rows if np.isfinite(row[name])] for name in rows[0]}
+    return {name: float(np.mean(row)) if row else float("nan") for name, row in values.items()}
+
+
 def mean_figures(rows: Sequence[Figures]) -> str:
-    """Figures averaged over steps, as one line; what is not a number in some step is left out of its mean."""
-    means = {name: [row[name] for row in rows if np.isfinite(row[name])] for name in rows[0]}
-    return " ".join(f"{name} {np.mean(values) if values else np.nan:.3f}" for name, values in means.items())
+    """The means as one line."""
+    return " ".join(f"{name} {value:.3f}" for name, value in means(rows).items())

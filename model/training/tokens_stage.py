@@ -30,6 +30,7 @@ GAP_FRAMES = 13  # between turns
 BEFORE_FRAMES, AFTER_FRAMES = 2, 4  # kept around a turn: line that is coloured by the speech beside it
 SETTLE_FRAMES = 12  # silence before a library sentence
 BATCH = 6
+CODEC_FILE = "codec.safetensors"  # beside tokens: the codec that they are of
 
 
 @dataclass(frozen=True)
@@ -219,13 +220,13 @@ def _build_tokens(
     agent: Sequence[NDArray[np.float32]],
 ) -> Path:
     """Encode one bank shard with the frozen codec whose weights lie at a path."""
-    codec = _codec(config, weights, device)
+    codec = shared_codec(config, weights, device)
     save_stems(encode_stems(codec, load_shard(shard), seed, acoustics, agent), path)
     return path
 
 
 @cache
-def _codec(config: CodecConfig, weights: Path, device: str) -> Codec:
+def shared_codec(config: CodecConfig, weights: Path, device: str) -> Codec:
     """One process encodes many shards with one codec."""
     codec = Codec(config)
     load_tensors(codec, read_safetensors(weights), str(weights))
@@ -252,7 +253,7 @@ def build_tokens(
     Raises CheckpointError if the folder's tokens are another codec's.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    weights = folder / "codec.safetensors"
+    weights = folder / CODEC_FILE
     if any(folder.glob("*.npz")) and not (weights.exists() and _holds(weights, codec)):
         raise CheckpointError(
             f"{folder} holds tokens of another codec: remove it, and what learnt from it (lm.pt, voice.pt)"

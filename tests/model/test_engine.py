@@ -340,8 +340,10 @@ def test_a_sentence_is_said_in_order_and_its_end_frees_the_agent(
     engine.say(0, sentence)
     texts = [int(output.text[0]) for output in _run(engine, _frames(150, seed=1), FIRST)]
     spoken = [token for token in texts if token not in (tokenizer.pad, tokenizer.epad)]
-    assert spoken[: len(sentence)] == sentence
-    assert set(spoken[len(sentence) :]) - set(sentence), "it may say anything again"
+    assert tokenizer.announce >= 0 and spoken[0] == tokenizer.announce, "the model is told that it is told"
+    assert spoken[1 : 1 + len(sentence)] == sentence
+    assert tokenizer.announce not in spoken[1:]
+    assert set(spoken[1 + len(sentence) :]) - set(sentence), "it may say anything again"
 
 
 def test_a_silenced_agent_is_as_quiet_as_its_codec_can_be(parts: Engine) -> None:

@@ -13,7 +13,6 @@ from model.training.agent_voice import (
     LEVEL,
     SOFT_GAIN,
     AgentSentence,
-    other_texts,
     pool_sentences,
     speak,
     speak_line,
@@ -79,14 +78,6 @@ def test_tones_are_heard() -> None:
     assert soft.is_soft and not calm.is_soft
     assert speak_number("5551234", Tone.ANGRY).text == read_number("5551234", Tone.ANGRY).text
     assert np.abs(speak_line(Line(HOURS.text, is_soft=True)).pcm).max() < 0.5 * LEVEL
-
-
-def test_other_sentences_repeat_by_their_seed() -> None:
-    assert other_texts(5, 1) == other_texts(5, 1) != other_texts(5, 2)
-    for text in other_texts(20, 1):
-        assert text[0] == text[0].upper()
-        assert text.endswith(".")
-        assert 4 <= len(text.split()) <= 18
 
 
 def test_a_spoken_line_is_trimmed_and_timed() -> None:

@@ -28,6 +28,7 @@ from model.training.lm_stage import (
     collate,
     weighted_cross_entropy,
 )
+from model.training.metrics import latest, read_metrics
 from model.training.stage import Figures
 from tests.model import tiny
 from tests.model.training import made
@@ -225,12 +226,12 @@ def test_validation_is_of_the_calls_set_apart(tmp_path: Path, monkeypatch: pytes
     assert told[0].startswith("validation at 1: ") and len(told) == training.steps == 2
     weights = {name: tensor.clone() for name, tensor in training.lm.state_dict().items()}
     of_apart, of_trained = training.validate(apart), training.validate([_call(0), _call(1)])
-    assert _text(told[-1]) == _text(of_apart) != _text(of_trained)
+    assert _text(told[-1]) == f"{of_apart['val_text']:.3f}" != f"{of_trained['val_text']:.3f}"
     assert all(torch.equal(tensor, weights[name]) for name, tensor in training.lm.state_dict().items())
 
 
 def _text(figures: str) -> str:
-    found = re.search(r"text (\S+)", figures)
+    found = re.search(r"val_text (\S+)", figures)
     assert found
     return found[1]
 
@@ -250,3 +251,47 @@ def test_dials_weigh_the_parts(tmp_path: Path) -> None:
     assert _parts(after, "text", "heard", "audio") == pytest.approx(
         [2 * before["text"], 3 * before["heard"], 2 * before["audio"]]
     )
+
+
+def _timed(columns: tuple[int, ...] = (4, 10)) -> Call:
+    """A call whose text is the runtime's from column 4 on; words begin at these columns."""
+    call = _call()
+    call.text[4:] = 9
+    call.forced[4:] = True
+    for column in columns:
+        call.forced[column], call.timed[column] = False, True
+    return call
+
+
+def test_whose_text_it_is_comes_with_the_batch() -> None:
+    given = _batch(_timed())[3][0]
+    assert given[:4].tolist() == [lm_stage.OWN] * 4
+    assert given[4] == given[10] == lm_stage.TIMED and given[5] == given[30] == lm_stage.FORCED
+
+
+def test_of_told_words_the_moment_is_a_target_and_the_word_is_none(tmp_path: Path) -> None:
+    """Any word will do where one begins; padding there costs."""
+    training = _training(tmp_path)
+    weight = torch.zeros(1, COLUMNS)
+    weight[0, [4, 10]] = 1
+    logits = torch.zeros(COLUMNS, TEXT_CARD)
+    even = training._timing_loss(logits, weight)
+    assert float(even) == pytest.approx(-np.log(1 - 2 / TEXT_CARD), rel=1e-4)
+    logits[4, 30] = logits[10, 12] = 50.0
+    assert float(training._timing_loss(logits, weight)) == pytest.approx(0, abs=1e-6)
+    logits[10, PAD] = 70.0
+    assert float(training._timing_loss(logits, weight)) == pytest.approx(10, rel=1e-3)
+    assert _figures(training, _batch(_timed()))["timing"] > 0
+    assert _figures(training, _batch(_call()))["timing"] == 0
+
+
+def test_what_a_rehearsal_finds_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lm_stage, "REHEARSE_EVERY_STEPS", 1)
+    training = LmTraining(
+        CONFIG, LmDials(minutes=ENDLESS), tmp_path, SILENCE, rehearsal=lambda lm: {"loop_right": 0.5}
+    )
+    told: list[str] = []
+    training.step(_batch())
+    training._between_steps(told.append)
+    assert told == ["closed loop at 1: loop_right 0.500"]
+    assert latest(read_metrics(training.metrics.path)) == {"loop_right": (1, 0.5)}

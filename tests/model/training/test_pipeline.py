@@ -1,82 +1,62 @@
-"""`offhook train`: its options, what it says when a stage comes too early, and one whole run in miniature."""
+"""The stages over one folder: what they say when they come too early, and one whole run in miniature."""
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from model.checkpoint import read_config, read_safetensors
+from model.checkpoint import read_safetensors
 from model.config import FRAME_SAMPLES, ModelConfig
-from model.engine import BUILTIN, Engine
+from model.engine import Engine
 from model.errors import CheckpointError
-from model.tokenizer import TOKENIZER_FILE, TextTokenizer, load_text_tokenizer
+from model.order_line import CONFIRMED, GIVE_UP, GREETING, HOURS, MM_HM, STILL_THERE, Intent, in_tone
+from model.phrasings import Tone
+from model.tokenizer import TOKENIZER_FILE, load_text_tokenizer
 from model.training import bank, pipeline
 from model.training.codec_stage import INPUT_GAIN, CodecDials, CodecTraining
-from model.training.pipeline import (
-    CUDA_BATCH_SCALE,
-    STAGES,
-    Machine,
-    Pipeline,
-    add_arguments,
-    agent_sentences,
-    builtin_config,
-    freeze,
-    machine,
-    train,
-)
+from model.training.metrics import stage_metrics
+from model.training.options import STAGES, Machine, add_arguments
+from model.training.pipeline import Pipeline, freeze
+from model.training.pool import Pool
+from model.training.run import train
 from model.training.tokens_stage import load_stems
 from tests.model import tiny
 
 ROOT = Path(__file__).parents[3]
+MINUTES = {"codec": 0.05, "lm": 0.01, "voice": 0.01}
+FEW_LINES = (GREETING, CONFIRMED, HOURS, STILL_THERE, GIVE_UP, MM_HM)
 
 
-def _options(*words: str) -> argparse.Namespace:
+def _options(folder: Path, *words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    return parser.parse_args(words)
+    minutes = [f"--{stage}-minutes={minutes}" for stage, minutes in MINUTES.items()]
+    small = ["--shards=1", "--announced=3", "--pool-orders=2", "--pool-numbers=2", "--hardness=0"]
+    return parser.parse_args([f"--folder={folder}", f"--out={folder / 'out'}", *small, *minutes, *words])
 
 
-@pytest.mark.parametrize(
-    ("words", "wanted"),
-    [
-        ([], Machine("cpu", 0, 1)),
-        (["--workers", "3", "--batch-scale", "2"], Machine("cpu", 3, 2)),
-        (["--device", "cuda"], Machine("cuda", 7, CUDA_BATCH_SCALE)),
-        (["--device", "cuda:1", "--workers", "0", "--batch-scale", "1"], Machine("cuda:1", 0, 1)),
-    ],
-)
-def test_a_machine_is_used_as_suits_its_device(
-    monkeypatch: pytest.MonkeyPatch, words: list[str], wanted: Machine
-) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    assert machine(_options(*words)) == wanted
-
-
-def test_beside_cuda_one_core_still_prepares_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    assert machine(_options("--device", "cuda")).num_workers == 1
-
-
-def test_options_have_defaults_and_stages_have_names(capsys: pytest.CaptureFixture[str]) -> None:
-    options = _options()
-    assert (options.out, options.only, options.shards) == (BUILTIN, None, 60)
-    assert _options("--only", "lm").only == "lm"
-    with pytest.raises(SystemExit):
-        _options("--only", "sleep")
-    told = capsys.readouterr().err
-    assert all(stage in told for stage in STAGES)
-
-
-def test_the_sizes_are_those_of_the_shipped_model() -> None:
-    assert read_config(BUILTIN) == builtin_config()
-    assert load_text_tokenizer(BUILTIN).card == builtin_config().lm.text_card
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, alphabet_folder: Path, tmp_path: Path) -> Iterator[ModelConfig]:
+    """A model and shards that a stage gets through in a second; the folder has an alphabet."""
+    config = tiny.model_config(load_text_tokenizer(alphabet_folder).card)
+    config = replace(config, lm=replace(config.lm, context=480))
+    monkeypatch.setattr(pipeline, "builtin_config", lambda size: config)
+    monkeypatch.setattr(pipeline, "NUM_REHEARSALS", 1)
+    monkeypatch.setattr(bank, "STEMS_PER_SHARD", 1)
+    monkeypatch.setattr(bank, "STEM_INTENTS", (Intent.ORDER, Intent.YES, Intent.HOURS))
+    monkeypatch.setattr(bank, "NUM_OTHERS", 1)
+    few = [in_tone(line, tone) for tone in Tone for line in FEW_LINES]
+    monkeypatch.setattr(Pool, "fixed_lines", staticmethod(lambda: iter(few)))
+    (tmp_path / "model").mkdir()
+    shutil.copy(alphabet_folder / TOKENIZER_FILE, tmp_path / "model")
+    yield config
 
 
 def test_a_frozen_codec_has_its_gain_built_in_and_is_stored_without_loss() -> None:
@@ -90,64 +70,59 @@ def test_a_frozen_codec_has_its_gain_built_in_and_is_stored_without_loss() -> No
 
 
 def test_a_stage_that_comes_too_early_names_the_one_before(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "model.training", "--only", "lm", "--folder", str(tmp_path)]
+    """On a machine that has neither synthesisers nor what only they and recordings need."""
+    code = (
+        "import sys, runpy\n"
+        "for name in ('soundfile', 'structlog', 'pocketsphinx', 'G722'): sys.modules[name] = None\n"
+        "runpy.run_module('model.training', run_name='__main__')"
+    )
+    command = [sys.executable, "-c", code, "--only", "lm", "--folder", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 1
-    told = f"python -m model.training: {tmp_path / 'codec.pt'} does not exist; run the stage `codec` first"
+    told = f"python -m model.training: {tmp_path / 'tokens'} holds no shard; run the stage `tokens` first"
     assert done.stderr.strip() == told
     assert "stage lm" in done.stdout
 
 
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch, alphabet: TextTokenizer) -> Iterator[ModelConfig]:
-    """A model, an order line and shards that a stage gets through in a second."""
-    config = tiny.model_config(alphabet.card)
-    monkeypatch.setattr(pipeline, "builtin_config", lambda: config)
-    monkeypatch.setattr(pipeline, "OTHER_SENTENCES", 1)
-    monkeypatch.setattr(bank, "STEMS_PER_SHARD", 2)
-    agent_sentences.cache_clear()
-    yield config
-    agent_sentences.cache_clear()
+def test_a_whole_run_by_legs_makes_a_model_that_the_engine_runs(
+    tmp_path: Path, small: ModelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    train(_options(tmp_path, "--leg-minutes=0"), told.append)
+    assert told[-1].startswith("leg over; left: bank: 1 of 3 shards; recordings: 0 of ")
+    train(_options(tmp_path), told.append)
+    assert [line for line in told if line.startswith("stage ")][1:] == [f"stage {name}" for name in STAGES]
+    _assert_speaks(tmp_path / "out", small)
+    _assert_hears_as_trained(tmp_path)
+    assert set(stage_metrics(tmp_path)) <= set(MINUTES)
+    told.clear()
+    train(_options(tmp_path, "--status"), told.append)
+    assert [line.split(": ")[1][:4] for line in told] == ["done"] * 6, told
+    _assert_nothing_is_done_twice(tmp_path, monkeypatch)
 
 
-def _small_options(folder: Path, *words: str) -> argparse.Namespace:
-    minutes = [f"--{stage}-minutes={1 / 60}" for stage in TIMED]
-    size = "--shards=1", "--pool-orders=8", "--pool-numbers=4", "--hardness=0"
-    return _options(f"--folder={folder}", f"--out={folder / 'out'}", *size, *minutes, *words)
+def _assert_nothing_is_done_twice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("what is done was made ready again")
 
-
-TIMED = ("codec", "lm", "voice")
+    for name in ("speak", "pool_sentences", "CodecTraining", "LmTraining", "VoiceTraining"):
+        monkeypatch.setattr(pipeline, name, never)
+    before, exported = _moments(folder), _contents(folder / "out")
+    told: list[str] = []
+    train(_options(folder), told.append)
+    spent = [
+        f"{stage}: its {minutes:g} minutes are spent; --{stage}-minutes gives it more"
+        for stage, minutes in MINUTES.items()
+    ]
+    done = [*(f"stage {name}" for name in STAGES), *spent, f"model folder: {folder / 'out'}"]
+    assert sorted(told) == sorted(done)
+    assert _moments(folder) == before
+    assert _contents(folder / "out") == exported
 
 
 def _moments(folder: Path) -> dict[Path, int]:
     """When each file of a run was written, but for those of the export."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*.[np][pt]*")}
-
-
-def test_a_whole_run_makes_a_model_that_the_engine_runs(
-    tmp_path: Path, small: ModelConfig, alphabet_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "model").mkdir()
-    shutil.copy(alphabet_folder / TOKENIZER_FILE, tmp_path / "model")
-    told: list[str] = []
-    train(_small_options(tmp_path), told.append)
-    assert [line for line in told if line.startswith("stage ")] == [f"stage {name}" for name in STAGES]
-    _assert_speaks(tmp_path / "out", small)
-    _assert_hears_as_trained(tmp_path)
-
-    def never(*_: object) -> None:
-        raise AssertionError("what is done was made ready again")
-
-    for name in ("encode_library", "agent_sentences", "CodecTraining", "LmTraining", "VoiceTraining"):
-        monkeypatch.setattr(pipeline, name, never)
-    before, exported = _moments(tmp_path), _contents(tmp_path / "out")
-    told.clear()
-    train(_small_options(tmp_path), told.append)
-    spent = [f"{stage}: its {1 / 60:g} minutes are spent; --{stage}-minutes gives it more" for stage in TIMED]
-    done = [*(f"stage {name}" for name in STAGES), *spent, f"model folder: {tmp_path / 'out'}"]
-    assert sorted(told) == sorted(done)
-    assert _moments(tmp_path) == before and len(before) == 7
-    assert _contents(tmp_path / "out") == exported
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
@@ -162,6 +137,9 @@ def _assert_speaks(folder: Path, config: ModelConfig) -> None:
     for _ in range(4):
         out = engine.step(np.zeros((1, FRAME_SAMPLES), np.float32), np.ones(1, bool))
     assert np.isfinite(out.pcm).all() and out.pcm.any() and out.text[0] >= 0
+    engine.say(0, engine.model.tokenizer.encode("hello"))
+    out = engine.step(np.zeros((1, FRAME_SAMPLES), np.float32), np.ones(1, bool))
+    assert out.text[0] == engine.model.tokenizer.announce
 
 
 def _assert_hears_as_trained(folder: Path) -> None:
@@ -177,35 +155,32 @@ def _assert_hears_as_trained(folder: Path) -> None:
 
 
 def test_stages_without_their_material_say_which_stage_makes_it(tmp_path: Path, small: ModelConfig) -> None:
-    run = Pipeline(tmp_path, Machine(), print)
+    stages = Pipeline(tmp_path, Machine(), print)
     with pytest.raises(CheckpointError, match=r"bank holds no shard; run the stage `bank` first"):
-        run.codec(1.0)
+        stages.codec()
     training = CodecTraining(small.codec, CodecDials(), tmp_path)
     training.save()
     with pytest.raises(CheckpointError, match=r"has no codebooks: .* give the codec more --codec-minutes"):
-        run.tokens()
+        stages.tokens()
     for branch in (training.semantic, training.acoustic):
         branch.seed(torch.randn(200, small.codec.seanet.dimension))
     training.save()
     with pytest.raises(CheckpointError, match=r"bank holds no shard; run the stage `bank` first"):
-        run.tokens()
+        stages.tokens()
     with pytest.raises(CheckpointError, match=r"tokens holds no shard; run the stage `tokens` first"):
-        run.lm(1.0)
+        stages.lm()
+    with pytest.raises(
+        CheckpointError, match=r"agent holds no sentence of the agent; run the stage `recordings`"
+    ):
+        stages.voice()
     with pytest.raises(CheckpointError, match=r"voice.pt does not exist; run the stage `voice` first"):
-        run.export(tmp_path / "out")
+        stages.export(tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_an_alphabet_that_cannot_delegate_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    shutil.copy(BUILTIN / TOKENIZER_FILE, tmp_path / "model")
-    with pytest.raises(CheckpointError, match=r"no <delegate>.*remove it"):
-        Pipeline(tmp_path, Machine(), print)._tokenizer()
-
-
 def test_one_stage_alone_is_that_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, int]] = []
-    monkeypatch.setattr(Pipeline, "bank", lambda _, num_shards: asked.append(("bank", num_shards)))
+    asked: list[int] = []
+    monkeypatch.setattr(Pipeline, "bank", lambda stages: asked.append(stages.plan.num_shards))
     told: list[str] = []
-    train(_options("--only", "bank", "--shards", "3", "--folder", str(tmp_path)), told.append)
-    assert asked == [("bank", 3)] and told == ["stage bank"]
+    train(_options(tmp_path, "--only", "bank", "--shards", "3"), told.append)
+    assert asked == [3] and told == ["stage bank"]

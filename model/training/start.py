@@ -1,0 +1,80 @@
+"""Beginning with a trained model's weights in place of random ones: a new alphabet, new phone heads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from model.checkpoint import load_tensors, read_config, read_safetensors
+from model.codec import Codec
+from model.config import CodecConfig, LmConfig
+from model.errors import CheckpointError
+from model.lm import Lm
+from model.tokenizer import TextTokenizer, load_text_tokenizer
+from model.training.codec_stage import INPUT_GAIN
+
+# Tables with a row for each text token.
+_TEXT_TABLES = ("text_emb.weight", "text_linear.weight", "depformer_text_emb.weight", "extra_heads.0.weight")
+
+
+def _require_same(
+    what: str, ours: CodecConfig | LmConfig, theirs: CodecConfig | LmConfig, folder: Path
+) -> None:
+    if ours != theirs:
+        raise CheckpointError(
+            f"{folder} has a {what} of other sizes than this run's: give the --size that it was trained in"
+        )
+
+
+def load_codec(codec: Codec, folder: Path) -> None:
+    """Fill a codec that is to be trained on with a model folder's weights.
+
+    Raises CheckpointError if the folder's codec has other sizes.
+    """
+    _require_same("codec", codec.config, read_config(folder).codec, folder)
+    load_tensors(codec, read_safetensors(folder / "codec.safetensors"), str(folder))
+    with torch.no_grad():  # what ships has the training gain folded in
+        codec.encoder.model[0].conv.conv.weight.div_(INPUT_GAIN)  # type: ignore[union-attr,operator]
+
+
+def load_lm(lm: Lm, folder: Path, tokenizer: TextTokenizer) -> int:
+    """Fill a language model with a folder's weights; how many of its text tokens are new.
+
+    A token that the folder's alphabet lacks begins as the mean of the pieces that spelt it there. Raises
+    CheckpointError if the folder's language model has other sizes.
+    """
+    _require_same("language model", lm.config, read_config(folder).lm, folder)
+    stored = read_safetensors(folder / "lm.safetensors")
+    before = load_text_tokenizer(folder)
+    sources = [_source(tokenizer, token, before) for token in range(tokenizer.card)]
+    for name in _TEXT_TABLES:
+        if name in stored:
+            stored[name] = _moved(stored[name].float(), sources)
+    load_tensors(lm, stored, str(folder / "lm.safetensors"))
+    return sum(source != [token] for token, source in enumerate(sources))
+
+
+def _source(tokenizer: TextTokenizer, token: int, before: TextTokenizer) -> list[int]:
+    """The tokens there that stand for one of ours; none for a control token that is new."""
+    controls = ("hangup", "transfer", "nobody", "delegate", "announce", "pad", "epad")
+    for name in controls:
+        if token == getattr(tokenizer, name):
+            there = getattr(before, name)
+            return [there] if there >= 0 else []
+    piece = tokenizer.piece(token)
+    if not piece:
+        return [token]
+    for old in before.encode(piece.replace("▁", " ")):
+        if before.piece(old) == piece:
+            return [old]
+    return before.encode(piece.replace("▁", " ")) or [token]
+
+
+def _moved(table: Tensor, sources: list[list[int]]) -> Tensor:
+    """The table with its rows where our alphabet has them; rows beyond the alphabet stay."""
+    out = table.clone()
+    for token, source in enumerate(sources):
+        out[token] = table[source].mean(0) if source else 0.0
+    return out

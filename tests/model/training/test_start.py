@@ -1,0 +1,101 @@
+"""Beginning with trained weights: hearing stays as it was, an alphabet finds its rows again."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.checkpoint import read_config, save_module
+from model.codec import Codec
+from model.config import FRAME_SAMPLES, ModelConfig
+from model.engine import BUILTIN
+from model.errors import CheckpointError
+from model.lm import Lm
+from model.tokenizer import TOKENIZER_FILE, TextTokenizer, load_text_tokenizer
+from model.training.codec_stage import HEADS_ALONE_STEPS, INPUT_GAIN, CodecDials, CodecTraining
+from model.training.pipeline import freeze
+from model.training.sizes import write_config
+from model.training.start import load_codec, load_lm
+from tests.model import tiny
+
+
+@pytest.fixture(scope="module")
+def old() -> TextTokenizer:
+    return load_text_tokenizer(BUILTIN)
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, old: TextTokenizer) -> tuple[Path, ModelConfig]:
+    """A model folder with the shipped alphabet."""
+    config = tiny.model_config(old.card)
+    save_module(freeze(tiny.codec()), tmp_path / "codec.safetensors", torch.float16)
+    save_module(tiny.lm(config.lm), tmp_path / "lm.safetensors", torch.float32)
+    (tmp_path / TOKENIZER_FILE).write_bytes((BUILTIN / TOKENIZER_FILE).read_bytes())
+    write_config(config, tmp_path)
+    return tmp_path, config
+
+
+def test_the_codec_hears_what_it_heard_before_it_was_frozen(shipped: tuple[Path, ModelConfig]) -> None:
+    folder, config = shipped
+    codec = Codec(config.codec)
+    load_codec(codec, folder)
+    sound = 0.1 * tiny.noise(1, 1, 8 * FRAME_SAMPLES)
+    with torch.no_grad():
+        wanted, got = (one.eval().latent(INPUT_GAIN * sound) for one in (tiny.codec(), codec))
+    assert (got - wanted).norm() < 0.02 * wanted.norm()
+
+
+def test_heads_learn_alone_at_first(shipped: tuple[Path, ModelConfig], tmp_path: Path) -> None:
+    folder, config = shipped
+    dials = CodecDials(caller_clips=1, agent_clips=1)
+    training = CodecTraining(config.codec, dials, tmp_path / "work")
+    load_codec(training.trainee.codec, folder)
+    training.take_over()
+    before = {name: p.detach().clone() for name, p in training.trainee.named_parameters()}
+    batch = 0.1 * tiny.noise(2, 32 * FRAME_SAMPLES), torch.randint(0, 30, (2, 64))
+    training.step(batch)
+    moved = {n for n, p in training.trainee.named_parameters() if not torch.equal(p, before[n])}
+    assert moved and all(name.startswith("phones_") for name in moved)
+    training.steps = HEADS_ALONE_STEPS
+    training.step(batch)
+    moved = {n for n, p in training.trainee.named_parameters() if not torch.equal(p, before[n])}
+    assert any(name.startswith("codec.encoder") for name in moved) and training.quantizing
+
+
+def test_pieces_keep_their_rows_and_new_ones_begin_as_their_spelling(
+    shipped: tuple[Path, ModelConfig], alphabet_folder: Path, old: TextTokenizer
+) -> None:
+    folder, config = shipped
+    new = load_text_tokenizer(alphabet_folder)
+    lm, before = Lm(config.lm), tiny.lm(config.lm)
+    num_new = load_lm(lm, folder, new)
+    assert 0 < num_new < new.card
+    for word in ("latte", "large"):
+        mine, theirs = new.encode(word), old.encode(word)
+        assert len(mine) == len(theirs) == 1
+        for name in ("text_emb", "text_linear", "depformer_text_emb"):
+            ours, stored = getattr(lm, name).weight, getattr(before, name).weight
+            assert torch.equal(ours[mine[0]], stored[theirs[0]])
+    spelt = next(
+        token for token in range(new.card) if new.piece(token) and len(old.encode(new.piece(token))) == 2
+        and new.piece(token).startswith("▁")
+    )  # fmt: skip
+    pieces = old.encode(new.piece(spelt).replace("▁", " "))
+    wanted = before.text_emb.weight[pieces].mean(0)
+    torch.testing.assert_close(lm.text_emb.weight[spelt], wanted)
+    assert not lm.text_emb.weight[new.announce].any()
+    assert torch.equal(lm.text_emb.weight[new.hangup], before.text_emb.weight[old.hangup])
+    assert torch.equal(lm.text_emb.weight[-1], before.text_emb.weight[-1]), "the initial token's row"
+    name = "transformer.layers.0.norm1.alpha"
+    assert torch.equal(lm.state_dict()[name], before.state_dict()[name])
+
+
+def test_other_sizes_are_refused(shipped: tuple[Path, ModelConfig], old: TextTokenizer) -> None:
+    folder, config = shipped
+    with pytest.raises(CheckpointError, match=r"codec of other sizes .* give the --size"):
+        load_codec(Codec(replace(config.codec, quantizer=replace(config.codec.quantizer, n_q=4))), folder)
+    with pytest.raises(CheckpointError, match=r"language model of other sizes"):
+        load_lm(Lm(replace(config.lm, num_layers=1)), folder, old)
+    assert json.loads((folder / "config.json").read_text()) and read_config(folder) == config
