@@ -38,6 +38,7 @@ class Manner(Enum):
 
     REPLY = "reply"  # once the agent has finished
     CUT_IN = "cut_in"  # while it speaks
+    OVER = "over"  # while it speaks, without wanting the floor: "mhm", a cough, a voice in the room
     SILENCE = "silence"  # nothing is said: the agent should ask
     CUE = "cue"  # when whoever placed the call says so
 
@@ -45,6 +46,7 @@ class Manner(Enum):
 WAIT_S = {
     Manner.REPLY: REPLY_S,
     Manner.CUT_IN: CUT_IN_S,
+    Manner.OVER: CUT_IN_S,
     Manner.SILENCE: (0.0, 0.0),
     Manner.CUE: CUED_S,
 }
@@ -69,6 +71,8 @@ class SpokenStep:
     end_s: float
     pauses: tuple[Segment, ...]
     wait_s: float  # until speaking: after the agent's end, or into its line
+    sound: str = "turn"  # or what it is that is no turn
+    complete: tuple[Segment, ...] = ()  # pauses at points where the turn might have ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +215,7 @@ class ScriptedCaller:
             return self._cue_s is not None and self.now_s - self._cue_s >= spoken.wait_s
         if self._waited_s > self._patience_s:
             return True
-        if spoken.step.manner is Manner.CUT_IN and self.said:
+        if spoken.step.manner in (Manner.CUT_IN, Manner.OVER) and self.said:
             since_s = self._gate.open_since_s
             if since_s is not None and since_s > self._since_s:
                 return self.now_s - since_s >= spoken.wait_s

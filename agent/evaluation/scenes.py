@@ -1,0 +1,171 @@
+"""Scenes: what a caller does in one call, drawn from a seed, and which figures its trials serve.
+
+A scene is data. Steps that want the floor are turns; sounds that do not (a backchannel, a cough, a voice or
+music in the room) are said over the agent's speech. Both stand in one tape, so that yielding and going on are
+measured in the same calls.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+
+from agent.energy_gate import Pcm
+from agent.evaluation.script import WAIT_S, Manner, SpokenStep, Step, speak_step
+from agent.evaluation.stimuli import OVER_SOUNDS, make_sound
+from model.order_line import Intent, Request, draw_request
+from model.voices import HELD_OUT_VOICES, SAMPLE_RATE_HZ, Voice, draw_voice
+
+LEVEL_DBFS = (-30.0, -20.0)
+SNRS_DB = (24.0, 18.0, 12.0, 6.0)
+ECHO_DB = (-20.0, -12.0)
+
+
+class Family(str, Enum):
+    """Scenes of one kind; what `--rows` chooses."""
+
+    DIALOGUE = "dialogue"  # ten turns and more: gaps, answers, pauses, later turns, the caller's transcript
+    FLOOR = "floor"  # spoken into, with and without wanting the floor
+    ECHO = "echo"  # the agent's own voice comes back
+    ORDERS = "orders"  # one order a call, clean and in noise
+    DIGITS = "digits"  # one seven-digit number a call
+    TONE = "tone"  # the same words, calm and otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """The agent's voice in the caller's microphone."""
+
+    delay_s: float
+    return_db: float  # level of what returns, against what was heard
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One call's script and conditions."""
+
+    family: Family
+    number: int
+    voice: str
+    steps: tuple[SpokenStep, ...]
+    bed: Pcm | None = None  # noise under the whole call, float32 [T], repeated
+    echo: Echo | None = None
+    condition: dict[str, str | float] = field(default_factory=dict)  # what is told apart in the figures
+
+
+@dataclass(frozen=True, slots=True)
+class Speaking:
+    """One caller's way of speaking."""
+
+    voice: Voice
+    rate: float
+    pitch: float
+    level_dbfs: float
+    rng: random.Random
+
+    def say(self, request: Request, manner: Manner = Manner.REPLY, *, pause: bool = False) -> SpokenStep:
+        """A turn in this voice."""
+        return speak_step(
+            Step(request, manner, pause), self.voice, self.rng,
+            rate=self.rate, pitch=self.pitch, level_dbfs=self.level_dbfs,
+        )  # fmt: skip
+
+
+def draw_speaking(family: Family, number: int, seed: int) -> tuple[Speaking, np.random.Generator]:
+    """A held-out synthetic voice and its manner, and the draws that go on from there."""
+    rng = random.Random(f"{seed}/{family.value}/{number}")
+    draws = np.random.default_rng([seed, list(Family).index(family), number])
+    voice = draw_voice(draws, HELD_OUT_VOICES)
+    rate, pitch = float(draws.uniform(0.9, 1.15)), float(draws.uniform(0.9, 1.15))
+    return Speaking(voice, rate, pitch, float(draws.uniform(*LEVEL_DBFS)), rng), draws
+
+
+def make_scene(family: Family, number: int, seed: int) -> Scene:
+    """Scene `number` of a family, spoken: up to a second of CPU."""
+    return _MAKERS[family](number, seed)
+
+
+def _ask(rng: random.Random, intent: Intent, *, pause: bool = False) -> Request:
+    request = draw_request(rng, intent, held_out=True, all_slots=True)
+    while pause and not request.incomplete_words():
+        request = draw_request(rng, intent, held_out=True, all_slots=True)
+    return request
+
+
+def dialogue(number: int, seed: int) -> Scene:
+    """Twelve turns with every answer heard to its end; pauses at unfinished and at finished points."""
+    speaking, _draws = draw_speaking(Family.DIALOGUE, number, seed)
+    rng = speaking.rng
+    places = [Intent.HOURS, Intent.WHERE]
+    plan = [
+        (Intent.ORDER, True), (Intent.NO, False), (Intent.ORDER, True), (Intent.YES, False),
+        (rng.choice(places), False), (rng.choice((Intent.REPEAT, Intent.OTHER)), False),
+        (Intent.ORDER, True), (Intent.YES, False), (Intent.YES, False), (Intent.ORDER, True),
+        (rng.choice((Intent.PERSON, *places)), False), (Intent.GOODBYE, False),
+    ]  # fmt: skip
+    steps = tuple(speaking.say(_ask(rng, intent, pause=pause), pause=pause) for intent, pause in plan)
+    return Scene(Family.DIALOGUE, number, speaking.voice.name, steps)
+
+
+def floor(number: int, seed: int) -> Scene:
+    """Ten questions with long answers; into each answer falls an interruption or a sound that is none."""
+    speaking, draws = draw_speaking(Family.FLOOR, number, seed)
+    rng = speaking.rng
+    sounds = [*OVER_SOUNDS, *OVER_SOUNDS[:2], "turn", "turn", "turn"]
+    rng.shuffle(sounds)
+    steps = [speaking.say(_long_question(rng))]
+    for sound in sounds:
+        if sound == "turn":
+            steps.append(speaking.say(_long_question(rng), Manner.CUT_IN))
+        else:
+            steps += [over(sound, speaking, draws), speaking.say(_long_question(rng))]
+    return Scene(Family.FLOOR, number, speaking.voice.name, tuple(steps))
+
+
+def over(sound: str, speaking: Speaking, draws: np.random.Generator) -> SpokenStep:
+    """A sound said over the agent's speech."""
+    pcm, start_s, end_s = make_sound(sound, speaking.voice, speaking.level_dbfs, draws)
+    wait_s = speaking.rng.uniform(*WAIT_S[Manner.OVER])
+    return SpokenStep(Step(None, Manner.OVER), pcm, start_s, end_s, (), wait_s, sound)
+
+
+def _long_question(rng: random.Random) -> Request:
+    """A question whose answer takes more than three seconds."""
+    return _ask(rng, rng.choice((Intent.HOURS, Intent.WHERE)))
+
+
+def echo(number: int, seed: int) -> Scene:
+    """Eight questions over a speaker-phone: the agent hears itself."""
+    speaking, draws = draw_speaking(Family.ECHO, number, seed)
+    return_db = ECHO_DB[number % len(ECHO_DB)]
+    steps = tuple(speaking.say(_long_question(speaking.rng)) for _ in range(8))
+    path = Echo(float(draws.uniform(0.04, 0.25)), return_db)
+    return Scene(Family.ECHO, number, speaking.voice.name, steps, echo=path, condition={"echo_db": return_db})
+
+
+def orders(number: int, seed: int) -> Scene:
+    """One order; every second call clean, the others at one of four noise levels."""
+    speaking, draws = draw_speaking(Family.ORDERS, number, seed)
+    step = speaking.say(_ask(speaking.rng, Intent.ORDER))
+    return in_noise(Scene(Family.ORDERS, number, speaking.voice.name, (step,)), speaking.level_dbfs, draws)
+
+
+def in_noise(scene: Scene, level_dbfs: float, draws: np.random.Generator) -> Scene:
+    """The scene as its number's noise level has it."""
+    if scene.number % 2 == 0:
+        return Scene(scene.family, scene.number, scene.voice, scene.steps, condition={"snr_db": "clean"})
+    snr_db = SNRS_DB[scene.number // 2 % len(SNRS_DB)]
+    bed = draws.standard_normal(4 * SAMPLE_RATE_HZ).astype(np.float32) * 10 ** ((level_dbfs - snr_db) / 20)
+    return Scene(scene.family, scene.number, scene.voice, scene.steps, bed, condition={"snr_db": snr_db})
+
+
+_MAKERS: dict[Family, Callable[[int, int], Scene]] = {
+    Family.DIALOGUE: dialogue,
+    Family.FLOOR: floor,
+    Family.ECHO: echo,
+    Family.ORDERS: orders,
+}
