@@ -21,9 +21,9 @@ class CallerTurn:
     pauses: tuple[Segment, ...] = ()
 
 
-def speech_segments(pcm: Pcm, rate_hz: int = SAMPLE_RATE_HZ) -> list[Segment]:
-    """Confirmed segments (100 ms of voice, split at 200 ms of silence) of one channel, float32 [T]."""
-    return find_segments(pcm, GateConfig(rate_hz=rate_hz))
+def speech_segments(pcm: Pcm, rate_hz: int = SAMPLE_RATE_HZ, *, split_s: float = 0.2) -> list[Segment]:
+    """Confirmed segments (100 ms of voice, split at `split_s` of silence) of one channel, float32 [T]."""
+    return find_segments(pcm, GateConfig(rate_hz=rate_hz, split_s=split_s))
 
 
 def talks(segments: Sequence[Segment], pause_s: float = TALK_PAUSE_S) -> list[Segment]:
