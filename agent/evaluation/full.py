@@ -69,7 +69,7 @@ class Sitting:
             line.hold(self._made(family, missing), keep)
         took_s = time.monotonic() - began_s
         console.print(
-            f"{family.value}: {len(missing)} scenes, {seconds / 60:.1f} min of calls in {took_s / 60:.1f} min",
+            f"{family}: {len(missing)} scenes, {seconds / 60:.1f} min of calls in {took_s / 60:.1f} min",
             highlight=False,
         )
 

@@ -80,7 +80,7 @@ class VirtualLine:
 
 @dataclass(frozen=True, slots=True)
 class SipLine:
-    """A running line, called over real SIP; `gateway` is it where it is our own, which tells the transcript."""
+    """A running line, called over real SIP; where it is our own, it tells the transcript."""
 
     uri: str
     concurrent: int

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from agent.evaluation.scenes import ECHO_DB, SNRS_DB, Family
+from agent.evaluation.scenes import ECHO_DB, Family
 from agent.evaluation.stimuli import OVER_SOUNDS
 from agent.evaluation.trials import Json
 
@@ -37,7 +37,7 @@ class Quota:
 
 
 def _dialogue(result: Json) -> Iterable[str]:
-    yield from (pause["kind"] for pause in result["pauses"] if pause["is_eligible"])
+    yield from ("incomplete" for pause in result["pauses"] if pause["is_in_rate"])
     for number, turn in enumerate(result["turns"], start=1):
         if turn["is_judged"]:
             yield "late" if number in LATE_TURNS else "early" if number in EARLY_TURNS else "turn"
@@ -45,7 +45,7 @@ def _dialogue(result: Json) -> Iterable[str]:
 
 def _floor(result: Json) -> Iterable[str]:
     yield from (row["sound"] for row in result["sounds"] if row["is_eligible"])
-    yield from ("turn" for turn in result["turns"] if turn["barge_in"] and turn["barge_in"]["is_eligible"])
+    yield from ("turn" for row in result["interruptions"] if row["is_eligible"])
 
 
 def _echo(result: Json) -> Iterable[str]:
@@ -64,4 +64,3 @@ QUOTAS: dict[Family, Quota] = {
     Family.ECHO: Quota(_echo, dict.fromkeys(map(str, ECHO_DB), 8 / len(ECHO_DB))),
     Family.ORDERS: Quota(_orders, {"clean": 0.5, "noisy": 0.5}),
 }
-assert SNRS_DB

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 
 import numpy as np
 
@@ -25,7 +25,7 @@ SNRS_DB = (24.0, 18.0, 12.0, 6.0)
 ECHO_DB = (-20.0, -12.0)
 
 
-class Family(str, Enum):
+class Family(StrEnum):
     """Scenes of one kind; what `--rows` chooses."""
 
     DIALOGUE = "dialogue"  # ten turns and more: gaps, answers, pauses, later turns, the caller's transcript

@@ -7,23 +7,31 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from agent.energy_gate import Pcm, Segment
-from agent.evaluation.judge import Judge
+from agent.evaluation.judge import FOIL_LINES, Judge, order_in, plain
+from agent.evaluation.metrics.floor import (
+    backchannels_given,
+    breaks_per_s,
+    pause_trials,
+    post_interrupt_response,
+    self_stop,
+    stutters,
+)
 from agent.evaluation.outcome import (
     CallOutcome,
     PlacedTurn,
-    TurnOutcome,
     judge_call,
     line_seconds,
     place_turns,
 )
 from agent.evaluation.scenes import Scene
-from agent.evaluation.scores import FALSE_STOP_S, RESUME_WINDOW_S, backchannels, early_starts
+from agent.evaluation.scores import FALSE_STOP_S, RESUME_WINDOW_S, BargeIn
 from agent.evaluation.script import SaidTurn
 from agent.evaluation.segments import CallerTurn, speech_segments, talks
+from model.order_line import AGENT_LINES
 
 Json = dict[str, Any]
 
-WHOLE_LINE = 0.9  # of a line's length: who says so much of it has not stopped in it
+FINE_SPLIT_S = 0.06  # shows the breaks that the usual gate joins
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,77 +77,71 @@ def truth_of(scene: Scene, steps: Sequence[PlacedStep], words: Sequence[Json]) -
 
 
 def judge_scene(truth: Json, agent: Pcm, judge: Judge) -> Json:
-    """Every trial of one call, from the agent's channel, float32 [T] at 24 kHz."""
+    """Every trial of one call, from the agent's channel, float32 [T] at 24 kHz; times in seconds."""
     steps = [PlacedStep.from_json(row) for row in truth["steps"]]
     turns = [step for step in steps if step.sound == "turn"]
     segments = speech_segments(agent)
     outcome = judge_call(truth["number"], truth["voice"], [one.placed for one in turns], agent, judge)
+    call = _Call(outcome, [one.placed.turn for one in turns], segments)
+    given = backchannels_given(call.turns, segments)
     return {
-        **{key: truth[key] for key in ("family", "number", "voice", "condition")},
+        **{key: truth[key] for key in ("family", "number", "condition")},
         **outcome.as_json(),
-        "pauses": [
-            row
-            for one, said in zip(turns, outcome.turns, strict=True)
-            for row in _pauses(one, said, segments)
-        ],
-        "given": [_given(one, segments) for one in turns],
-        "sounds": [_sound(step, outcome, segments) for step in steps if step.sound != "turn"],
-        "lines": [_line(said, outcome, index, segments) for index, said in enumerate(outcome.turns)],
+        "pauses": [row for one in turns for row in _pauses(one, segments)],
+        "sounds": [_sound(step, call) for step in steps if step.sound != "turn"],
+        "interruptions": _interruptions(call),
+        "stutters": _stutters(steps, agent),
+        "lines": [_line(index, call) for index in range(len(outcome.turns))],
+        "given": {"num": given.num, "caller_speech_s": round(given.caller_speech_s, 3)},
         "agent": [[one.start_s, one.end_s] for one in segments],
-        "caller": [[one.placed.turn.start_s, one.placed.turn.end_s] for one in turns],
         "reference": " ".join(said.text for said in outcome.turns),
         "transcript": " ".join(word["text"] for word in truth["words"] if word["speaker"] == "caller"),
     }
 
 
-def _pauses(step: PlacedStep, said: TurnOutcome, agent: Sequence[Segment]) -> list[Json]:
-    """Each pause of a turn: did the agent take over from there on? An earlier take-over spoils the later."""
-    turn, rows, is_spoilt = step.placed.turn, [], False
-    kinds = [(pause, "incomplete") for pause in turn.pauses] + [
-        (pause, "complete") for pause in step.complete
-    ]
-    starts = early_starts(turn, agent)
-    ordered = sorted(kinds, key=lambda one: one[0].start_s)
-    for index, (pause, kind) in enumerate(ordered):
-        until_s = ordered[index + 1][0].start_s if index + 1 < len(ordered) else turn.end_s
-        is_taken = any(pause.start_s < start_s < until_s for start_s in starts)
-        rows.append({
-            "kind": kind, "pause_s": round(pause.duration_s, 3), "is_eligible": not is_spoilt,
-            "is_premature": is_taken,
-        })  # fmt: skip
-        is_spoilt = is_spoilt or any(start_s < until_s for start_s in starts)
+@dataclass(frozen=True, slots=True)
+class _Call:
+    outcome: CallOutcome
+    turns: list[CallerTurn]
+    agent: list[Segment]
+
+    def line_before(self, at_s: float) -> Segment | None:
+        """The line that is being said at a time: where it began, and where it should end."""
+        talk = next((one for one in talks(self.agent) if one.start_s < at_s < one.end_s), None)
+        before = [turn for turn in self.outcome.turns if turn.start_s < at_s]
+        if talk is None or not before:
+            return None
+        return Segment(talk.start_s, talk.start_s + line_seconds(before[-1].expected[0]))
+
+
+def _pauses(step: PlacedStep, agent: Sequence[Segment]) -> list[Json]:
+    trials = pause_trials(step.placed.turn, agent, step.complete)
+    return [{**asdict(trial), "is_in_rate": trial.is_in_rate} for trial in trials]
+
+
+def _interruptions(call: _Call) -> list[Json]:
+    """Each turn that was said into the agent's speech."""
+    rows = []
+    for turn, said in zip(call.turns, call.outcome.turns, strict=True):
+        if said.barge_in is None:
+            continue
+        trial = BargeIn(**said.barge_in)
+        after_s = post_interrupt_response(Segment(turn.start_s, turn.end_s), call.agent, trial)
+        rows.append({**said.barge_in, "is_yielded": trial.is_success, "response_s": after_s})
     return rows
 
 
-def _given(step: PlacedStep, agent: Sequence[Segment]) -> Json:
-    turn = step.placed.turn
-    return {
-        "speech_s": turn.end_s - turn.start_s,
-        "starts_s": [one.start_s for one in backchannels(turn, agent)],
-    }
-
-
-def _host(at_s: float, outcome: CallOutcome, agent: Sequence[Segment]) -> tuple[Segment, float] | None:
-    """The talk that was going on, and when its line would have ended had nobody spoken into it."""
-    talk = next((one for one in talks(agent) if one.start_s < at_s < one.end_s), None)
-    before = next((turn for turn in reversed(outcome.turns) if turn.start_s < at_s), None)
-    if talk is None or before is None:
-        return None
-    return talk, talk.start_s + line_seconds(before.expected[0])
-
-
-def _sound(step: PlacedStep, outcome: CallOutcome, agent: Sequence[Segment]) -> Json:
+def _sound(step: PlacedStep, call: _Call) -> Json:
     """A sound over the agent's speech: the agent should go on."""
-    start_s, end_s = step.placed.turn.start_s, step.placed.turn.end_s
-    row: Json = {"sound": step.sound, "start_s": round(start_s, 3), "end_s": round(end_s, 3)}
-    host = _host(start_s, outcome, agent)
-    if host is None:
+    span = Segment(step.placed.turn.start_s, step.placed.turn.end_s)
+    row: Json = {"sound": step.sound, "start_s": round(span.start_s, 3), "end_s": round(span.end_s, 3)}
+    line = call.line_before(span.start_s)
+    if line is None:
         return {**row, "is_eligible": False, "why_not": "the agent was silent"}
-    due_s = host[1]
-    if due_s - start_s < RESUME_WINDOW_S + FALSE_STOP_S:
+    if line.end_s - span.start_s < RESUME_WINDOW_S + FALSE_STOP_S:
         return {**row, "is_eligible": False, "why_not": "the line was nearly over"}
-    until_s = min(end_s + RESUME_WINDOW_S, due_s - FALSE_STOP_S)
-    silence_s = silence_from(start_s, until_s, agent)
+    until_s = min(span.end_s + RESUME_WINDOW_S, line.end_s - FALSE_STOP_S)
+    silence_s = silence_from(span.start_s, until_s, call.agent)
     return {**row, "is_eligible": True, "is_stopped": silence_s is not None, "silence_s": _finite(silence_s)}
 
 
@@ -157,12 +159,30 @@ def _finite(value_s: float | None) -> float | None:
     return None if value_s is None or value_s == float("inf") else round(value_s, 3)
 
 
-def _line(said: TurnOutcome, outcome: CallOutcome, index: int, agent: Sequence[Segment]) -> Json:
-    """The answer to one turn, undisturbed: was it said to its end? (What stops there stopped by itself.)"""
-    until_s = outcome.turns[index + 1].start_s if index + 1 < len(outcome.turns) else outcome.seconds
-    if not said.is_judged or said.gap_s is None:
-        return {"is_eligible": False, "why_not": "no answer to be heard out"}
+def _stutters(steps: Sequence[PlacedStep], agent: Pcm) -> Json:
+    """Short breaks after each thing that was said over the agent, and how often its speech breaks anyway."""
+    fine = speech_segments(agent, split_s=FINE_SPLIT_S)
+    events = [Segment(one.placed.turn.start_s, one.placed.turn.end_s) for one in steps]
+    trials = [trial for trial in stutters(events, fine) if trial.is_eligible]
+    return {"breaks": [len(one.silences_s) for one in trials], "breaks_per_s": breaks_per_s(events, fine)}
+
+
+def _line(index: int, call: _Call) -> Json:
+    """The answer to one turn while nobody speaks: was it said to its end?"""
+    said, turns = call.outcome.turns[index], call.turns
+    if not said.is_judged or said.gap_s is None or not said.heard:
+        return {"is_eligible": False}
     start_s = said.end_s + said.gap_s
-    due_s = start_s + WHOLE_LINE * line_seconds(said.expected[0])
-    silence_s = silence_from(start_s, min(due_s, until_s), agent)
-    return {"is_eligible": True, "is_stopped": silence_s is not None and not said.is_right}
+    line = Segment(start_s, start_s + line_seconds(said.expected[0]))
+    until_s = turns[index + 1].start_s if index + 1 < len(turns) else call.outcome.seconds
+    stopped_s = self_stop(line, [one for one in call.agent if one.start_s < until_s])
+    return {"is_eligible": True, "is_stopped": stopped_s is not None and not is_whole_line(said.heard)}
+
+
+def is_whole_line(words: str) -> bool:
+    """Whether these are all the words of a line, the agent's or a foil; what breaks off is none."""
+    return (
+        words in FOIL_LINES
+        or words in {plain(line.text) for line in AGENT_LINES}
+        or order_in(words) is not None
+    )

@@ -94,7 +94,7 @@ class VirtualCall:
         self._legs = (WireLeg(self.up_s), WireLeg(self.down_s))
 
     def say(self) -> Pcm | None:
-        """What the model hears next, float32 [1920]; None when the caller hangs up or the limit is reached."""
+        """What the model hears next, float32 [1920]; None when the caller hangs up or at the limit."""
         slot = len(self._said)  # the frame that begins now; what was heard is known up to the one before
         said = self.speaker(self._heard[slot - 1] if slot else _SILENCE)
         if said is None or len(self._said) * FRAME_S >= self.limit_s:
