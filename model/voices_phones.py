@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from model.errors import VoiceError
 
 SILENCE = "sil"
+UNKNOWN = "?"  # speech of which nobody knows the phones
 PHONES: tuple[str, ...] = tuple(
     """sil aa ae ah ao aw ay b ch d dh eh er ey f g hh ih iy jh k l m n ng ow oy p r s sh t th uh uw v w y z
     zh""".split()
@@ -35,7 +36,7 @@ class TimedWord:
 
 @dataclass(frozen=True, slots=True)
 class TimedPhone:
-    """One phone of `PHONES` with its place in the audio."""
+    """One phone of `PHONES`, or `UNKNOWN`, with its place in the audio."""
 
     phone: str
     start_s: float

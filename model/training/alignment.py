@@ -52,8 +52,9 @@ class NotAligned(Exception):
 class Aligner:
     """One recogniser. What it has heard may move later boundaries by a frame: one for each shard, then."""
 
-    def __init__(self) -> None:
-        self._decoder = _load_decoder()
+    def __init__(self, worst_fit: float = WORST_FIT) -> None:
+        self._worst_fit = worst_fit
+        self._decoder: Any = load_decoder()
 
     def words(self, text: str) -> list[str]:
         """The text's words as the dictionary writes them; compounds that it lacks come apart.
@@ -78,9 +79,9 @@ class Aligner:
         Raises NotAligned if a word has no known pronunciation, or the sound is not of this text.
         """
         words = self.words(text)
-        parts = self._find(_for_recogniser(pcm), words)
+        parts = self._find(sound_for_recogniser(pcm), words)
         heard = [part for part in parts if not part.is_filler]
-        if [re.sub(r"\(\d+\)$", "", part.name) for part in heard] != words or _fit(parts) < WORST_FIT:
+        if [re.sub(r"\(\d+\)$", "", part.name) for part in heard] != words or _fit(parts) < self._worst_fit:
             raise NotAligned("sound that does not fit the text")
         end_s = len(pcm) / SAMPLE_RATE_HZ
         timed = [TimedWord(word, *_span(part, end_s)) for word, part in zip(words, heard, strict=True)]
@@ -94,11 +95,15 @@ class Aligner:
         except RuntimeError:  # its way to say that no path leads to the end
             parts = []
         if not parts:
-            self._decoder = _load_decoder()
+            self._decoder = load_decoder()
         return parts
 
 
-def _load_decoder() -> Any:
+def load_decoder(*, open_vocabulary: bool = False) -> Any:
+    """The recogniser with its dictionary; with `open_vocabulary` its language model and posteriors too.
+
+    Raises RecordingError if it is not installed.
+    """
     try:
         from pocketsphinx import Decoder
     except ImportError:
@@ -106,11 +111,13 @@ def _load_decoder() -> Any:
             "pocketsphinx, which aligns recordings, is missing: run `pip install pocketsphinx`, or the stage "
             "`recordings` on a machine that has it, and copy the working folder"
         ) from None
+    if open_vocabulary:
+        return Decoder(loglevel="FATAL", samprate=_RATE_HZ)
     # Without the lattice's best path, which leaves phones too few frames (cmusphinx/pocketsphinx, pull 500).
     return Decoder(loglevel="FATAL", lm=None, samprate=_RATE_HZ, bestpath=False)
 
 
-def _for_recogniser(pcm: NDArray[np.float32]) -> bytes:
+def sound_for_recogniser(pcm: NDArray[np.float32]) -> bytes:
     """16-bit sound at the model's rate and level, with quiet around it."""
     quiet = np.zeros(round(_PADDING_S * _RATE_HZ), np.float32)
     sound = np.concatenate([quiet, resample(pcm, SAMPLE_RATE_HZ, _RATE_HZ), quiet])
@@ -125,11 +132,11 @@ def _two_passes(decoder: Any, sound: bytes, words: list[str]) -> list[_Part]:
     The first pass finds the words and the silences between them, the second the phones inside.
     """
     decoder.set_align_text(" ".join(words))
-    _search(decoder, sound)
+    search(decoder, sound)
     if decoder.hyp() is None:
         return []
     decoder.set_alignment()
-    _search(decoder, sound)
+    search(decoder, sound)
     # Copied inside the loop: an entry lives no longer than its turn, and reading a stale one crashes.
     return [
         _Part(
@@ -143,7 +150,8 @@ def _two_passes(decoder: Any, sound: bytes, words: list[str]) -> list[_Part]:
     ]
 
 
-def _search(decoder: Any, sound: bytes) -> None:
+def search(decoder: Any, sound: bytes) -> None:
+    """Let the decoder hear 16-bit sound at its rate, from first to last."""
     decoder.start_utt()
     decoder.process_raw(sound, full_utt=True)
     decoder.end_utt()

@@ -27,6 +27,7 @@ from model.voices import (
     draw_voice,
     synthesize,
 )
+from model.voices_phones import UNKNOWN
 
 STEMS_PER_SHARD = 40
 SAMPLE_RATE_HZ = 24_000
@@ -39,6 +40,7 @@ STEM_INTENTS: tuple[Intent, ...] = (
 )
 OTHER_SHARE = 0.5
 PAUSE_SHARE = 0.4
+NO_LABEL = -100  # cross-entropy leaves it out
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Turn:
     pcm: NDArray[np.float32]
     words: list[TimedWord]
     phones: list[TimedPhone]
+    clip: str = ""  # the recording that it was cut from
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ def save_shard(stems: list[Stem], path: Path) -> None:
                     "num_samples": len(turn.pcm),
                     "words": [[w.text, w.start_s, w.end_s] for w in turn.words],
                     "phones": [[p.phone, p.start_s, p.end_s] for p in turn.phones],
+                    "clip": turn.clip,
                 }
                 for turn in stem.turns
             ],
@@ -151,7 +155,8 @@ def load_shard(path: Path) -> list[Stem]:
             order = Order(**turn["order"]) if turn["order"] else None
             request = Request(Intent(turn["intent"]), turn["text"], order)
             words = [TimedWord(*w) for w in turn["words"]]
-            turns.append(Turn(request, sound, words, [TimedPhone(*p) for p in turn["phones"]]))
+            phones = [TimedPhone(*p) for p in turn["phones"]]
+            turns.append(Turn(request, sound, words, phones, turn.get("clip", "")))
         stems.append(Stem(entry["voice"], turns))
     return stems
 
@@ -179,8 +184,9 @@ def build_bank(folder: Path, num_shards: int, first_seed: int, num_workers: int 
 
 
 def phone_labels(phones: list[TimedPhone], times_s: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Phone id at each time, silence outside: int64 [len(times_s)]."""
+    """Phone id at each time, silence outside, NO_LABEL where it is unknown: int64 [len(times_s)]."""
     labels = np.full(len(times_s), PHONE_IDS[SILENCE], np.int64)
     for phone in phones:
-        labels[(times_s >= phone.start_s) & (times_s < phone.end_s)] = PHONE_IDS[phone.phone]
+        label = NO_LABEL if phone.phone == UNKNOWN else PHONE_IDS[phone.phone]
+        labels[(times_s >= phone.start_s) & (times_s < phone.end_s)] = label
     return labels

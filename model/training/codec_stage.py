@@ -23,7 +23,7 @@ from model.codec import Codec
 from model.config import FRAME_SAMPLES, SAMPLE_RATE_HZ, CodecConfig
 from model.quantizer import Codebook, ResidualQuantizer
 from model.training.agent_voice import AgentSentence
-from model.training.bank import Stem, phone_labels
+from model.training.bank import NO_LABEL, Stem, phone_labels
 from model.training.feed import Share
 from model.training.muon import MuonAdamW
 from model.training.stage import Figures, Stage
@@ -256,7 +256,7 @@ class CodecTraining(Stage[ClipBatch]):
         parts["voice"] = 0.25 * spectral_loss(said.float(), pcm[-num_agent:])
         total = torch.stack(list(parts.values())).sum()
         hit = fine_logits.argmax(-1) == labels
-        voiced = labels != PHONE_IDS["sil"]
+        voiced = (labels != PHONE_IDS["sil"]) & (labels != NO_LABEL)
         figures = {name: float(value.detach()) for name, value in parts.items()}
         figures["acc_caller"] = float(hit[:-num_agent][voiced[:-num_agent]].float().mean())
         figures["acc_agent"] = float(hit[-num_agent:][voiced[-num_agent:]].float().mean())

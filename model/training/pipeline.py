@@ -9,7 +9,7 @@ import argparse
 import json
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -39,7 +39,7 @@ from model.training.codec_stage import INPUT_GAIN, ClipBatch, CodecDials, CodecT
 from model.training.dialogues import Call, Scriptwriter
 from model.training.feed import GrowingBank, Share, feed
 from model.training.lm_stage import CallBatch, LmDials, LmTraining, call_batches
-from model.training.recordings import RecordedCallers, add_recordings_option
+from model.training.recordings import RecordedCallers, add_recordings_option, recorded_callers
 from model.training.stage import Report
 from model.training.tokenizer_stage import train_tokenizer
 from model.training.tokens_stage import TokenStem, build_tokens, encode_library, load_stems
@@ -104,9 +104,11 @@ class Machine:
 class Pipeline:
     """The stages over one working folder; each takes up where an earlier run stopped it."""
 
-    def __init__(self, folder: Path, machine: Machine, report: Report, recorded: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, folder: Path, machine: Machine, report: Report, recorded: RecordedCallers | None = None
+    ) -> None:
         self.folder, self.machine, self.report = folder, machine, report
-        self.recorded = RecordedCallers(recorded, folder)
+        self.recorded = recorded or RecordedCallers((), folder)
         self.config = builtin_config()
         folder.mkdir(parents=True, exist_ok=True)
         torch.backends.cudnn.benchmark = True  # every batch of a stage has one shape
@@ -312,7 +314,7 @@ def machine(options: argparse.Namespace) -> Machine:
 def train(options: argparse.Namespace, report: Report) -> None:
     """Run the stages; what an earlier run finished is not done again."""
     torch.set_num_threads(1)
-    pipeline = Pipeline(options.folder, machine(options), report, options.recordings)
+    pipeline = Pipeline(options.folder, machine(options), report, recorded_callers(options))
     stages: dict[str, Callable[[], None]] = {
         "bank": lambda: pipeline.bank(options.shards),
         "recordings": pipeline.recordings,

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from model.errors import RecordingError
 
+Layout = Literal["sentences", "orders", "digits", "speech", "words", "noise"]
 TRANSCRIPTS = "transcripts.tsv"
 SOURCES = "SOURCES.md"
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A sound file and what is said in it."""
+    """A sound file and what is known of it: its text, or an order's slots, and who speaks."""
 
     path: Path
-    text: str
+    text: str = ""
+    speaker: str = ""
+    slots: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
 class RecordingFolder:
-    """What a folder of recordings offers; neighbours in the transcripts are taken for one speaker."""
+    """What a folder of recordings offers; those of one speaker, or of none named, are taken for one voice."""
 
     name: str
     recordings: list[Recording]
     sources: str
     num_unlisted: int  # files that no line names
+    layout: Layout = "sentences"
+    folds_by_speaker: bool = False
 
 
 def read_folder(folder: Path) -> RecordingFolder:
@@ -36,8 +42,17 @@ def read_folder(folder: Path) -> RecordingFolder:
     """
     if not folder.is_dir():
         raise RecordingError(f"{folder} is not a folder: give one with sound files, {TRANSCRIPTS}, {SOURCES}")
-    sources = _text(folder / SOURCES, "say in it where the recordings come from and under which licence")
-    rows = _text(folder / TRANSCRIPTS, "write one line for each recording: file name, tab, text")
+    sources = text_of(folder / SOURCES, "say in it where the recordings come from and under which licence")
+    recordings, num_unlisted = read_transcripts(folder)
+    return RecordingFolder(folder.resolve().name, recordings, sources, num_unlisted)
+
+
+def read_transcripts(folder: Path) -> tuple[list[Recording], int]:
+    """The recordings that the folder's transcripts name, and how many of its files they do not name.
+
+    Raises RecordingError, which names file, line and remedy, if something is missing or malformed.
+    """
+    rows = text_of(folder / TRANSCRIPTS, "write one line for each recording: file name, tab, text")
     files = _by_name(folder)
     recordings: dict[Path, Recording] = {}
     for number, row in enumerate(rows.splitlines(), start=1):
@@ -52,10 +67,11 @@ def read_folder(folder: Path) -> RecordingFolder:
             raise RecordingError(f"{where} names {path.name} a second time: remove one of the lines")
         recordings[path] = Recording(path, text.strip())
     unlisted = {path for paths in files.values() for path in paths} - set(recordings)
-    return RecordingFolder(folder.resolve().name, list(recordings.values()), sources, len(unlisted))
+    return list(recordings.values()), len(unlisted)
 
 
-def _text(path: Path, remedy: str) -> str:
+def text_of(path: Path, remedy: str) -> str:
+    """A file's text; raises RecordingError with the remedy if there is none."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

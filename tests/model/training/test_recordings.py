@@ -11,11 +11,12 @@ from model.channel import resample
 from model.errors import RecordingError
 from model.order_line import Intent
 from model.training import recordings
-from model.training.alignment import Aligner, NotAligned
+from model.training.alignment import NotAligned
 from model.training.bank import Stem, load_shard
 from model.training.feed import Share
 from model.training.recording_folder import Recording
-from model.training.recordings import RECORDED_SHARE, RecordedCallers, load_sound, make_turn
+from model.training.recording_turns import MARGIN_S, TurnMaker, load_sound
+from model.training.recordings import RECORDED_SHARE, RecordedCallers
 from model.voices import Voice, synthesize
 
 RATE = 24_000
@@ -48,6 +49,10 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
+def _shards(callers: RecordedCallers) -> list[Path]:
+    return sorted(callers.store.glob("*/*.npz"))
+
+
 def _stem(name: str) -> Stem:
     return Stem(name, [])
 
@@ -56,12 +61,12 @@ def test_a_turn_is_cut_to_its_words(tmp_path: Path) -> None:
     speech = synthesize(SAID["two"], SPEAKER)
     quiet = np.zeros(2 * RATE, np.float32)
     soundfile.write(tmp_path / "a.wav", 0.1 * np.concatenate([quiet, speech.pcm, quiet]), RATE)
-    turn = make_turn(Recording(tmp_path / "a.wav", SAID["two"]), Aligner())
+    [turn] = TurnMaker().make(Recording(tmp_path / "a.wav", SAID["two"]), "sentences")
     assert turn.request.intent is Intent.OTHER
     assert turn.request.text == SAID["two"]
     spoken_s = speech.words[-1].end_s - speech.words[0].start_s
-    assert len(turn.pcm) / RATE == pytest.approx(spoken_s + 2 * recordings.MARGIN_S, abs=0.15)
-    assert turn.words[0].start_s == pytest.approx(recordings.MARGIN_S, abs=1e-3)
+    assert len(turn.pcm) / RATE == pytest.approx(spoken_s + 2 * MARGIN_S, abs=0.15)
+    assert turn.words[0].start_s == pytest.approx(MARGIN_S, abs=1e-3)
     assert np.abs(turn.pcm).max() == pytest.approx(0.5, abs=0.01)
     shift_s = turn.words[0].start_s - speech.words[0].start_s
     errors_s = [
@@ -91,7 +96,7 @@ def test_shards_hold_what_fits_and_the_report_counts_the_rest(folder: Path, tmp_
     said: list[str] = []
     callers = RecordedCallers([folder], tmp_path)
     callers.build(0, said.append)
-    [shard] = callers.shards()
+    [shard] = _shards(callers)
     assert shard == tmp_path / "recordings" / "people" / "recordings-people-0000.npz"
     [stem] = load_shard(shard)
     assert stem.voice == "recorded/people"
@@ -110,7 +115,7 @@ def test_building_is_taken_up_and_follows_the_transcripts(
     callers = RecordedCallers([folder], tmp_path)
     callers.build(0, said.append)
     assert len(said) == 4
-    first, second = callers.shards()  # the third holds nothing but broken.wav
+    first, second = _shards(callers)  # the third holds nothing but broken.wav
     assert [len(load_shard(first)), len(load_shard(second))] == [2, 1]
     first.with_suffix(".json").unlink()
     said.clear()
@@ -120,7 +125,7 @@ def test_building_is_taken_up_and_follows_the_transcripts(
     lines = (folder / "transcripts.tsv").read_text("utf-8").splitlines()
     (folder / "transcripts.tsv").write_text("\n".join(lines[1:2]), "utf-8")
     callers.build(0, said.append)
-    [shard] = callers.shards()
+    [shard] = _shards(callers)
     assert [stem.turns[0].request.text for stem in load_shard(shard)] == [SAID["two"]]
     assert "1 of 1 aligned" in said[-1]
     assert len(list(shard.parent.iterdir())) == 3, "no shard of lines that are gone"
