@@ -1,88 +1,156 @@
-"""The full run of `offhook eval`: scenes of every family, over real SIP or on a virtual clock."""
+"""`offhook eval` without a flag: every row, over real SIP; with `--virtual`, on a virtual clock."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
 
+from agent.engines import EngineChoice, EngineFactory, model_folder
 from agent.errors import AgentError
-from agent.evaluation.judge import Judge
-from agent.evaluation.lines import HeldScene, SceneLine
-from agent.evaluation.rows import QUOTAS
+from agent.evaluation.figures import Figures, figures_of
+from agent.evaluation.lines import SceneLine, SipLine, VirtualLine, deadline_misses, sip_line
+from agent.evaluation.page_material import material_of
+from agent.evaluation.quick import model_digest
+from agent.evaluation.report import Report, table, write_json
+from agent.evaluation.report_page import draw_page
 from agent.evaluation.run_folder import RunFolder
-from agent.evaluation.scenes import Family, Scene
-from agent.evaluation.trials import Json, place_steps, truth_of
+from agent.evaluation.scenes import Family, make_scene
+from agent.evaluation.sitting import Sitting
+from agent.evaluation.table_rows import rows_of
+from agent.evaluation.trials import Json
+from agent.machine import cpu_name
+from agent.profile import load_tokens
+from agent.settings import Settings, WorkerSettings
 
-MakeScene = Callable[[Family, int], Scene]
+TABLE_COLUMNS = 150  # narrower, the table cannot be read
 
 console = Console()
 
 
-@dataclass(slots=True)
-class Sitting:
-    """One sitting of a run: holds what is missing, judges what is held, until there are trials enough."""
+@dataclass(frozen=True, slots=True)
+class RunArguments:
+    """What the command line asks of a full run."""
 
-    folder: RunFolder
-    make: MakeScene
+    rows: tuple[Family, ...]
     trials: int
-    _judge: Judge | None = field(default=None, init=False)
+    seed: int
+    concurrent: int
+    is_virtual: bool
+    folder: Path
+    uri: str | None
+    codec: str
+    recordings: Path | None
+    fold: int | None
 
-    def judge(self) -> Judge:
-        """The judge, loaded once."""
-        self._judge = self._judge or Judge()
-        return self._judge
-
-    def results(self, family: Family) -> list[Json]:
-        """The trials of every scene of the family that was held."""
-        return [self.folder.result(family, number, self.judge) for number in self.folder.held(family)]
-
-    def run(self, family: Family, line: SceneLine) -> list[Json]:
-        """Hold scenes of a family until every kind has its trials, or twice the planned scenes were held."""
-        quota = QUOTAS[family]
-        least, most = quota.least_scenes(self.trials), quota.most_scenes(self.trials)
-        wanted = least
-        while True:
-            self._hold(family, range(wanted), line)
-            results = self.results(family)
-            if quota.is_met(results, self.trials) or wanted >= most:
-                return results
-            wanted = min(most, wanted + max(1, least // 5))
-
-    def _hold(self, family: Family, numbers: range, line: SceneLine) -> None:
-        missing = [number for number in numbers if not self.folder.is_held(family, number)]
-        if not missing:
-            return
-        began_s, seconds = time.monotonic(), 0.0
-        with Progress(console=console, transient=True) as progress:
-            bar = progress.add_task(family.value, total=len(missing))
-
-            def keep(held: HeldScene) -> None:
-                nonlocal seconds
-                seconds += len(held.caller) / 24_000
-                keep_scene(self.folder, held)
-                progress.advance(bar)
-
-            line.hold(self._made(family, missing), keep)
-        took_s = time.monotonic() - began_s
-        console.print(
-            f"{family}: {len(missing)} scenes, {seconds / 60:.1f} min of calls in {took_s / 60:.1f} min",
-            highlight=False,
-        )
-
-    def _made(self, family: Family, numbers: list[int]) -> Iterator[Scene]:
-        for number in numbers:
-            yield self.make(family, number)
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> RunArguments:
+        """Checked. Raises AgentError that names the argument."""
+        if args.trials < 1 or args.concurrent < 1:
+            raise AgentError("--trials and --concurrent count from 1")
+        if args.virtual and args.uri:
+            raise AgentError("--virtual calls nobody: leave --uri out")
+        if args.fold is not None and args.recordings is None:
+            raise AgentError("--fold splits recordings: give --recordings, too")
+        folder = args.folder or Path("eval-virtual" if args.virtual else "eval-full")
+        return cls(
+            _families(args.rows), args.trials, args.seed, args.concurrent, args.virtual, folder, args.uri,
+            args.codec, args.recordings, args.fold,
+        )  # fmt: skip
 
 
-def keep_scene(folder: RunFolder, held: HeldScene) -> None:
-    """Write a held scene; one whose caller's sound had holes is void, and left for the next sitting."""
+def _families(names: str | None) -> tuple[Family, ...]:
+    if names is None:
+        return tuple(Family)
+    unknown = sorted(set(names.split(",")) - set(Family))
+    if unknown:
+        raise AgentError(f"--rows has no {unknown[0]!r}; choose from {', '.join(Family)}")
+    return tuple(family for family in Family if family in names.split(","))
+
+
+def run_full(args: argparse.Namespace, settings: Settings) -> int:
+    """Call, judge, print the table, write report and page; 0 if every row that has a bar met it."""
+    asked = RunArguments.of(args)
+    worker = with_engine(settings.worker, args.engine)
+    folder = RunFolder(asked.folder, _mark(asked, worker))
+    folder.prepare()
+    sitting = Sitting(folder, lambda family, number: make_scene(family, number, asked.seed), asked.trials)
+    results: dict[Family, list[Json]] = {}
+    with _line(asked, worker, folder) as line:
+        for family in asked.rows:
+            results[family] = sitting.run(family, line)
+    figures: Figures = {}
+    for family, calls in results.items():
+        figures |= figures_of(family, calls)
+    report = make_report(asked, worker, figures, folder.misses)
+    write_json(report, asked.folder / "report.json")
+    notes = [f"{name}: {value}" for name, value in report.conditions.items()]
+    pages = draw_page(material_of(results, figures, notes), report.title, asked.folder)
+    Console(width=max(console.width, TABLE_COLUMNS)).print(table(report))
+    console.print(f"{asked.folder / 'report.json'}, {', '.join(map(str, pages))}", highlight=False)
+    return 0 if report.is_passed else 1
+
+
+def with_engine(worker: WorkerSettings, engine: str | None) -> WorkerSettings:
+    """The worker's settings with another engine. Raises AgentError for one that there is not."""
+    if engine is None:
+        return worker
     try:
-        steps = place_steps(held.said, held.caller)
-    except AgentError as error:
-        console.print(f"{held.scene.family.value} {held.scene.number} is void: {error}", highlight=False)
+        return WorkerSettings.model_validate({**worker.model_dump(), "engine": engine})
+    except ValueError as error:
+        raise AgentError(f"--engine {engine}: {error}") from None
+
+
+def _mark(asked: RunArguments, worker: WorkerSettings) -> Json:
+    model = asked.uri or model_digest(model_folder(worker.model_dir))
+    mode = "virtual" if asked.is_virtual else asked.codec
+    held_out = [str(asked.recordings) if asked.recordings else "", asked.fold]
+    return {"seed": asked.seed, "mode": mode, "engine": worker.engine, "model": model, "recordings": held_out}
+
+
+@contextmanager
+def _line(asked: RunArguments, worker: WorkerSettings, folder: RunFolder) -> Iterator[SceneLine]:
+    if asked.is_virtual:
+        yield virtual_line(worker, asked.concurrent)
         return
-    folder.keep(truth_of(held.scene, steps, held.words), held.caller, held.agent)
+    recordings = asked.folder / "line"
+    with (
+        sip_line(asked.uri, asked.concurrent, asked.codec, recordings, worker.engine) as line,
+        counted_misses(folder, line),
+    ):
+        yield line
+
+
+def virtual_line(worker: WorkerSettings, slots: int) -> VirtualLine:
+    """The operator's engine, loaded into this process."""
+    stepper = EngineFactory(EngineChoice.of(worker, model_folder(worker.model_dir))).build(slots)
+    return VirtualLine(stepper, load_tokens(worker))
+
+
+@contextmanager
+def counted_misses(folder: RunFolder, line: SipLine) -> Iterator[None]:
+    """Add this sitting's deadline misses to the run's; a sitting that is broken off leaves them unknown."""
+    known, before = folder.misses, deadline_misses(line)
+    folder.note_misses(None)
+    yield
+    after = deadline_misses(line)
+    is_known = known is not None and before is not None and after is not None
+    folder.note_misses(known + after - before if is_known else None)
+
+
+def make_report(asked: RunArguments, worker: WorkerSettings, figures: Figures, misses: int | None) -> Report:
+    """The rows with their conditions; void where the worker missed deadlines."""
+    how = "virtual clock" if asked.is_virtual else f"SIP, {asked.codec}"
+    conditions = {
+        "line": asked.uri or how, "engine": worker.engine, "model": worker.model_dir.name, "cpu": cpu_name(),
+        "at once": str(asked.concurrent), "trials": str(asked.trials), "seed": str(asked.seed),
+        "deadline misses": "not known" if misses is None else str(misses),
+    }  # fmt: skip
+    report = Report(f"{worker.engine}, {how}", rows_of(figures), conditions)
+    if misses:
+        return report.voided(f"the worker missed {misses} deadlines: this machine was too busy to measure")
+    return report

@@ -134,12 +134,18 @@ class SipLine:
 
 
 @contextmanager
-def sip_line(uri: str | None, concurrent: int, codec: str, recordings: Path) -> Iterator[SipLine]:
-    """The line at `uri`, or one of our own with the operator's engine, while open."""
+def sip_line(
+    uri: str | None, concurrent: int, codec: str, recordings: Path, engine: str
+) -> Iterator[SipLine]:
+    """The line at `uri`, or one of our own with this engine, while open."""
     if uri is not None:
         yield SipLine(checked_uri(uri), concurrent, codec)
         return
-    more = {"OFFHOOK_RECORDING__FOLDER": str(recordings.resolve()), "OFFHOOK_LOG__FORMAT": "json"}
+    more = {
+        "OFFHOOK_RECORDING__FOLDER": str(recordings.resolve()),
+        "OFFHOOK_LOG__FORMAT": "json",
+        "OFFHOOK_WORKER__ENGINE": engine,
+    }
     with own_line(concurrent, **more) as gateway:
         yield SipLine(gateway.uri, concurrent, codec, gateway, recordings)
 
