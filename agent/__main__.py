@@ -78,6 +78,11 @@ COMMANDS: dict[str, Command] = {
         "offhook eval --quick\n"
         "offhook eval --offline --calls 24 --concurrent 6",
     ),
+    "score": Command(
+        "agent.evaluation.score_files",
+        "the field's metrics over a benchmark's folder (Full-Duplex-Bench, URO-Bench) or a recorded call",
+        "offhook score both.wav\noffhook score v1_0 --json scores.json",
+    ),
     "demo": Command(
         "agent.evaluation.demo",
         "place one scripted order, print the dialogue as it happens, draw it",

@@ -163,16 +163,20 @@ _MARKS = {
 
 
 def table(report: Report) -> Table:
-    """The table to print: a line a row, groups parted, reasons below the name."""
+    """The table to print: a line a row, groups parted and named, reasons below the name."""
     shown = Table(title=report.title, title_justify="left", title_style="bold", pad_edge=False)
     shown.add_column("")
     for heading in ("measured", "95 % interval", "trials", "bar", "aim"):
         shown.add_column(heading, justify="right", no_wrap=True)
     shown.add_column("best published")
     shown.add_column("", no_wrap=True)
-    for index, row in enumerate(report.rows):
-        is_last = index + 1 == len(report.rows) or report.rows[index + 1].group != row.group
-        shown.add_row(*_cells(row), end_section=is_last)
+    group = ""
+    for row in report.rows:
+        if row.group != group:
+            shown.add_section()
+            shown.add_row(Text(row.group, style="bold"))
+            group = row.group
+        shown.add_row(*_cells(row))
     return shown
 
 

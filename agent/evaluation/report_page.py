@@ -39,7 +39,7 @@ class Timeline:
     title: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PageMaterial:
     """What is drawn; an empty part leaves a panel that says it was not measured. Times in seconds."""
 
@@ -71,7 +71,8 @@ def page(material: PageMaterial, title: str) -> Figure:
     """The page with all its panels, as a figure that belongs to no window."""
     from matplotlib.figure import Figure
 
-    from agent.evaluation import report_panels as panels  # it needs our types
+    from agent.evaluation import report_panels as panels  # they need our types
+    from agent.evaluation.report_plane import draw_plane
 
     figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN))
     grid = figure.add_gridspec(
@@ -80,7 +81,7 @@ def page(material: PageMaterial, title: str) -> Figure:
     )  # fmt: skip
     panels.draw_gaps(figure.add_subplot(grid[0, :7]), material)
     panels.draw_stops(figure.add_subplot(grid[0, 7:]), material)
-    panels.draw_plane(figure.add_subplot(grid[1, :6]), material)
+    draw_plane(figure.add_subplot(grid[1, :6]), material)
     panels.draw_pauses(figure.add_subplot(grid[1, 6:]), material)
     panels.draw_orders(figure.add_subplot(grid[2, :4]), material)
     panels.draw_digits(figure.add_subplot(grid[2, 4:8]), material)

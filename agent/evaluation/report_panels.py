@@ -8,41 +8,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from agent.evaluation.metrics.intervals import Estimate, rate, wilson
 from agent.evaluation.picture import AGENT, CALLER, FAINT, INK, OVERLAP
-from agent.evaluation.report_page import PageMaterial, PlanePoint
+from agent.evaluation.report_page import PageMaterial
+from agent.evaluation.segments import overlaps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_Box = tuple[float, float, float, float]  # left, right, middle, height
-
-PLANE_X = (0.3, 1.03)
 PALE = "#e6ebf0"
 GAP_BIN_S = 0.05
 YIELD_S = 2.0
 PAUSE_EDGES_S = (0.2, 0.4, 0.6, 0.8, 1.0, 1.5)
 
-# tau-Voice submissions, snapshot of August 2026: R_Y against the mean of S_BC, S_VT, S_ND
-PUBLISHED_PLANE = (
-    PlanePoint("LiveKit cascade", 0.988, 0.578),
-    PlanePoint("Grok Think Fast 2.0", 0.970, 0.359),
-    PlanePoint("Grok Think Fast 1.0", 0.938, 0.515),
-    PlanePoint("Qwen3.5-Omni", 0.902, 0.450),
-    PlanePoint("xAI realtime", 0.752, 0.575),
-    PlanePoint("Gemini Live 2.5", 0.564, 0.545),
-    PlanePoint("Gemini 3.1 Live", 0.499, 0.663),
-    PlanePoint("Pine Voice", 0.455, 0.665),
-    PlanePoint("GPT-Realtime-2", 0.997, 0.108),
-    PlanePoint("GPT-Realtime-1.5", 1.000, 0.056),
-)
 
-
-def _panel(at: Axes, title: str, under: str, has_material: bool, **limits: Any) -> bool:
+def panel(at: Axes, title: str, under: str, has_material: bool, **limits: Any) -> bool:
     """Dress a panel; False leaves it saying that nothing was measured."""
     at.set_title(title, loc="left", fontsize=14, weight="bold", color=INK, pad=26)
     at.text(0, 1.02, under, transform=at.transAxes, fontsize=11, color=FAINT, va="bottom")
@@ -58,7 +42,8 @@ def _panel(at: Axes, title: str, under: str, has_material: bool, **limits: Any) 
     return True
 
 
-def _percent_axis(at: Axes) -> None:
+def percent_axis(at: Axes) -> None:
+    """Shares from 0 to 100 % upwards, with faint lines."""
     at.set_ylim(0, 1.06)
     at.set_yticks([0, 0.25, 0.5, 0.75, 1.0])
     at.yaxis.set_major_formatter(lambda value, _place: f"{100 * value:.0f} %")
@@ -68,9 +53,11 @@ def _percent_axis(at: Axes) -> None:
 
 def draw_gaps(at: Axes, material: PageMaterial) -> None:
     """Histogram of the signed gaps with its percentiles."""
+    from matplotlib.ticker import MaxNLocator
+
     gaps = np.asarray(material.gaps_s, np.float64)
     under = f"{len(gaps)} answers, {material.num_misses} turns without; below zero: before the caller's end"
-    if not _panel(at, "How soon it answers", under, bool(len(gaps))):
+    if not panel(at, "How soon it answers", under, bool(len(gaps))):
         return
     low = min(-0.3, math.floor(float(gaps.min()) / 0.1) * 0.1)
     high = max(1.2, min(3.0, math.ceil(1.6 * float(np.percentile(gaps, 95)) / 0.2) * 0.2))
@@ -80,6 +67,7 @@ def draw_gaps(at: Axes, material: PageMaterial) -> None:
     at.bar(edges[:-1], counts, GAP_BIN_S, align="edge", color=colours, edgecolor="white", lw=0.6)
     top = float(counts.max())
     at.set(xlim=(low, high), ylim=(0, 1.5 * top))
+    at.yaxis.set_major_locator(MaxNLocator(integer=True))
     at.xaxis.set_major_formatter(lambda value, _place: f"{1000 * value:,.0f}")
     at.set_xlabel("ms from the caller's last sound to the agent's first", fontsize=11, color=INK)
     at.axvspan(0.0, 0.2, color=PALE, lw=0, zorder=0)
@@ -111,9 +99,9 @@ def draw_stops(at: Axes, material: PageMaterial) -> None:
     stops = sorted(stop for stop in material.stops_s if stop is not None)
     num = len(material.stops_s)
     under = f"{num} interruptions of a speaking agent; share that has stopped by then"
-    if not _panel(at, "How soon it stops when interrupted", under, num > 0, xlim=(0, YIELD_S)):
+    if not panel(at, "How soon it stops when interrupted", under, num > 0, xlim=(0, YIELD_S)):
         return
-    _percent_axis(at)
+    percent_axis(at)
     steps = np.concatenate([[0.0], stops, [YIELD_S]])
     shares = np.concatenate([[0.0], np.arange(1, len(stops) + 1) / num, [len(stops) / num]])
     at.step(steps, shares, where="post", color=AGENT, lw=2.6)
@@ -130,58 +118,18 @@ def draw_stops(at: Axes, material: PageMaterial) -> None:
             at.plot([value_s], [rank], "o", ms=7, color=AGENT)
             at.text(value_s - 0.03, rank + 0.015, f"{1000 * value_s:,.0f} ms", va="bottom", **style)
     stopped = f"{len(stops)} of {num} stopped"
-    at.text(YIELD_S - 0.02, len(stops) / num - 0.035, stopped, va="top", **style)
-
-
-def draw_plane(at: Axes, material: PageMaterial) -> None:
-    """Yield rate against mean selectivity, beside published systems."""
-    under = "grey: tau-Voice submissions, Aug 2026, in scenes other than ours; shaded: none of them"
-    if not _panel(at, "Yields to a caller, ignores the rest", under, bool(material.plane), xlim=PLANE_X):
-        return
-    _percent_axis(at)
-    at.xaxis.set_major_formatter(lambda value, _place: f"{100 * value:.0f} %")
-    at.set_xlabel("real interruptions yielded to within 2 s", fontsize=11, color=INK)
-    at.set_ylabel("backchannels, coughs, side talk ignored", fontsize=11, color=INK)
-    at.fill_between([0.95, PLANE_X[1]], 0.6, 1.04, color=OVERLAP, alpha=0.35, lw=0)
-    points = sorted([*material.plane, *PUBLISHED_PLANE], key=lambda point: not point.is_ours)
-    boxes = [(p.yield_rate - 0.008, p.yield_rate + 0.008, p.selectivity, 0.02) for p in points]
-    for point in points:
-        is_ours, colour = point.is_ours, AGENT if point.is_ours else FAINT
-        marker, size = ("D", 11) if is_ours else ("o", 6)
-        at.plot([point.yield_rate], [point.selectivity], marker, ms=size, color=colour, clip_on=False)
-        x, y, side, box = _free(point, boxes)
-        boxes.append(box)
-        if abs(y - point.selectivity) > 0.05:
-            at.plot([x, point.yield_rate], [y, point.selectivity], color=colour, lw=0.7)
-        at.text(x, y, point.name, fontsize=12 if is_ours else 10, color=colour, va="center", ha=side,
-                weight="bold" if is_ours else "normal")  # fmt: skip
-
-
-def _free(point: PlanePoint, taken: Sequence[_Box]) -> tuple[float, float, Literal["left", "right"], _Box]:
-    """Where a label stands: beside its point, or the nearest place that no other label or point covers."""
-    width = len(point.name) * (0.0112 if point.is_ours else 0.0082)
-    own = (point.yield_rate - 0.008, point.yield_rate + 0.008, point.selectivity, 0.02)
-    others = [box for box in taken if box != own]
-    for shift in (0.0, 0.04, -0.04, 0.06, -0.06, 0.09, -0.09, 0.12, -0.12):
-        for side in (-1, 1):
-            x, y = point.yield_rate + side * 0.013, point.selectivity + shift
-            low, high = min(x, x + side * width), max(x, x + side * width)
-            is_inside = low > PLANE_X[0] and high < PLANE_X[1]
-            if is_inside and not any(
-                a < high and low < b and abs(mid - y) < 0.024 + h / 2 for a, b, mid, h in others
-            ):
-                return x, y, "right" if side < 0 else "left", (low, high, y, 0.048)
-    x, y = point.yield_rate - 0.013, point.selectivity
-    return x, y, "right", (x - width, x, y, 0.048)
+    reached = len(stops) / num
+    shift, side = (-0.035, "top") if reached > 0.5 else (0.02, "bottom")
+    at.text(YIELD_S - 0.02, reached + shift, stopped, va=side, **style)
 
 
 def draw_pauses(at: Axes, material: PageMaterial) -> None:
     """Share of pauses taken, by length, at unfinished and at complete points."""
     trials = [trial for trial in material.pauses if trial.is_eligible]
     under = "share of the caller's pauses in which it took the floor; below: how many"
-    if not _panel(at, "Takes over in a pause, by its length", under, bool(trials)):
+    if not panel(at, "Takes over in a pause, by its length", under, bool(trials)):
         return
-    _percent_axis(at)
+    percent_axis(at)
     spans = list(pairwise(PAUSE_EDGES_S))
     for is_complete, colour, shape, shift, name in (
         (False, CALLER, "o", -0.13, "unfinished:\nmust wait"),
@@ -208,9 +156,9 @@ def draw_pauses(at: Axes, material: PageMaterial) -> None:
 def draw_orders(at: Axes, material: PageMaterial) -> None:
     """Orders right by noise."""
     rows = material.orders_by_snr
-    if not _panel(at, "Orders with all slots right", "by speech-to-noise ratio, with 95 % bars", bool(rows)):
+    if not panel(at, "Orders with all slots right", "by speech-to-noise ratio, with 95 % bars", bool(rows)):
         return
-    _percent_axis(at)
+    percent_axis(at)
     _points(at, [label for label, _figure in rows], [figure for _label, figure in rows])
 
 
@@ -240,9 +188,9 @@ def draw_digits(at: Axes, material: PageMaterial) -> None:
     """Digits right by their place."""
     rows = material.digits_by_position
     under = "share heard right at each place of the number"
-    if not _panel(at, "Digits, by position", under, bool(rows)):
+    if not panel(at, "Digits, by position", under, bool(rows)):
         return
-    _percent_axis(at)
+    percent_axis(at)
     places = range(1, len(rows) + 1)
     _points(at, [str(place) for place in places], [rate(right, said) for right, said in rows])
 
@@ -251,28 +199,36 @@ def draw_early_late(at: Axes, material: PageMaterial) -> None:
     """First turns against late ones; what clearly changed stands out."""
     rows = material.early_late
     under = "each figure's first value and what it became"
-    if not _panel(at, "Turns 1 to 3 against 8 to 10", under, bool(rows), xlim=(-0.25, 2.2)):
+    if not panel(at, "Turns 1 to 3 against 8 to 10", under, bool(rows), xlim=(-0.25, 2.2)):
         return
-    _percent_axis(at)
+    percent_axis(at)
     at.set_xticks([0, 1], ["turns 1 to 3", "turns 8 to 10"])
-    taken: list[tuple[float, float]] = []
-    for what, early, late in sorted(rows, key=lambda row: -row[2].value):
-        is_worse = late.high < early.low or late.low > early.high
-        colour = CALLER if is_worse else AGENT
+    ordered = sorted(rows, key=lambda row: -row[2].value)
+    heights = _apart([late.value for _what, _early, late in ordered])
+    for (what, early, late), y in zip(ordered, heights, strict=True):
+        is_changed = late.high < early.low or late.low > early.high
+        colour = CALLER if is_changed else AGENT
         at.plot([0, 1], [early.value, late.value], "o-", ms=8, color=colour, lw=2)
-        y = late.value
-        for _x, other in taken:
-            y = min(y, other - 0.075)
-        taken.append((1.0, y))
         label = f"{what} {100 * late.value:.0f} ({100 * (late.value - early.value):+.0f})"
         at.text(1.06, y, label, fontsize=10.5, color=colour, va="center")
+
+
+def _apart(heights: Sequence[float], step: float = 0.075) -> list[float]:
+    """Falling heights moved apart, down first and then, where the floor stops them, up."""
+    placed: list[float] = []
+    for height in heights:
+        placed.append(min(height, placed[-1] - step) if placed else height)
+    for index, height in reversed(list(enumerate(placed))):
+        floor = placed[index + 1] + step if index + 1 < len(placed) else 0.0
+        placed[index] = max(height, floor)
+    return placed
 
 
 def draw_timeline(at: Axes, material: PageMaterial) -> None:
     """Who spoke when in one call."""
     line = material.timeline
     title = (line.title if line else "") or "One call, as it went"
-    if not _panel(at, title, "who spoke when, in seconds; yellow: both", line is not None) or line is None:
+    if not panel(at, title, "who spoke when, in seconds; yellow: both", line is not None) or line is None:
         return
     at.spines["left"].set_visible(False)
     end_s = max([one.end_s for one in (*line.caller, *line.agent)], default=1.0)
@@ -289,13 +245,8 @@ def draw_timeline(at: Axes, material: PageMaterial) -> None:
         at.broken_barh(
             [(one.start_s, one.duration_s) for one in spans], (lane - 0.38, 0.76), color=colour, lw=0
         )
-    for one in line.caller:
-        for other in line.agent:
-            low_s, high_s = max(one.start_s, other.start_s), min(one.end_s, other.end_s)
-            if high_s > low_s:
-                at.broken_barh(
-                    [(low_s, high_s - low_s)], (-0.38, 1.76), color=OVERLAP, alpha=0.6, lw=0, zorder=3
-                )
+    both = [(one.start_s, one.duration_s) for one in overlaps(line.caller, line.agent)]
+    at.broken_barh(both, (-0.38, 1.76), color=OVERLAP, alpha=0.6, lw=0, zorder=3)
     for index, (at_s, words) in enumerate(sorted(line.marks)):
         height = 2.2 if index % 2 else 1.75
         at.plot([at_s, at_s], [-0.4, height - 0.1], color=INK, lw=0.9, ls=(0, (2, 2)))

@@ -21,6 +21,7 @@ from agent.evaluation.segments import talks
 BACKCHANNEL_S = 1.0
 BIN_S = 0.2
 MODEL_MERGE_S = 0.5
+ANSWER_PAUSE_S = 1.0  # within one answer (arXiv 2610.07727); within a murmur it is 0.5 s
 RESUME_S = 1.0
 
 
@@ -42,10 +43,7 @@ def pause_handling(user: Segment, model: Sequence[Segment]) -> TakeOver:
 
 def smooth_turn(user_end_s: float, model: Sequence[Segment], user_start_s: float = 0.0) -> TakeOver:
     """The first talk after the user began that is no backchannel, with its signed latency; high is good."""
-    for talk in talks(model):
-        if talk.start_s >= user_start_s and talk.end_s > user_end_s and _is_long(talk):
-            return TakeOver(True, talk.start_s - user_end_s)
-    return TakeOver(False)
+    return _answer([talk for talk in talks(model) if talk.start_s >= user_start_s], user_end_s)
 
 
 def user_interruption(interruption: Segment, model: Sequence[Segment]) -> TakeOver:
@@ -53,11 +51,16 @@ def user_interruption(interruption: Segment, model: Sequence[Segment]) -> TakeOv
 
     Talking straight on through the interruption is no answer to it, however soon a word of it follows.
     """
-    for talk in talks(model):
-        if talk.start_s <= interruption.start_s and talk.end_s > interruption.end_s:
-            return TakeOver(False)
-        if talk.start_s > interruption.start_s and talk.end_s > interruption.end_s and _is_long(talk):
-            return TakeOver(True, talk.start_s - interruption.end_s)
+    if any(talk.start_s <= interruption.start_s and talk.end_s > interruption.end_s for talk in talks(model)):
+        return TakeOver(False)
+    return _answer([talk for talk in talks(model) if talk.start_s > interruption.start_s], interruption.end_s)
+
+
+def _answer(model: Sequence[Segment], user_end_s: float) -> TakeOver:
+    """The first long talk that outlasts the user; "Yes", a breath, and more is one, from the "Yes" on."""
+    for talk in talks([talk for talk in model if talk.end_s > user_end_s], ANSWER_PAUSE_S):
+        if _is_long(talk):
+            return TakeOver(True, talk.start_s - user_end_s)
     return TakeOver(False)
 
 
@@ -109,6 +112,14 @@ class Behaviour(Enum):
     UNKNOWN = "unknown"  # it stopped and said no more
 
 
+DESIRED = {  # what v1.5 wants, by the name of the task's folder
+    "user_interruption": Behaviour.RESPOND,
+    "user_backchannel": Behaviour.RESUME,
+    "talking_to_other": Behaviour.RESUME,
+    "background_speech": Behaviour.RESUME,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Overlap:
     """One item of v1.5; a model silent at the onset has nothing to stop, and nothing is scored."""
@@ -134,19 +145,6 @@ def overlap(event: Segment, model: Sequence[Segment]) -> Overlap:
         return Overlap(True, stop_s, None, Behaviour.RESUME if ended_itself else Behaviour.UNKNOWN)
     response_s = after.start_s - event.end_s
     return Overlap(True, stop_s, response_s, Behaviour.UNCERTAIN if response_s < 0 else Behaviour.RESPOND)
-
-
-def desired(task: str) -> Behaviour:
-    """What v1.5 wants for a task, by its folder's name; raises ValueError for no task of it."""
-    wanted = {
-        "user_interruption": Behaviour.RESPOND,
-        "user_backchannel": Behaviour.RESUME,
-        "talking_to_other": Behaviour.RESUME,
-        "background_speech": Behaviour.RESUME,
-    }
-    if task not in wanted:
-        raise ValueError(f"{task!r} is no task of Full-Duplex-Bench v1.5: name one of {', '.join(wanted)}")
-    return wanted[task]
 
 
 def _is_long(talk: Segment) -> bool:

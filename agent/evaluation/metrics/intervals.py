@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 Sample = NDArray[np.float64]
 Statistic = Callable[[Sample], float]
@@ -43,7 +43,7 @@ def wilson(num_right: int, num: int, confidence: float = CONFIDENCE) -> tuple[fl
         raise ValueError(f"{num_right} right of {num}: count each eligible trial once")
     if not num:
         return 0.0, 1.0
-    z = float(norm.ppf(0.5 + confidence / 2))
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
     share, weight = num_right / num, z * z / num
     middle = (share + weight / 2) / (1 + weight)
     reach = z * math.sqrt(share * (1 - share) / num + weight / (4 * num)) / (1 + weight)
@@ -74,6 +74,8 @@ def rate_by_call(calls: Sequence[Sequence[bool]], num_attempted: int | None = No
     if not flags:
         return plain
     drawn = estimate([[float(flag) for flag in call] for call in calls], _mean)
+    if math.isnan(drawn.low):
+        return plain
     return Estimate(
         plain.value, min(plain.low, drawn.low), max(plain.high, drawn.high), len(flags), plain.num_attempted
     )
@@ -89,13 +91,15 @@ def estimate(
     """`statistic` of all values, with the 95 % percentile interval over calls drawn with replacement.
 
     `calls[i]` holds the eligible values of call i. Calls without any are drawn too: they make the interval
-    wider, as they should.
+    wider, as they should. One call alone tells nothing of others: its interval is NaN.
     """
     groups = [np.asarray(call, np.float64) for call in calls]
     sample = np.concatenate(groups) if groups else np.empty(0)
     attempted = len(sample) if num_attempted is None else num_attempted
     if not len(sample):
         return _nothing(attempted)
+    if sum(len(group) > 0 for group in groups) < 2:
+        return Estimate(statistic(sample), math.nan, math.nan, len(sample), attempted)
     rng = np.random.default_rng(seed)
     drawn = []
     for picks in rng.integers(len(groups), size=(NUM_DRAWS, len(groups))):

@@ -96,7 +96,17 @@ def test_the_table_tells_everything_about_a_row() -> None:
     best = Best("400 ms", "telnyx-onset, live SIP")
     stop = Estimate(0.31, 0.29, 0.34, 112, 120)
     rows = [
-        Row("stop p50", Unit.SECONDS, stop, 0.45, 0.32, is_lower_better=True, best=best, note="of a line"),
+        Row(
+            "stop p50",
+            Unit.SECONDS,
+            stop,
+            0.45,
+            0.32,
+            is_lower_better=True,
+            best=best,
+            note="of a line",
+            group="the floor",
+        ),
         row(9, 9, void="a deadline was missed"),
     ]
     console = Console(width=150, file=io.StringIO())
@@ -104,5 +114,5 @@ def test_the_table_tells_everything_about_a_row() -> None:
     text = console.file.getvalue()  # type: ignore[attr-defined]
     for words in ("The run", "310 ms", "290 ms to 340 ms", "112 of 120", "≤ 450 ms", "≤ 320 ms", "400 ms",
                   "telnyx-onset, live SIP", "met, and the aim", "of a line", "void", "a deadline was missed",
-                  "9 of 140", "≥ 95.0 %"):  # fmt: skip
+                  "9 of 140", "the floor", "≥ 95.0 %"):  # fmt: skip
         assert words in text, words

@@ -6,7 +6,6 @@ from agent.energy_gate import Segment
 from agent.evaluation.metrics.fdb import (
     Behaviour,
     backchannels,
-    desired,
     overlap,
     pause_handling,
     smooth_turn,
@@ -32,7 +31,16 @@ def test_turn_latency_is_signed() -> None:
     assert not smooth_turn(5.0, spoken((0.0, 2.0), (2.5, 3.8), (5.3, 5.9)), 1.0).is_taken
 
 
+def test_an_opening_word_starts_its_answer() -> None:
+    assert smooth_turn(5.0, spoken((5.3, 5.7), (6.4, 8.0))).latency_s == pytest.approx(0.3)
+    assert smooth_turn(5.0, spoken((5.3, 5.7), (6.9, 8.0))).latency_s == pytest.approx(1.9)
+    assert smooth_turn(5.0, spoken((4.0, 4.4), (5.3, 8.0))).latency_s == pytest.approx(0.3)  # a murmur before
+
+
 def test_an_interruption_is_answered_only_after_a_stop() -> None:
+    assert user_interruption(Segment(3.0, 4.0), spoken((1.0, 3.3), (4.1, 6.0))).latency_s == pytest.approx(
+        0.1
+    )
     assert user_interruption(CUT, spoken((1.0, 3.4), (5.3, 7.0))).latency_s == pytest.approx(0.3)
     assert not user_interruption(CUT, spoken((1.0, 9.0))).is_taken
     assert not user_interruption(CUT, spoken((1.0, 3.4))).is_taken
@@ -70,9 +78,5 @@ def test_speech_over_the_models_own(
     assert found.response_s == (None if response_s is None else pytest.approx(response_s))
 
 
-def test_a_silent_model_is_not_scored_and_tasks_have_names() -> None:
+def test_a_silent_model_is_not_scored() -> None:
     assert not overlap(CUT, spoken((0.0, 2.0), (5.5, 7.0))).is_eligible
-    assert desired("user_interruption") is Behaviour.RESPOND
-    assert desired("background_speech") is Behaviour.RESUME
-    with pytest.raises(ValueError, match="no task"):
-        desired("weather")

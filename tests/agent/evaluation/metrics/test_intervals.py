@@ -50,6 +50,12 @@ def test_calls_are_drawn_and_not_their_turns() -> None:
     assert by_call == mean(calls)  # the seed is fixed
 
 
+def test_one_call_tells_nothing_of_others() -> None:
+    figure = percentile([[0.3, 0.4, 0.5], []], 50)
+    assert figure.value == pytest.approx(0.4) and math.isnan(figure.low) and math.isnan(figure.high)
+    assert rate_by_call([[True, False]]) == rate(1, 2)
+
+
 def test_the_interval_of_a_mean_covers_the_truth_about_19_times_of_20() -> None:
     rng = np.random.default_rng(0)
     hits = 0
