@@ -60,6 +60,7 @@ class VirtualLine:
     pace_s: float = 0.0
     up_s: float = UP_DELAY_S
     down_s: float = DOWN_DELAY_S
+    limit_s: float = LIMIT_S
 
     def hold(self, scenes: Iterator[Scene], keep: Keep) -> None:
         """As `SceneLine.hold`."""
@@ -68,7 +69,7 @@ class VirtualLine:
         def calls() -> Iterator[VirtualCall]:
             for scene in scenes:
                 callers[scene.number] = caller = SceneCaller(scene)
-                yield VirtualCall(scene.number, caller, LIMIT_S, self.up_s, self.down_s)
+                yield VirtualCall(scene.number, caller, self.limit_s, self.up_s, self.down_s)
 
         def done(call: VirtualCall) -> None:
             caller = callers.pop(call.number)

@@ -170,7 +170,7 @@ def _stutters(steps: Sequence[PlacedStep], agent: Pcm) -> Json:
 def _line(index: int, call: _Call) -> Json:
     """The answer to one turn while nobody speaks: was it said to its end?"""
     said, turns = call.outcome.turns[index], call.turns
-    if not said.is_judged or said.gap_s is None or not said.heard:
+    if not said.is_judged or said.gap_s is None:
         return {"is_eligible": False}
     start_s = said.end_s + said.gap_s
     line = Segment(start_s, start_s + line_seconds(said.expected[0]))
