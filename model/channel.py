@@ -13,16 +13,22 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import butter, firwin, lfilter, sosfilt, upfirdn
+from scipy.signal import butter, firwin, sosfilt, upfirdn
+
+from model.line_codecs import RATES_HZ, Codec, g711, through
+from model.noise import steady
+
+__all__ = [
+    "Codec", "Line", "Noise", "Pcm", "active_rms", "band", "draw_line", "fit", "g711", "resample",
+    "telephone",
+]  # fmt: skip
 
 Pcm = NDArray[np.float32]
-Codec = Literal["pcmu", "pcma", "g722"]
 Noise = Literal["none", "white", "pink", "babble"]
 
 _MODEL_RATE_HZ = 24_000
 _HALF_WIDTH = 16  # of the bridge's resampler, in samples of the lower rate
 _KAISER_BETA = 8.5  # 86 dB of stop band
-_BABBLE_VOICES = 6
 _SILENT_RMS = 1e-5
 
 
@@ -40,7 +46,7 @@ class Line:
     @property
     def rate_hz(self) -> int:
         """Sampling rate of the wire's sound."""
-        return 16_000 if self.codec == "g722" else 8_000
+        return RATES_HZ[self.codec]
 
 
 def draw_line(rng: np.random.Generator, *, wideband_share: float = 0.15, quiet_share: float = 0.25) -> Line:
@@ -64,12 +70,12 @@ def telephone(pcm: Pcm, rng: np.random.Generator, line: Line | None = None) -> P
     """
     line = line or draw_line(rng)
     assert pcm.ndim == 1, pcm.shape
-    sound = _band(resample(np.asarray(pcm, np.float32), _MODEL_RATE_HZ, line.rate_hz), line)
+    sound = band(resample(np.asarray(pcm, np.float32), _MODEL_RATE_HZ, line.rate_hz), line)
     if (rms := active_rms(sound, line.rate_hz)) > _SILENT_RMS:
         sound = sound * np.float32(10 ** (line.level_dbfs / 20) / rms)
     if line.noise != "none":
         sound = sound + _noise(line, len(sound), rng)
-    heard = _wideband_codec(sound, rng) if line.codec == "g722" else g711(sound, line.codec)
+    heard = through(sound, line.codec, rng)
     return fit(resample(heard, line.rate_hz, _MODEL_RATE_HZ), len(pcm))
 
 
@@ -85,37 +91,6 @@ def active_rms(pcm: Pcm, rate_hz: int) -> float:
 def fit(pcm: Pcm, num_samples: int) -> Pcm:
     """Cut or zero-padded at the end to `num_samples`."""
     return np.pad(pcm[:num_samples], (0, max(0, num_samples - len(pcm))))
-
-
-def g711(pcm: Pcm, codec: Literal["pcmu", "pcma"]) -> Pcm:
-    """Through G.711 and back: float32 -> the nearest of its 256 values (ITU-T G.711; clips at full scale)."""
-    levels = _mu_law_levels() if codec == "pcmu" else _a_law_levels()
-    index = np.searchsorted((levels[1:] + levels[:-1]) / 2, pcm)
-    return np.asarray(levels[index], np.float32)
-
-
-@cache
-def _mu_law_levels() -> NDArray[np.float64]:
-    """The decoder's output values, rising."""
-    code = np.arange(128)
-    magnitude = ((2 * (code & 15) + 33) << (code >> 4)) - 33
-    return np.unique(np.concatenate([-magnitude, magnitude])) * 4 / 32768
-
-
-@cache
-def _a_law_levels() -> NDArray[np.float64]:
-    code = np.arange(128)
-    segment, step = code >> 4, code & 15
-    magnitude = np.where(segment == 0, 2 * step + 1, (2 * step + 33) << np.maximum(segment - 1, 0))
-    return np.sort(np.concatenate([-magnitude, magnitude])) * 8 / 32768
-
-
-def _wideband_codec(pcm: Pcm, rng: np.random.Generator) -> Pcm:
-    """Noise that follows the signal 30 dB below it, as sub-band ADPCM (G.722 at 64 kbit/s) leaves it."""
-    size = 160
-    level = np.sqrt(np.square(_pad(pcm, size), dtype=np.float64).reshape(-1, size).mean(1))
-    envelope = np.repeat(level, size)[: len(pcm)]
-    return np.asarray(pcm + 0.03 * envelope * rng.standard_normal(len(pcm)), np.float32).clip(-1, 1)
 
 
 def resample(pcm: Pcm, from_hz: float, to_hz: float) -> Pcm:
@@ -137,11 +112,8 @@ def _taps(up: int, down: int) -> NDArray[np.float32]:
     return np.asarray(up * low_pass, np.float32)
 
 
-def _pad(pcm: Pcm, size: int) -> Pcm:
-    return np.pad(pcm, (0, -len(pcm) % size))
-
-
-def _band(pcm: Pcm, line: Line) -> Pcm:
+def band(pcm: Pcm, line: Line) -> Pcm:
+    """Sound at the line's rate, float32 [T], within its band."""
     edges = (line.low_hz, min(line.high_hz, 0.49 * line.rate_hz))
     return np.asarray(sosfilt(_band_filter(edges, line.rate_hz), pcm), np.float32)
 
@@ -154,36 +126,7 @@ def _band_filter(edges: tuple[float, float], rate_hz: int) -> NDArray[np.float64
 
 def _noise(line: Line, num_samples: int, rng: np.random.Generator) -> Pcm:
     """Noise of the line's kind, float32 [num_samples] at its rate, `snr_db` below the speech level."""
-    if line.noise == "white":
-        sound = rng.standard_normal(num_samples)
-    elif line.noise == "pink":
-        sound = _pink(num_samples, rng)
-    else:
-        sound = np.sum([_murmur(num_samples, line.rate_hz, rng) for _ in range(_BABBLE_VOICES)], axis=0)
-    rms = 10 ** ((line.level_dbfs - line.snr_db) / 20)
-    return np.asarray(sound * (rms / max(float(np.sqrt(np.mean(np.square(sound)))), 1e-9)), np.float32)
-
-
-def _pink(num_samples: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Noise that falls 3 dB per octave (Kellet's three-pole approximation)."""
-    poles = ((0.99765, 0.0990460), (0.96300, 0.2965164), (0.57000, 1.0526913))
-    white = rng.standard_normal(num_samples)
-    sound = 0.1848 * white
-    for pole, gain in poles:
-        sound = sound + lfilter([gain], [1, -pole], white)
-    return np.asarray(sound, np.float64)
-
-
-def _murmur(num_samples: int, rate_hz: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """One distant speaker: pink noise through two formants, its loudness changing at 4 Hz."""
-    sound = _pink(num_samples, rng)
-    for centre_hz, width_hz in ((rng.uniform(350, 750), 120.0), (rng.uniform(1000, 2200), 250.0)):
-        radius = np.exp(-np.pi * width_hz / rate_hz)
-        sound = sound + lfilter(
-            [1 - radius], [1, -2 * radius * np.cos(2 * np.pi * centre_hz / rate_hz), radius**2], sound
-        )
-    num_syllables = num_samples * 4 // rate_hz + 2
-    loudness = rng.uniform(0, 1, num_syllables) * (rng.random(num_syllables) < 0.75)
-    return np.asarray(
-        sound * np.interp(np.arange(num_samples) * 4 / rate_hz, np.arange(num_syllables), loudness)
+    kind = "murmur" if line.noise == "babble" else line.noise
+    return steady(kind, num_samples, line.rate_hz, rng) * np.float32(
+        10 ** ((line.level_dbfs - line.snr_db) / 20)
     )
