@@ -7,7 +7,8 @@ import numpy as np
 from agent.energy_gate import Pcm
 from agent.evaluation.scenes import Scene
 from agent.evaluation.script import SaidTurn, ScriptedCaller
-from telephony.endpoint import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from agent.evaluation.stimuli import LiveEcho
+from telephony.endpoint import FRAME_SAMPLES
 
 
 class SceneCaller:
@@ -17,8 +18,7 @@ class SceneCaller:
         self.scene = scene
         self._caller = ScriptedCaller(scene.steps)
         self._bed_at = 0
-        delay = round(scene.echo.delay_s * SAMPLE_RATE_HZ) if scene.echo else 0
-        self._returning = np.zeros(delay, np.float32)
+        self._live_echo = LiveEcho(scene.echo) if scene.echo is not None else None
 
     @property
     def said(self) -> list[SaidTurn]:
@@ -41,10 +41,4 @@ class SceneCaller:
         return bed
 
     def _echo(self, heard: Pcm) -> Pcm | float:
-        if self.scene.echo is None:
-            return 0.0
-        gain = np.float32(10 ** (self.scene.echo.return_db / 20))
-        joined = np.concatenate([self._returning, heard])
-        self._returning = joined[FRAME_SAMPLES:]
-        back: Pcm = joined[:FRAME_SAMPLES] * gain
-        return back
+        return self._live_echo.push(heard) if self._live_echo is not None else 0.0

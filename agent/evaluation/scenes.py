@@ -7,22 +7,29 @@ measured in the same calls.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
 
-from agent.energy_gate import Pcm
-from agent.evaluation.script import WAIT_S, Manner, SpokenStep, Step, speak_step
-from agent.evaluation.stimuli import OVER_SOUNDS, make_sound
+from agent.energy_gate import Pcm, Segment
+from agent.evaluation.script import PAUSE_S, WAIT_S, Manner, SpokenStep, Step, speak_step
+from agent.evaluation.stimuli import OVER_SOUNDS, at_level, draw_room, line_rms, make_sound, noise_bed
+from model.conditions import NUM_ROOMS
+from model.echo import DELAY_MS, Echo
+from model.noise import SoundPool
 from model.order_line import Intent, Request, draw_request
-from model.voices import HELD_OUT_VOICES, SAMPLE_RATE_HZ, Voice, draw_voice
+from model.rooms import pooled, reverberate
+from model.training.bank import insert_pause
+from model.voices import HELD_OUT_VOICES, Voice, draw_voice, synthesize
 
 LEVEL_DBFS = (-30.0, -20.0)
 SNRS_DB = (24.0, 18.0, 12.0, 6.0)
 ECHO_DB = (-20.0, -12.0)
+BED_S = 8.0  # of noise, then from its beginning
 
 
 class Family(StrEnum):
@@ -34,14 +41,6 @@ class Family(StrEnum):
     ORDERS = "orders"  # one order a call, clean and in noise
     DIGITS = "digits"  # one seven-digit number a call
     TONE = "tone"  # the same words, calm and otherwise
-
-
-@dataclass(frozen=True, slots=True)
-class Echo:
-    """The agent's voice in the caller's microphone."""
-
-    delay_s: float
-    return_db: float  # level of what returns, against what was heard
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +65,35 @@ class Speaking:
     pitch: float
     level_dbfs: float
     rng: random.Random
+    room: int | None = None
 
     def say(self, request: Request, manner: Manner = Manner.REPLY, *, pause: bool = False) -> SpokenStep:
         """A turn in this voice."""
-        return speak_step(
+        spoken = speak_step(
             Step(request, manner, pause), self.voice, self.rng,
             rate=self.rate, pitch=self.pitch, level_dbfs=self.level_dbfs,
         )  # fmt: skip
+        return replace(spoken, pcm=self.in_room(spoken.pcm))
+
+    def say_with_complete_pause(self, request: Request) -> SpokenStep:
+        """A turn with a pause where it might have ended, if it has such a place."""
+        places = request.complete_words()
+        if not places:
+            return self.say(request)
+        said = synthesize(request.text, self.voice, rate=self.rate, pitch=self.pitch)
+        after, pause_s = self.rng.choice(places), self.rng.uniform(*PAUSE_S)
+        at_s = said.words[after - 1].end_s
+        said = insert_pause(said, after, pause_s)
+        pause = Segment(at_s, at_s + pause_s)
+        wait_s = self.rng.uniform(*WAIT_S[Manner.REPLY])
+        start_s, end_s = said.words[0].start_s, said.words[-1].end_s
+        pcm = self.in_room(said.pcm)
+        return SpokenStep(Step(request), pcm, start_s, end_s, (), wait_s, complete=(pause,))
+
+    def in_room(self, pcm: Pcm) -> Pcm:
+        """As the microphone gets it, at the caller's level on the line; same length, nothing delayed."""
+        heard = pcm if self.room is None else reverberate(pcm, pooled(self.room)[1])
+        return at_level(heard, self.level_dbfs)
 
 
 def draw_speaking(family: Family, number: int, seed: int) -> tuple[Speaking, np.random.Generator]:
@@ -81,7 +102,8 @@ def draw_speaking(family: Family, number: int, seed: int) -> tuple[Speaking, np.
     draws = np.random.default_rng([seed, list(Family).index(family), number])
     voice = draw_voice(draws, HELD_OUT_VOICES)
     rate, pitch = float(draws.uniform(0.9, 1.15)), float(draws.uniform(0.9, 1.15))
-    return Speaking(voice, rate, pitch, float(draws.uniform(*LEVEL_DBFS)), rng), draws
+    level_dbfs, room = float(draws.uniform(*LEVEL_DBFS)), draw_room(draws)
+    return Speaking(voice, rate, pitch, level_dbfs, rng, room), draws
 
 
 def make_scene(family: Family, number: int, seed: int) -> Scene:
@@ -107,8 +129,9 @@ def dialogue(number: int, seed: int) -> Scene:
         (Intent.ORDER, True), (Intent.YES, False), (Intent.YES, False), (Intent.ORDER, True),
         (rng.choice((Intent.PERSON, *places)), False), (Intent.GOODBYE, False),
     ]  # fmt: skip
-    steps = tuple(speaking.say(_ask(rng, intent, pause=pause), pause=pause) for intent, pause in plan)
-    return Scene(Family.DIALOGUE, number, speaking.voice.name, steps)
+    steps = [speaking.say(_ask(rng, intent, pause=pause), pause=pause) for intent, pause in plan]
+    steps[2] = speaking.say_with_complete_pause(_ask(rng, Intent.ORDER))
+    return Scene(Family.DIALOGUE, number, speaking.voice.name, tuple(steps))
 
 
 def floor(number: int, seed: int) -> Scene:
@@ -143,7 +166,8 @@ def echo(number: int, seed: int) -> Scene:
     speaking, draws = draw_speaking(Family.ECHO, number, seed)
     return_db = ECHO_DB[number % len(ECHO_DB)]
     steps = tuple(speaking.say(_long_question(speaking.rng)) for _ in range(8))
-    path = Echo(float(draws.uniform(0.04, 0.25)), return_db)
+    room = speaking.room if speaking.room is not None else NUM_ROOMS
+    path = Echo(float(draws.uniform(*DELAY_MS)), return_db, room)
     return Scene(Family.ECHO, number, speaking.voice.name, steps, echo=path, condition={"echo_db": return_db})
 
 
@@ -151,16 +175,17 @@ def orders(number: int, seed: int) -> Scene:
     """One order; every second call clean, the others at one of four noise levels."""
     speaking, draws = draw_speaking(Family.ORDERS, number, seed)
     step = speaking.say(_ask(speaking.rng, Intent.ORDER))
-    return in_noise(Scene(Family.ORDERS, number, speaking.voice.name, (step,)), speaking.level_dbfs, draws)
+    return in_noise(Scene(Family.ORDERS, number, speaking.voice.name, (step,)), draws)
 
 
-def in_noise(scene: Scene, level_dbfs: float, draws: np.random.Generator) -> Scene:
-    """The scene as its number's noise level has it."""
+def in_noise(scene: Scene, draws: np.random.Generator, pool: SoundPool | None = None) -> Scene:
+    """The scene as its number's noise level has it: half of them clean, the others at one of four levels."""
     if scene.number % 2 == 0:
-        return Scene(scene.family, scene.number, scene.voice, scene.steps, condition={"snr_db": "clean"})
+        return replace(scene, condition={**scene.condition, "snr_db": "clean"})
     snr_db = SNRS_DB[scene.number // 2 % len(SNRS_DB)]
-    bed = draws.standard_normal(4 * SAMPLE_RATE_HZ).astype(np.float32) * 10 ** ((level_dbfs - snr_db) / 20)
-    return Scene(scene.family, scene.number, scene.voice, scene.steps, bed, condition={"snr_db": snr_db})
+    level_dbfs = 20 * math.log10(max(line_rms(scene.steps[0].pcm), 1e-5)) - snr_db
+    bed = noise_bed(BED_S, level_dbfs, draws, pool)
+    return replace(scene, bed=bed, condition={**scene.condition, "snr_db": snr_db})
 
 
 _MAKERS: dict[Family, Callable[[int, int], Scene]] = {

@@ -22,7 +22,7 @@ from agent.playout import DcBlocker, SilenceGate
 from agent.tick_loop import Stepper
 from agent.transcript import Speaker as Side
 from agent.transcript import TimedWord, WordStream
-from model.channel import g711
+from model.line_codecs import g711
 from telephony.endpoint import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from telephony.resample import WAIT_S, StreamResampler
 

@@ -10,7 +10,7 @@ import pytest
 from agent.energy_gate import Pcm, Segment
 from agent.evaluation.judge import Judge, Verdict, plain
 from agent.evaluation.lines import HeldScene, VirtualLine
-from agent.evaluation.scenes import Echo, Family, Scene
+from agent.evaluation.scenes import Family, Scene
 from agent.evaluation.script import Manner, SpokenStep, Step, speak_step
 from agent.evaluation.trials import (
     Json,
@@ -21,6 +21,7 @@ from agent.evaluation.trials import (
     silence_from,
     truth_of,
 )
+from model.echo import Echo
 from model.order_line import HOURS, Intent, Order, Request
 from model.voices import HELD_OUT_VOICES
 from tests.agent.evaluation.parties import Manners, Parties
@@ -137,8 +138,8 @@ def test_a_pause_is_taken_by_the_hasty_alone() -> None:
 
 def test_an_agent_that_hears_itself_stops_at_loud_echo_alone() -> None:
     manners = Manners(yields_after_s=0.48, greeting="")
-    loud = trials(manners, turn(), echo=Echo(0.05, -10.0))
-    soft = trials(manners, turn(), echo=Echo(0.05, -40.0))
+    loud = trials(manners, turn(), echo=Echo(50.0, -10.0, 80))
+    soft = trials(manners, turn(), echo=Echo(50.0, -40.0, 80))
     assert any(row["is_eligible"] and row["is_stopped"] for row in loud["lines"])
     assert soft["lines"] == [{"is_eligible": True, "is_stopped": False}]
 
