@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from model.numbers import digits_in
 
@@ -90,8 +91,9 @@ class Change:
 
     def apply(self, order: Order) -> Order:
         """The order with the change in it."""
-        named = {slot: value for slot in SLOTS if (value := getattr(self, slot)) is not None}
-        return replace(order, **named, **dict.fromkeys(self.without))
+        new: dict[str, Any] = {slot: getattr(self, slot) for slot in SLOTS}
+        new = {slot: value for slot, value in new.items() if value is not None}
+        return replace(order, **new | dict.fromkeys(self.without))
 
     def as_order(self) -> Order | None:
         """The order that the change alone makes, None if it names no drink."""

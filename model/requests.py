@@ -152,13 +152,13 @@ def draw_number(rng: random.Random) -> str:
 def draw_change(order: Order, rng: random.Random) -> Change:
     """Something else that a caller may want in this order: one slot, at times two."""
     slots = rng.sample(("size", "drink", "milk", "sugar", "roast", "shots"), 2 if rng.random() < 0.2 else 1)
-    change = Change()
+    values: dict[str, Any] = {}
     for slot in slots:
         is_there = getattr(order, slot) is not None
         if slot in _EXTRAS and is_there and len(slots) == 1 and rng.random() < 0.4:
             return Change(without=(slot,))
-        change = replace(change, **{slot: _another(getattr(order, slot), slot, rng)})
-    return change
+        values[slot] = _another(getattr(order, slot), slot, rng)
+    return Change(**values)
 
 
 def _another(value: str | None, slot: str, rng: random.Random) -> str:

@@ -8,7 +8,7 @@ together.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.channel import telephone
 from model.codec import Codec
 from model.config import FRAME_SAMPLES, SAMPLE_RATE_HZ, CodecConfig
 from model.quantizer import Codebook, ResidualQuantizer
+from model.training.acoustics import Acoustics
 from model.training.agent_voice import AgentSentence
 from model.training.bank import NO_LABEL, Stem, phone_labels
 from model.training.feed import Share
@@ -148,8 +148,17 @@ ClipBatch = tuple[
 ]  # float32 [B, CLIP_SAMPLES], int64 [B, 2 CLIP_FRAMES]; the agent's clips last
 
 
-def caller_clip(stem: Stem, rng: random.Random, draws: np.random.Generator) -> Clip:
-    """A clip of one caller over one line, and its phones: float32 [CLIP_SAMPLES], int64 [2 CLIP_FRAMES]."""
+def caller_clip(
+    stem: Stem,
+    rng: random.Random,
+    draws: np.random.Generator,
+    acoustics: Acoustics | None = None,
+    agent: Sequence[NDArray[np.float32]] = (),
+) -> Clip:
+    """A clip of one caller over one line, and its phones: float32 [CLIP_SAMPLES], int64 [2 CLIP_FRAMES].
+
+    Some of what the agent says may come back as an echo, whose phones nobody is asked about.
+    """
     pcm = np.zeros(CLIP_SAMPLES, np.float32)
     labels = np.full(2 * CLIP_FRAMES, PHONE_IDS["sil"], np.int64)
     times = phone_times_s(2 * CLIP_FRAMES)
@@ -164,7 +173,7 @@ def caller_clip(stem: Stem, rng: random.Random, draws: np.random.Generator) -> C
         labels[inside] = phone_labels(turn.phones, times[inside] - start_s)
         at += len(turn.pcm) + rng.randrange(SAMPLE_RATE_HZ // 10, SAMPLE_RATE_HZ)
         turn = rng.choice(stem.turns)
-    return telephone(pcm, draws), labels
+    return (acoustics or Acoustics()).over_line(pcm, draws, agent), labels
 
 
 def agent_clip(sentences: list[AgentSentence], rng: random.Random) -> Clip:
@@ -184,12 +193,17 @@ def agent_clip(sentences: list[AgentSentence], rng: random.Random) -> Clip:
 
 
 def clip_batches(
-    stem: Callable[[random.Random], Stem], sentences: list[AgentSentence], dials: CodecDials, share: Share
+    stem: Callable[[random.Random], Stem],
+    sentences: list[AgentSentence],
+    dials: CodecDials,
+    share: Share,
+    acoustics: Acoustics | None = None,
 ) -> Iterator[ClipBatch]:
     """Endless batches of clips, of stems as `stem` draws them."""
     rng, draws = share.rng, share.draws
+    agent = [sentence.pcm for sentence in sentences]
     while True:
-        clips = [caller_clip(stem(rng), rng, draws) for _ in range(dials.caller_clips)]
+        clips = [caller_clip(stem(rng), rng, draws, acoustics, agent) for _ in range(dials.caller_clips)]
         clips += [agent_clip(sentences, rng) for _ in range(dials.agent_clips)]
         pcm, labels = (np.stack(parts) for parts in zip(*clips, strict=True))
         yield torch.from_numpy(pcm), torch.from_numpy(labels)

@@ -75,7 +75,7 @@ def join_digits(digits: Sequence[Turn], gaps_s: Sequence[float]) -> Turn:
         phones += [TimedPhone(p.phone, p.start_s + shift_s, p.end_s + shift_s) for p in inside]
         at_s = words[-1].end_s + gap_s
         phones.append(TimedPhone(SILENCE, words[-1].end_s, at_s))
-    return Turn(_request(" ".join(word.text for word in words)), pcm, words, phones, digits[0].clip)
+    return Turn(_request(" ".join(word.text for word in words)), pcm, words, phones, clip=digits[0].clip)
 
 
 def _request(text: str) -> Request:

@@ -35,6 +35,12 @@ class Selection:
         kept = [clip for clip, fold in folds.items() if fold != self.left_out_fold]
         return frozenset(sorted(kept, key=lambda clip: _number(f"order/{clip}"))[: self.limit])
 
+    @property
+    def tag(self) -> str:
+        """For names of what was made of this selection: "" for all."""
+        fold = "" if self.left_out_fold is None else f"-without{self.left_out_fold}"
+        return fold + ("" if self.limit is None else f"-first{self.limit}")
+
     def describe(self) -> str:
         """For the account of what was heard."""
         parts = [] if self.left_out_fold is None else [f"fold {self.left_out_fold} of {NUM_FOLDS} left out"]

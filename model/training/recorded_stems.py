@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from model.errors import RecordingError
+from model.phrasings import Tone
+from model.requests import draw_change
 from model.training.bank import Stem, Turn, load_shard
 from model.training.digit_strings import number_stems
 from model.training.feed import GrowingBank, Share
 from model.training.folds import Selection
+from model.training.pool import Pool, Wish
 from model.training.recording_folder import SOURCES, Layout
 
 # Of the draws: what callers of the line say comes first, one reader's 1,600 sentences do not drown the rest.
@@ -28,7 +32,7 @@ class RecordedBank:
         if not shards or not (store / SOURCES).exists():
             raise RecordingError(f"{store.name} is not aligned yet: run the stage `recordings` first")
         folds = {clip: int(entry[1]) for account in accounts for clip, entry in account["clips"].items()}
-        self.name = store.name
+        self.name, self.store = store.name, store
         self.sources = (store / SOURCES).read_text("utf-8").strip()
         self.layout: Layout = accounts[0]["layout"]
         self.num_clips = len(folds)
@@ -50,27 +54,45 @@ class RecordedBank:
         """How often it is drawn, beside the other corpora."""
         return _WEIGHTS[self.layout]
 
-    def load(self, shard: Path, seed: int = 0) -> list[Stem]:
-        """A shard's stems: chosen clips whose words are known; digits joined into numbers by the seed."""
-        stems = [
+    def load(self, shard: Path) -> list[Stem]:
+        """A shard's stems: chosen clips whose words are known; digits joined into numbers."""
+        stems = self._chosen(shard)
+        if self.layout == "digits":
+            stems = number_stems(stems, random.Random(shard.stem))
+        return [stem for stem in stems if stem.turns]
+
+    def _chosen(self, shard: Path) -> list[Stem]:
+        return [
             Stem(stem.voice, [turn for turn in stem.turns if turn.clip in self.clips and turn.words])
             for stem in load_shard(shard)
         ]
-        if self.layout == "digits":
-            stems = number_stems(stems, random.Random(f"{shard.stem}/{seed}"))
-        return [stem for stem in stems if stem.turns]
 
     def drawing(self, share: Share) -> Callable[[random.Random], Stem]:
         """Draws of stems by one of the workers."""
         return GrowingBank(self._with_words, self.load, share).draw
 
-    def stems(self, seed: int = 0) -> Iterator[Stem]:
-        """All of them, shard by shard."""
-        for shard in self._with_words:
-            yield from self.load(shard, seed)
+    def caller_stems(self, numbers: Sequence[str], seed: int) -> list[Stem]:
+        """Its speakers as callers of the order line: orders as they are, digits as some of `numbers`."""
+        stems = [stem for shard in self._with_words for stem in self._chosen(shard)]
+        if self.layout == "digits":
+            return number_stems(stems, random.Random(f"{self.name}/{seed}"), numbers)
+        return [stem for stem in stems if stem.turns] if self.layout == "orders" else []
 
     def sounds(self) -> Iterator[Turn]:
         """The chosen clips' sound, known words or not, shard by shard."""
         for shard in self._shards:
             for stem in load_shard(shard):
                 yield from (turn for turn in stem.turns if turn.clip in self.clips)
+
+
+def pool_with_orders(pool: Pool, stems: Iterable[Stem]) -> Pool:
+    """The pool with the orders that recorded callers speak of, so that the agent has its line for each."""
+    known = {wish.order for wish in pool.wishes[Tone.CALM]}
+    rng = random.Random(0)
+    wishes = list(pool.wishes[Tone.CALM])
+    for request in (turn.request for stem in stems for turn in stem.turns):
+        if request is not None and request.order is not None and request.order not in known:
+            known.add(request.order)
+            change = draw_change(request.order, rng)
+            wishes.append(Wish(request.order, change, change.apply(request.order)))
+    return replace(pool, wishes={**pool.wishes, Tone.CALM: tuple(wishes)})

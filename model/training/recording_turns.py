@@ -144,7 +144,7 @@ class TurnMaker:
                 return self._sentence(recording)
             except NotAligned:
                 pass
-        return [Turn(Request(Intent.OTHER, ""), load_sound(recording.path), [], [])]
+        return [Turn(None, load_sound(recording.path), [], [])]
 
     def _noise(self, recording: Recording) -> list[Turn]:
-        return [Turn(Request(Intent.OTHER, ""), piece, [], []) for piece in load_noise(recording.path)]
+        return [Turn(None, piece, [], []) for piece in load_noise(recording.path)]

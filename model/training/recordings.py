@@ -13,6 +13,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 from model.config import SAMPLE_RATE_HZ
 from model.errors import RecordingError
 from model.training.alignment import NotAligned
-from model.training.bank import Stem, Turn, save_shard
+from model.training.bank import SHARD_VERSION, STEMS_PER_SHARD, Stem, Turn, save_shard
 from model.training.corpora import CORPORA, Corpus, find_corpora
 from model.training.feed import Share, side_by_side
 from model.training.folds import NUM_FOLDS, Selection, fold_of, speaker_folds
@@ -29,6 +30,7 @@ from model.training.recording_folder import SOURCES, TRANSCRIPTS, Layout, Record
 from model.training.recording_turns import TurnMaker
 
 RECORDED_SHARE = 0.3  # of the callers' clips, however few recordings there are beside the bank
+RECORDED_COPIES = 4  # of each real caller among those that the language model hears
 SENTENCES_PER_STEM = 12
 RECORDINGS_PER_SHARD = 10 * SENTENCES_PER_STEM
 SHARD_S = 900.0  # of sound, 43 MB, in a shard at the most
@@ -70,6 +72,7 @@ def _build_shard(
         save_shard(_stems(folder, turns), shard)
     account = {
         "made_of": _stamp(recordings),
+        "version": SHARD_VERSION,
         "layout": layout,
         "speech_s": sum(len(turn.pcm) for _, turn in turns) / SAMPLE_RATE_HZ,
         "cpu_s": time.process_time() - began_s,
@@ -82,7 +85,7 @@ def _build_shard(
 
 
 def _named(turn: Turn, clip: str) -> Turn:
-    return Turn(turn.request, turn.pcm, turn.words, turn.phones, clip)
+    return replace(turn, clip=clip)
 
 
 def _stems(folder: str, turns: list[tuple[str, Turn]]) -> list[Stem]:
@@ -120,7 +123,10 @@ def _in_shards(recordings: Iterable[Recording]) -> list[list[Recording]]:
 
 def _is_due(shard: Path, recordings: list[Recording]) -> bool:
     account = shard.with_suffix(".json")
-    return not account.exists() or _account(account)["made_of"] != _stamp(recordings)
+    if not account.exists():
+        return True
+    made = _account(account)
+    return made.get("version") != SHARD_VERSION or made["made_of"] != _stamp(recordings)
 
 
 def _account(path: Path) -> dict[str, Any]:
@@ -198,6 +204,27 @@ class RecordedCallers:
     def banks(self) -> list[RecordedBank]:
         """What is there to draw from. Raises RecordingError if a corpus has not been aligned."""
         return [RecordedBank(self.store / corpus.name, self.selection) for corpus in self._corpora]
+
+    @property
+    def stores(self) -> tuple[Path, ...]:
+        """Where the aligned corpora lie."""
+        return tuple(self.store / corpus.name for corpus in self._corpora)
+
+    def write_bank(self, folder: Path, numbers: Sequence[str]) -> list[Path]:
+        """The recorded people who order or say numbers as bank shards in a folder; those there already stay.
+
+        Each comes several times, to be heard over as many lines. None: the list is empty.
+        """
+        paths: list[Path] = []
+        for bank in self.banks():
+            for copy in range(RECORDED_COPIES):
+                stems = bank.caller_stems(numbers, copy)
+                for number, first in enumerate(range(0, len(stems), STEMS_PER_SHARD)):
+                    paths.append(folder / f"bank-{bank.name}-{copy}-{number:04d}.npz")
+                    if not paths[-1].exists():
+                        folder.mkdir(parents=True, exist_ok=True)
+                        save_shard(stems[first : first + STEMS_PER_SHARD], paths[-1])
+        return paths
 
     def mix(self, stem: Callable[[random.Random], Stem], share: Share) -> Callable[[random.Random], Stem]:
         """Draws of synthetic callers, a share of them replaced by recorded ones if there are any."""

@@ -6,7 +6,6 @@ hear. A library sentence is encoded after silence and in the same phase: one sen
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,14 +15,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.channel import telephone
 from model.checkpoint import load_tensors, read_safetensors, save_module
 from model.codec import Codec
 from model.config import FRAME_RATE_HZ, FRAME_SAMPLES, CodecConfig
 from model.errors import CheckpointError
-from model.order_line import Intent, Order, Request
-from model.training.agent_voice import AgentSentence, line_sentences
-from model.training.bank import Stem, load_shard
+from model.requests import Request
+from model.training.acoustics import Acoustics
+from model.training.agent_voice import AgentSentence
+from model.training.bank import Stem, Turn, load_shard, read_versioned, versioned
 from model.training.feed import side_by_side
 
 LEAD_FRAMES = 14  # of the line alone before a stem's first turn: the codec's cold start is part of every call
@@ -35,12 +34,14 @@ BATCH = 6
 
 @dataclass(frozen=True)
 class TokenTurn:
-    """A caller's turn inside a stem's codes."""
+    """A caller's turn inside a stem's codes; without a request it is a distractor, which wants no answer."""
 
-    request: Request
+    request: Request | None
     first: int  # frame of the first sample of speech
     last: int  # frame of its last sample
     words: list[tuple[str, int]]  # each word and the frame that holds its end
+    pauses: tuple[tuple[int, int], ...] = ()  # first and last silent frame of each
+    kind: str = ""  # of a distractor
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class LibraryLine:
     text: str
     codes: NDArray[np.int16]
     words: list[tuple[str, int]]
+    is_soft: bool = False
 
 
 def lay_out(
@@ -74,17 +76,29 @@ def lay_out(
     parts.append(sound)
     for turn in stem.turns:
         start_s = at / 24_000
-        first = int((start_s + turn.words[0].start_s) * FRAME_RATE_HZ)
-        last = int((start_s + turn.words[-1].end_s) * FRAME_RATE_HZ)
-        words = [(w.text, int((start_s + w.end_s) * FRAME_RATE_HZ)) for w in turn.words]
-        idle += range(quiet_from, first - BEFORE_FRAMES)
-        turns.append(TokenTurn(turn.request, first, last, words))
+        laid = _lay_turn(turn, start_s)
+        idle += range(quiet_from, laid.first - BEFORE_FRAMES)
+        turns.append(laid)
         gap = GAP_FRAMES * FRAME_SAMPLES + int(rng.integers(FRAME_SAMPLES))
         parts += [turn.pcm, np.zeros(gap, np.float32)]
         at += len(turn.pcm) + gap
         quiet_from = int((start_s + len(turn.pcm) / 24_000) * FRAME_RATE_HZ) + AFTER_FRAMES
     pcm = np.concatenate(parts)
     return pcm[: len(pcm) // FRAME_SAMPLES * FRAME_SAMPLES], turns, np.array(idle, np.int64)
+
+
+def _lay_turn(turn: Turn, start_s: float) -> TokenTurn:
+    """A turn whose sound begins at this time; a distractor without words is as long as its sound."""
+
+    def frame(at_s: float) -> int:
+        return int((start_s + at_s) * FRAME_RATE_HZ)
+
+    first_s, last_s = 0.0, len(turn.pcm) / 24_000
+    if turn.words:
+        first_s, last_s = turn.words[0].start_s, turn.words[-1].end_s
+    words = [(w.text, frame(w.end_s)) for w in turn.words]
+    pauses = tuple((frame(from_s) + 1, frame(to_s) - 1) for from_s, to_s in turn.pauses)
+    return TokenTurn(turn.request, frame(first_s), frame(last_s), words, pauses, turn.kind)
 
 
 @torch.inference_mode()
@@ -106,22 +120,32 @@ def encode_padded(
     return [codes[row, :, : len(sound) // FRAME_SAMPLES] for row, sound in enumerate(sounds)]
 
 
-def encode_stems(codec: Codec, stems: Sequence[Stem], seed: int) -> list[TokenStem]:
-    """Each stem over a line drawn from the seed."""
+def encode_stems(
+    codec: Codec,
+    stems: Sequence[Stem],
+    seed: int,
+    acoustics: Acoustics | None = None,
+    agent: Sequence[NDArray[np.float32]] = (),
+) -> list[TokenStem]:
+    """Each stem over a line drawn from the seed, with sounds between its turns that want no answer.
+
+    `agent` is what may come back as an echo: sentences, float32 [T] each.
+    """
     rng = np.random.default_rng(seed)
+    acoustics = acoustics or Acoustics()
+    stems = [acoustics.with_distractors(stem, rng, agent, stems) for stem in stems]
     out = []
     ordered = sorted(stems, key=lambda stem: sum(len(turn.pcm) for turn in stem.turns))
     for start in range(0, len(ordered), BATCH):
         laid = [lay_out(stem, rng) for stem in ordered[start : start + BATCH]]
-        codes = encode_padded(codec, [telephone(pcm, rng) for pcm, _, _ in laid], rough=True)
+        codes = encode_padded(codec, [acoustics.over_line(pcm, rng) for pcm, _, _ in laid], rough=True)
         for tokens, (_, turns, idle) in zip(codes, laid, strict=True):
             out.append(TokenStem(tokens, turns, idle[idle < tokens.shape[1]]))
     return out
 
 
-def encode_library(codec: Codec, sentences: Sequence[AgentSentence] | None = None) -> list[LibraryLine]:
+def encode_library(codec: Codec, sentences: Sequence[AgentSentence]) -> list[LibraryLine]:
     """The agent's lines as tokens; the first entry, with empty text, is one frame of settled silence."""
-    sentences = sentences or line_sentences()
     lead = SETTLE_FRAMES * FRAME_SAMPLES
     quiet = encode_padded(codec, [np.zeros(4 * lead, np.float32)])[0]
     lines = [LibraryLine("", quiet[:, -1:], [])]
@@ -136,7 +160,7 @@ def encode_library(codec: Codec, sentences: Sequence[AgentSentence] | None = Non
             )
         for sentence, codes in zip(some, encode_padded(codec, sounds), strict=True):
             words = [(w.text, int(w.start_s * FRAME_RATE_HZ)) for w in sentence.words]
-            lines.append(LibraryLine(sentence.text, codes[:, SETTLE_FRAMES:], words))
+            lines.append(LibraryLine(sentence.text, codes[:, SETTLE_FRAMES:], words, sentence.is_soft))
     return lines
 
 
@@ -148,13 +172,11 @@ def save_stems(stems: Sequence[TokenStem], path: Path) -> None:
             "idle": stem.idle.tolist(),
             "turns": [
                 {
-                    "intent": turn.request.intent.value,
-                    "text": turn.request.text,
-                    "order": [turn.request.order.drink, turn.request.order.size, turn.request.order.milk]
-                    if turn.request.order
-                    else None,
+                    "request": turn.request.as_json() if turn.request is not None else None,
                     "span": [turn.first, turn.last],
                     "words": turn.words,
+                    "pauses": turn.pauses,
+                    "kind": turn.kind,
                 }
                 for turn in stem.turns
             ],
@@ -164,32 +186,41 @@ def save_stems(stems: Sequence[TokenStem], path: Path) -> None:
     partial = path.with_suffix(".partial")  # a suffix that no stage takes for a shard, should it be left here
     codes = np.concatenate([stem.codes for stem in stems], axis=1)
     with partial.open("wb") as file:
-        np.savez_compressed(file, codes=codes, truth=np.array(json.dumps(truth)))
+        np.savez_compressed(file, codes=codes, truth=np.array(versioned(truth)))
     partial.replace(path)
 
 
 def load_stems(path: Path) -> list[TokenStem]:
-    """The stems of a shard."""
+    """The stems of a shard. Raises CheckpointError if another version of the order line wrote it."""
     with np.load(path) as stored:
-        codes, truth = stored["codes"], json.loads(str(stored["truth"]))
+        codes, truth = stored["codes"], read_versioned(str(stored["truth"]), path)
     out, at = [], 0
     for entry in truth:
         turns = []
         for turn in entry["turns"]:
-            order = Order(*turn["order"]) if turn["order"] else None
+            request = Request.from_json(turn["request"]) if turn["request"] else None
             words = [(str(word), int(frame)) for word, frame in turn["words"]]
-            request = Request(Intent(turn["intent"]), turn["text"], order)
-            turns.append(TokenTurn(request, turn["span"][0], turn["span"][1], words))
+            pauses = tuple((int(first), int(last)) for first, last in turn["pauses"])
+            span = turn["span"][0], turn["span"][1]
+            turns.append(TokenTurn(request, *span, words, pauses, turn.get("kind", "")))
         out.append(TokenStem(codes[:, at : at + entry["frames"]], turns, np.array(entry["idle"], np.int64)))
         at += entry["frames"]
     return out
 
 
 def _build_tokens(
-    config: CodecConfig, weights: Path, device: str, shard: Path, path: Path, seed: int
+    config: CodecConfig,
+    weights: Path,
+    device: str,
+    shard: Path,
+    path: Path,
+    seed: int,
+    acoustics: Acoustics,
+    agent: Sequence[NDArray[np.float32]],
 ) -> Path:
     """Encode one bank shard with the frozen codec whose weights lie at a path."""
-    save_stems(encode_stems(_codec(config, weights, device), load_shard(shard), seed), path)
+    codec = _codec(config, weights, device)
+    save_stems(encode_stems(codec, load_shard(shard), seed, acoustics, agent), path)
     return path
 
 
@@ -207,7 +238,15 @@ def _holds(weights: Path, codec: Codec) -> bool:
     return all(torch.equal(stored[name], x.cpu().to(stored[name])) for name, x in codec.state_dict().items())
 
 
-def build_tokens(codec: Codec, bank: Path, folder: Path, seed: int, num_workers: int = 0) -> Iterator[Path]:
+def build_tokens(
+    codec: Codec,
+    bank: Path,
+    folder: Path,
+    seed: int,
+    num_workers: int = 0,
+    acoustics: Acoustics | None = None,
+    agent: Sequence[NDArray[np.float32]] = (),
+) -> Iterator[Path]:
     """Encode every bank shard that has no tokens of this seed yet; each path once it is there.
 
     Raises CheckpointError if the folder's tokens are another codec's.
@@ -224,5 +263,6 @@ def build_tokens(codec: Codec, bank: Path, folder: Path, seed: int, num_workers:
     for index, shard in enumerate(sorted(bank.glob("bank-*.npz"))):
         path = folder / shard.name.replace("bank-", f"tokens-{seed}-")
         if not path.exists():
-            tasks.append((codec.config, weights, device, shard, path, seed * 100_003 + index))
+            seeds = seed * 100_003 + index
+            tasks.append((codec.config, weights, device, shard, path, seeds, acoustics or Acoustics(), agent))
     yield from side_by_side(_build_tokens, tasks, num_workers)

@@ -18,7 +18,7 @@ RATE_HZ = 24_000
 def digits() -> list[Turn]:
     speeches = [(word, synthesize(word, Voice("flite", "awb"))) for word in ("seven", "two", "nine")]
     return [
-        Turn(Request(Intent.UNCLEAR, word), speech.pcm, speech.words, speech.phones, f"digits/{word}")
+        Turn(Request(Intent.UNCLEAR, word), speech.pcm, speech.words, speech.phones, clip=f"digits/{word}")
         for word, speech in speeches
     ]
 

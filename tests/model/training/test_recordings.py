@@ -1,5 +1,6 @@
 """Recordings for the codec: shards like the bank's, resumable, what is left out counted, sources kept."""
 
+import json
 import random
 from pathlib import Path
 
@@ -9,14 +10,15 @@ import soundfile
 
 from model.channel import resample
 from model.errors import RecordingError
-from model.order_line import Intent
+from model.order_line import Intent, Order
 from model.training import recordings
 from model.training.alignment import NotAligned
 from model.training.bank import Stem, load_shard
 from model.training.feed import Share
+from model.training.folds import Selection, fold_of
 from model.training.recording_folder import Recording
 from model.training.recording_turns import MARGIN_S, TurnMaker, load_sound
-from model.training.recordings import RECORDED_SHARE, RecordedCallers
+from model.training.recordings import RECORDED_COPIES, RECORDED_SHARE, RecordedCallers
 from model.voices import Voice, synthesize
 
 RATE = 24_000
@@ -191,3 +193,35 @@ def test_sources_follow_the_codec_that_heard_them(folder: Path, tmp_path: Path) 
     none.note_heard(anew=True)
     none.export(out)
     assert not (out / "SOURCES.md").exists()
+
+
+def test_real_callers_become_a_bank_of_their_own(tmp_path: Path) -> None:
+    made = tmp_path / "orders"
+    made.mkdir()
+    for name, text in (("a", "give me a large latte"), ("b", "make me a small mocha")):
+        _write(made / f"{name}.flac", text)
+    slots = {"a": {"size": "large", "coffeeDrink": "latte"}, "b": {"size": "small", "coffeeDrink": "mocha"}}
+    (made / "labels.json").write_text(
+        json.dumps({name: {"slots": said} for name, said in slots.items()}), "utf-8"
+    )
+    entry = "name = 'orders'\nfolder = '.'\nlayout = 'orders'\nlicence = 'CC0 1.0'\nsource = 'Made here'\n"
+    (made / "corpora.toml").write_text(f"[[corpus]]\n{entry}", "utf-8")
+    said: list[str] = []
+    callers = RecordedCallers([made], tmp_path)
+    callers.build(0, said.append)
+    assert "orders: 2 of 2 aligned" in said[-1]
+    paths = callers.write_bank(tmp_path / "bank", ["5551234"])
+    assert len(paths) == RECORDED_COPIES
+    stems = load_shard(paths[0])
+    assert {stem.voice for stem in stems} == {"recorded/orders/a", "recorded/orders/b"}
+    orders = {turn.request.order for stem in stems for turn in stem.turns if turn.request}
+    assert orders == {Order("latte", "large"), Order("mocha", "small")}
+    account = json.loads((callers.store / "orders" / "recordings-orders-0000.json").read_text("utf-8"))
+    assert account["clips"]["orders/a"] == ["a", fold_of("orders/a"), True]
+    fewer = RecordedCallers([made], tmp_path, Selection(left_out_fold=fold_of("orders/a")))
+    [first, *_] = fewer.write_bank(tmp_path / "fewer", [])
+    assert "recorded/orders/a" not in {stem.voice for stem in load_shard(first)}
+    fewer.note_heard(anew=True)
+    fewer.export(tmp_path)
+    assert "Made here. Licence: CC0 1.0." in (tmp_path / "SOURCES.md").read_text("utf-8")
+    assert "left out" in (tmp_path / "SOURCES.md").read_text("utf-8")
