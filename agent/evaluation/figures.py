@@ -138,15 +138,25 @@ def _echo(calls: Sequence[Json]) -> Figures:
     return found
 
 
-def _orders(calls: Sequence[Json]) -> Figures:
+def _orders(calls: Sequence[Json], name: str = "orders") -> Figures:
     def at(*levels: str | float) -> Estimate:
-        return share(
-            [c for c in calls if c["condition"]["snr_db"] in levels],
-            lambda call: _right(call, lambda t: True),
-        )
+        return share([call for call in calls if call["condition"]["snr_db"] in levels], _all_right)
 
-    by_level = {f"orders_{level:g}_db": at(level) for level in SNRS_DB}
-    return {"orders_clean": at("clean"), "orders_noisy": at(*SNRS_DB), **by_level}
+    by_level = {f"{name}_{level:g}_db": at(level) for level in SNRS_DB}
+    return {f"{name}_clean": at("clean"), f"{name}_noisy": at(*SNRS_DB), **by_level}
+
+
+def _all_right(call: Json) -> list[bool]:
+    return _right(call, lambda turn: True)
+
+
+def _tone(calls: Sequence[Json]) -> Figures:
+    """Whether the answer is one for callers of that tone; what else it says does not count here."""
+    return {
+        "tone": share(
+            calls, lambda call: [t["answer_tone"] == call["condition"]["tone"] for t in call["turns"]]
+        )
+    }
 
 
 _FIGURES: dict[Family, Callable[[Sequence[Json]], Figures]] = {
@@ -154,4 +164,8 @@ _FIGURES: dict[Family, Callable[[Sequence[Json]], Figures]] = {
     Family.FLOOR: _floor,
     Family.ECHO: _echo,
     Family.ORDERS: _orders,
+    Family.NUMBERS: lambda calls: {"numbers": share(calls, _all_right)},
+    Family.TONE: _tone,
+    Family.REAL_ORDERS: lambda calls: _orders(calls, "real_orders"),
+    Family.REAL_NUMBERS: lambda calls: {"real_numbers": share(calls, _all_right)},
 }

@@ -51,9 +51,7 @@ class PlacedTurn:
         """Plain values."""
         request = self.request
         return {
-            "intent": request.intent.value if request else None,
-            "text": request.text if request else "",
-            "order": asdict(request.order) if request and request.order else None,
+            **(request.as_json() if request else {"intent": None, "text": ""}),
             "manner": self.manner.value,
             "start_s": self.turn.start_s,
             "end_s": self.turn.end_s,
@@ -63,8 +61,7 @@ class PlacedTurn:
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> PlacedTurn:
         """What `as_json` gave."""
-        order = Order(**row["order"]) if row["order"] else None
-        request = Request(Intent(row["intent"]), row["text"], order) if row["intent"] else None
+        request = Request.from_json(row) if row["intent"] else None
         pauses = tuple(Segment(*pause) for pause in row["pauses"])
         return cls(request, Manner(row["manner"]), CallerTurn(row["start_s"], row["end_s"], pauses))
 

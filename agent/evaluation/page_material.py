@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from agent.energy_gate import Segment
 from agent.evaluation.figures import Figures
 from agent.evaluation.metrics.floor import PauseTrial
+from agent.evaluation.metrics.word_errors import by_position, score_digits
 from agent.evaluation.report_page import PageMaterial, PlanePoint, Timeline
 from agent.evaluation.scenes import SNRS_DB, Family
 from agent.evaluation.table_rows import MEANINGS
 from agent.evaluation.trials import Json
 
 SELECTIVITY = ("ignored_backchannel", "ignored_cough", "ignored_side_talk")
-PUBLISHED = (PlanePoint("GPT-Realtime 1.5", 1.0, 0.19),)
 
 
 def material_of(
@@ -32,6 +32,7 @@ def material_of(
         plane=_plane(figures),
         pauses=[_pause(row) for call in dialogue for row in call["pauses"]],
         orders_by_snr=_orders(figures),
+        digits_by_position=_digits(results),
         early_late=_early_late(figures),
         timeline=_timeline(floor),
         notes=notes,
@@ -63,6 +64,13 @@ def _orders(figures: Figures) -> list[tuple[str, object]]:
         *((f"{level:g} dB", f"{prefix}_{level:g}_db") for level in SNRS_DB),
     ]
     return [(label, figures[key]) for label, key in levels if key in figures]
+
+
+def _digits(results: Mapping[Family, Sequence[Json]]) -> list[tuple[int, int]]:
+    calls = results.get(Family.REAL_NUMBERS) or results.get(Family.NUMBERS, [])
+    return by_position(
+        [score_digits(turn["expected"][0], turn["heard"]) for call in calls for turn in call["turns"]]
+    )
 
 
 def _early_late(figures: Figures) -> list[tuple[str, object, object]]:

@@ -75,7 +75,9 @@ class RealCallers:
         speaker = speakers[number % len(speakers)]
         rng = random.Random(int(draws.integers(2**31)))
         wanted = "".join(str(rng.randrange(10)) for _ in range(NUM_DIGITS))
-        turns = [_digit_turn(rng.choice([c for c in self.digits[speaker] if c.digit == digit])) for digit in wanted]
+        turns = [
+            _digit_turn(rng.choice([c for c in self.digits[speaker] if c.digit == digit])) for digit in wanted
+        ]
         gaps_s = [rng.uniform(*GAP_S) for _ in turns[1:]]
         gaps_s[2] = rng.uniform(*GROUP_GAP_S)
         said = join_digits(turns, gaps_s)
@@ -98,7 +100,9 @@ def find_callers(place: Path, fold: int | None) -> RealCallers:
         kept = [(one, name) for one, name in clips if fold in (None, folds.get(one.speaker, fold_of(name)))]
         _add(found, corpus.layout, kept)
     if not found.orders and not found.digits:
-        raise AgentError(f"{place} has no orders and no digits to call with (layouts orders, digits); add some")
+        raise AgentError(
+            f"{place} has no orders and no digits to call with (layouts orders, digits); add some"
+        )
     return found
 
 
@@ -135,4 +139,6 @@ def _digit_turn(clip: Clip) -> Turn:
     pcm = read_audio(clip.path)
     span = spoken_span(pcm)
     word = DIGIT_WORDS[int(clip.digit)]
-    return Turn(Request(Intent.OTHER, word), pcm, [TimedWord(word, span.start_s, span.end_s)], [], clip.name)
+    return Turn(
+        Request(Intent.OTHER, word), pcm, [TimedWord(word, span.start_s, span.end_s)], [], clip=clip.name
+    )

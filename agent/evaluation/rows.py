@@ -56,6 +56,10 @@ def _orders(result: Json) -> Iterable[str]:
     yield "clean" if result["condition"]["snr_db"] == "clean" else "noisy"
 
 
+def _turns(result: Json) -> Iterable[str]:
+    yield from ("turn" for turn in result["turns"] if turn["is_judged"])
+
+
 QUOTAS: dict[Family, Quota] = {
     Family.DIALOGUE: Quota(_dialogue, {"incomplete": 4, "late": 3, "early": 3}),
     Family.FLOOR: Quota(
@@ -63,4 +67,8 @@ QUOTAS: dict[Family, Quota] = {
     ),
     Family.ECHO: Quota(_echo, dict.fromkeys(map(str, ECHO_DB), 8 / len(ECHO_DB))),
     Family.ORDERS: Quota(_orders, {"clean": 0.5, "noisy": 0.5}),
+    Family.NUMBERS: Quota(_turns, {"turn": 1}),
+    Family.TONE: Quota(_turns, {"turn": 1}),
+    Family.REAL_ORDERS: Quota(_orders, {"clean": 0.5, "noisy": 0.5}),
+    Family.REAL_NUMBERS: Quota(_turns, {"turn": 1}),
 }

@@ -16,19 +16,22 @@ from enum import StrEnum
 import numpy as np
 
 from agent.energy_gate import Pcm, Segment
+from agent.evaluation.real_callers import RealCallers
 from agent.evaluation.script import PAUSE_S, WAIT_S, Manner, SpokenStep, Step, speak_step
 from agent.evaluation.stimuli import OVER_SOUNDS, at_level, draw_room, line_rms, make_sound, noise_bed
 from model.conditions import NUM_ROOMS
 from model.echo import DELAY_MS, Echo
 from model.noise import SoundPool
-from model.order_line import Intent, Request, draw_request
+from model.order_line import Intent, Request, Tone, draw_request
 from model.rooms import pooled, reverberate
 from model.training.bank import insert_pause
 from model.voices import HELD_OUT_VOICES, Voice, draw_voice, synthesize
+from model.voices_styles import Style
 
 LEVEL_DBFS = (-30.0, -20.0)
 SNRS_DB = (24.0, 18.0, 12.0, 6.0)
 ECHO_DB = (-20.0, -12.0)
+TONES = (Tone.HURRIED, Tone.ANGRY)  # those whose answers differ in their words
 BED_S = 8.0  # of noise, then from its beginning
 
 
@@ -39,8 +42,10 @@ class Family(StrEnum):
     FLOOR = "floor"  # spoken into, with and without wanting the floor
     ECHO = "echo"  # the agent's own voice comes back
     ORDERS = "orders"  # one order a call, clean and in noise
-    DIGITS = "digits"  # one seven-digit number a call
+    NUMBERS = "numbers"  # one seven-digit number a call
     TONE = "tone"  # the same words, calm and otherwise
+    REAL_ORDERS = "real_orders"  # recordings
+    REAL_NUMBERS = "real_numbers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +71,14 @@ class Speaking:
     level_dbfs: float
     rng: random.Random
     room: int | None = None
+    tone: Tone | None = None  # None: as the synthesiser says it
 
     def say(self, request: Request, manner: Manner = Manner.REPLY, *, pause: bool = False) -> SpokenStep:
         """A turn in this voice."""
+        style = Style(self.tone.value) if self.tone is not None else None
         spoken = speak_step(
             Step(request, manner, pause), self.voice, self.rng,
-            rate=self.rate, pitch=self.pitch, level_dbfs=self.level_dbfs,
+            rate=self.rate, pitch=self.pitch, level_dbfs=self.level_dbfs, style=style,
         )  # fmt: skip
         return replace(spoken, pcm=self.in_room(spoken.pcm))
 
@@ -106,15 +113,18 @@ def draw_speaking(family: Family, number: int, seed: int) -> tuple[Speaking, np.
     return Speaking(voice, rate, pitch, level_dbfs, rng, room), draws
 
 
-def make_scene(family: Family, number: int, seed: int) -> Scene:
-    """Scene `number` of a family, spoken: up to a second of CPU."""
+def make_scene(family: Family, number: int, seed: int, callers: RealCallers | None = None) -> Scene:
+    """Scene `number` of a family, spoken: up to a second of CPU. The real families need `callers`."""
+    if family in REAL:
+        assert callers is not None, family
+        return (real_order if family is Family.REAL_ORDERS else real_number)(number, seed, callers)
     return _MAKERS[family](number, seed)
 
 
 def _ask(rng: random.Random, intent: Intent, *, pause: bool = False) -> Request:
-    request = draw_request(rng, intent, held_out=True, all_slots=True)
+    request = draw_request(rng, intent, held_out=True)
     while pause and not request.incomplete_words():
-        request = draw_request(rng, intent, held_out=True, all_slots=True)
+        request = draw_request(rng, intent, held_out=True)
     return request
 
 
@@ -188,9 +198,48 @@ def in_noise(scene: Scene, draws: np.random.Generator, pool: SoundPool | None = 
     return replace(scene, bed=bed, condition={**scene.condition, "snr_db": snr_db})
 
 
+def numbers(number: int, seed: int) -> Scene:
+    """One telephone number."""
+    speaking, _draws = draw_speaking(Family.NUMBERS, number, seed)
+    step = speaking.say(_ask(speaking.rng, Intent.NUMBER))
+    return Scene(Family.NUMBERS, number, speaking.voice.name, (step,))
+
+
+def tone(number: int, seed: int) -> Scene:
+    """One request whose words tell nothing of the caller's tone: every second call calm, the next one not.
+
+    Both of a pair are one speaker with one request; what differs is how it is said.
+    """
+    speaking, _draws = draw_speaking(Family.TONE, number // 2, seed)
+    request = _ask(
+        speaking.rng, speaking.rng.choice((Intent.ORDER, Intent.NUMBER, Intent.HOURS, Intent.WHERE))
+    )
+    toned = TONES[number // 2 % len(TONES)] if number % 2 else Tone.CALM
+    step = replace(speaking, tone=toned).say(replace(request, tone=toned))
+    return Scene(Family.TONE, number, speaking.voice.name, (step,), condition={"tone": toned.value})
+
+
+def real_order(number: int, seed: int, callers: RealCallers) -> Scene:
+    """One recorded order: each clip is called clean, then at one of the noise levels."""
+    speaking, draws = draw_speaking(Family.REAL_ORDERS, number, seed)
+    clip, step = callers.order(number // 2, draws, speaking.level_dbfs)
+    scene = Scene(Family.REAL_ORDERS, number, clip.speaker, (step,), condition={"clip": clip.name})
+    return in_noise(scene, draws, callers.pool())
+
+
+def real_number(number: int, seed: int, callers: RealCallers) -> Scene:
+    """One telephone number of a recorded speaker's digits."""
+    speaking, draws = draw_speaking(Family.REAL_NUMBERS, number, seed)
+    speaker, step = callers.number(number, draws, speaking.level_dbfs)
+    return Scene(Family.REAL_NUMBERS, number, speaker, (step,), condition={"speaker": speaker})
+
+
 _MAKERS: dict[Family, Callable[[int, int], Scene]] = {
     Family.DIALOGUE: dialogue,
     Family.FLOOR: floor,
     Family.ECHO: echo,
     Family.ORDERS: orders,
+    Family.NUMBERS: numbers,
+    Family.TONE: tone,
 }
+REAL = (Family.REAL_ORDERS, Family.REAL_NUMBERS)

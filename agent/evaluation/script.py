@@ -19,6 +19,7 @@ from model.channel import active_rms
 from model.order_line import Intent, Request, draw_request
 from model.training.bank import insert_pause
 from model.voices import HELD_OUT_VOICES, SAMPLE_RATE_HZ, Voice, draw_voice, synthesize
+from model.voices_styles import Style
 from telephony.endpoint import FRAME_SAMPLES
 
 REPLY_S = (0.4, 1.2)  # silence after the agent's end before the caller goes on
@@ -139,12 +140,19 @@ def make_script(number: int, seed: int) -> Script:
 
 
 def speak_step(
-    step: Step, voice: Voice, rng: random.Random, *, rate: float, pitch: float, level_dbfs: float
+    step: Step,
+    voice: Voice,
+    rng: random.Random,
+    *,
+    rate: float,
+    pitch: float,
+    level_dbfs: float,
+    style: Style | None = None,
 ) -> SpokenStep:
     """Synthesise a step, its pause included."""
     if step.request is None:
         return SpokenStep(step, np.zeros(0, np.float32), 0.0, 0.0, (), REPLY_S[0])
-    said = synthesize(step.request.text, voice, rate=rate, pitch=pitch)
+    said = synthesize(step.request.text, voice, rate=rate, pitch=pitch, style=style)
     pauses: tuple[Segment, ...] = ()
     if step.has_pause:
         after, pause_s = rng.choice(step.request.incomplete_words()), rng.uniform(*PAUSE_S)
