@@ -1,9 +1,10 @@
 """Reads other people's benchmarks from the folders in which they publish them; nothing is fetched.
 
 Full-Duplex-Bench: any folder above items that hold `input.wav` (the user), `output.wav` (the model, sample
-for sample in time with it) and what the task marks: `pause.json`, `turn_taking.json`, `interrupt.json` (v1),
-`metadata.json` (v1.5); `output.json` where a recogniser has run. URO-Bench: the folders that its inference
-scripts write, with `gt_text.jsonl`, `pred_text.jsonl` and `asr_text.jsonl`.
+for sample in time with it; of two channels the right one, as `offhook talk` writes) and what the task
+marks: `pause.json`, `turn_taking.json`, `interrupt.json` (v1), `metadata.json` (v1.5); `output.json` where
+a recogniser has run. URO-Bench: the folders that its inference scripts write, with `gt_text.jsonl`,
+`pred_text.jsonl` and `asr_text.jsonl`.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def _fdb_item(folder: Path, people: dict[str, list[float]]) -> FdbItem:
     task = _task(folder)
     if not (folder / "output.wav").exists():
         raise AgentError(f"{folder} has no output.wav: run `offhook talk input.wav output.wav` in it first")
-    user, model = read_audio(folder / "input.wav"), read_audio(folder / "output.wav")
+    user = read_audio(folder / "input.wav")
+    model = read_audio(folder / "output.wav", channel=1)[: len(user)]  # what follows, the user did not hear
     return FdbItem(
         task=task,
         folder=folder.parent.name,

@@ -139,15 +139,19 @@ async def converse(endpoint: MediaEndpoint, speaker: Speaker, limit_s: float) ->
     return call
 
 
-def read_audio(path: Path) -> Pcm:
-    """A recording as float32 [T] at 24 kHz; several channels are averaged. Raises AudioFileError."""
+def read_audio(path: Path, channel: int | None = None) -> Pcm:
+    """A recording as float32 [T] at 24 kHz. Raises AudioFileError.
+
+    Several channels are averaged, or `channel` taken of those that it has (mono has one for all).
+    """
     try:
         sound, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
     except (OSError, RuntimeError) as error:
         raise AudioFileError(f"cannot read {path}: {error}; give a WAV, FLAC or Ogg file") from None
     if not len(sound):
         raise AudioFileError(f"{path} holds no sound; record it again")
-    return resample(np.asarray(sound.mean(1), np.float32), rate_hz, SAMPLE_RATE_HZ)
+    mono = sound.mean(1) if channel is None else sound[:, min(channel, sound.shape[1] - 1)]
+    return resample(np.asarray(mono, np.float32), rate_hz, SAMPLE_RATE_HZ)
 
 
 def write_channels(path: Path, caller: Pcm, agent: Pcm) -> None:

@@ -77,7 +77,7 @@ def page(material: PageMaterial, title: str) -> Figure:
     figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN))
     grid = figure.add_gridspec(
         4, 12, left=0.068, right=0.975, top=0.905, bottom=0.045, hspace=0.48, wspace=3.2,
-        height_ratios=(1.0, 1.0, 0.95, 0.62),
+        height_ratios=(1.0, 1.0, 0.95, 0.68),
     )  # fmt: skip
     panels.draw_gaps(figure.add_subplot(grid[0, :7]), material)
     panels.draw_stops(figure.add_subplot(grid[0, 7:]), material)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PALE = "#e6ebf0"
 GAP_BIN_S = 0.05
 YIELD_S = 2.0
+LETTER = 0.0071  # width of a letter on the timeline, as a share of the call
 PAUSE_EDGES_S = (0.2, 0.4, 0.6, 0.8, 1.0, 1.5)
 
 
@@ -203,7 +204,8 @@ def draw_early_late(at: Axes, material: PageMaterial) -> None:
         return
     percent_axis(at)
     at.set_xticks([0, 1], ["turns 1 to 3", "turns 8 to 10"])
-    ordered = sorted(rows, key=lambda row: -row[2].value)
+    known = [row for row in rows if row[1].num_eligible and row[2].num_eligible]
+    ordered = sorted(known, key=lambda row: -row[2].value)
     heights = _apart([late.value for _what, _early, late in ordered])
     for (what, early, late), y in zip(ordered, heights, strict=True):
         is_changed = late.high < early.low or late.low > early.high
@@ -232,7 +234,7 @@ def draw_timeline(at: Axes, material: PageMaterial) -> None:
         return
     at.spines["left"].set_visible(False)
     end_s = max([one.end_s for one in (*line.caller, *line.agent)], default=1.0)
-    at.set(xlim=(-0.065 * end_s, 1.01 * end_s), ylim=(-1.1, 2.4), yticks=[])
+    at.set(xlim=(-0.065 * end_s, 1.01 * end_s), ylim=(-0.75, 3.2), yticks=[])
     at.spines["bottom"].set_bounds(0, end_s)
     at.set_xticks(np.arange(0, end_s + 0.1, 2 if end_s <= 40 else 10))
     for spans, lane, colour, name in (
@@ -247,8 +249,22 @@ def draw_timeline(at: Axes, material: PageMaterial) -> None:
         )
     both = [(one.start_s, one.duration_s) for one in overlaps(line.caller, line.agent)]
     at.broken_barh(both, (-0.38, 1.76), color=OVERLAP, alpha=0.6, lw=0, zorder=3)
-    for index, (at_s, words) in enumerate(sorted(line.marks)):
-        height = 2.2 if index % 2 else 1.75
-        at.plot([at_s, at_s], [-0.4, height - 0.1], color=INK, lw=0.9, ls=(0, (2, 2)))
-        at.text(at_s, height, words, fontsize=11, color=INK, ha="center", va="center",
+    for at_s, words, height in _mark_heights(line.marks, end_s):
+        at.plot([at_s, at_s], [-0.4, height - 0.14], color=INK, lw=0.9, ls=(0, (2, 2)))
+        at.text(at_s, height, words, fontsize=10.5, color=INK, ha="center", va="center",
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
+
+
+def _mark_heights(marks: Sequence[tuple[float, str]], end_s: float) -> list[tuple[float, str, float]]:
+    """Each mark at the lowest of four heights that is free there; words that fit nowhere are left out."""
+    placed: list[tuple[float, str, float]] = []
+    until_s = [-math.inf] * 4
+    for at_s, words in sorted(marks):
+        reach_s = 0.5 * LETTER * len(words) * end_s
+        level = next((k for k, end in enumerate(until_s) if at_s - reach_s > end), None)
+        if level is None:
+            placed.append((at_s, "", 1.55))
+            continue
+        until_s[level] = at_s + reach_s
+        placed.append((at_s, words, 1.7 + 0.42 * level))
+    return placed

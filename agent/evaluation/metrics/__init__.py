@@ -12,12 +12,13 @@ U: a caller's turn (`CallerTurn`) or sound (`Segment`) with known times; A: the 
     fdb_official     take_over, user_interruption, backchannels,         the same as its scripts compute it
                      stop_intervals, response_intervals
     tau              tau_events(sounds, A, duration_s) -> TauEvents,     R_R R_Y I_A S_BC S_VT S_ND L_R L_Y
-                     tau_panel([TauEvents]) -> TauPanel
+                     tau_panel([TauEvents]) -> TauPanel                  (by_script=True: as its program)
     eva              eva_turns(turns, A, duration_s) -> [EvaTurn],       EVA's turn-taking score
                      eva_score([EvaTurn]) -> EvaScore
     turn_statistics  turn_statistics(caller, A, duration_s), floor_transfers(caller, A), silences(caller, A)
     word_errors      word_errors(said, heard), pooled(pairs), score_digits(said, heard), by_position(scores),
                      score_slots(expected, heard)
+    uro              repeat_score(pairs), spoken_errors(pairs)           URO-Bench without its judges
     intervals        rate(right, eligible, attempted), rate_by_call(flags), percentile(calls, percent),
                      mean(calls) -> Estimate (value, low, high, num_eligible, num_attempted, is_enough)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.energy_gate import Segment
-from agent.evaluation.segments import overlaps
+from agent.evaluation.segments import overlaps, talks
 
 HARD_EARLY_S, SWEET_FROM_S = -0.5, 0.5
 SWEET_TO_S, HARD_LATE_S = 2.0, 3.5
@@ -135,13 +135,15 @@ def eva_score(turns: Sequence[EvaTurn], *, is_last_missed: bool = False) -> EvaS
 def eva_turns(user_turns: Sequence[Segment], agent: Sequence[Segment], duration_s: float) -> list[EvaTurn]:
     """Turns of a two-channel call: each takes the agent's segments from its start to the next turn's start.
 
-    Where the agent was speaking when the turn began, that segment's rest is what it had to yield.
+    Where the agent was speaking when the turn began, the rest of that talk (pauses under 0.5 s joined) is
+    what it had to yield, and belongs to the turn before.
     """
     turns = []
     ends = [turn.start_s for turn in user_turns[1:]] + [duration_s]
     for user, until_s in zip(user_turns, ends, strict=True):
-        cut = next((one for one in agent if one.start_s < user.start_s < one.end_s), None)
-        own = [one for one in agent if user.start_s <= one.start_s < until_s]
+        cut = next((one for one in talks(agent) if one.start_s < user.start_s < one.end_s), None)
+        from_s = cut.end_s if cut else user.start_s
+        own = [one for one in agent if from_s <= one.start_s < until_s]
         turns.append(EvaTurn([user], own, cut.end_s - user.start_s if cut else None))
     return turns
 

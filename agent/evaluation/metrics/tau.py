@@ -113,45 +113,65 @@ def tau_panel(calls: Iterable[TauEvents]) -> TauPanel:
 
 
 def tau_events(
-    user: Sequence[UserSound], agent: Sequence[Segment], duration_s: float, tick_s: float = TICK_S
+    user: Sequence[UserSound],
+    agent: Sequence[Segment],
+    duration_s: float,
+    tick_s: float = TICK_S,
+    *,
+    by_script: bool = False,
 ) -> TauEvents:
-    """Events of one call; sounds of the caller that share a tick are one, of the first kind in `Sound`."""
+    """Events of one call; sounds of the caller that share a tick are one, of the first kind in `Sound`.
+
+    `by_script` is for the column beside their table: as their program, and not their text, has it, an answer
+    in the very tick after the turn makes the turn vanish, stopping at exactly 2 s (1 s) is too late, a cough
+    or side talk that an agent rightly talks through is not counted, and starting together is interrupting.
+    """
     call = _Ticks(user, agent, duration_s, tick_s)
     events = TauEvents()
-    for start, end, kind in call.user_runs:
+    for start, end, kinds in call.user_runs:
+        kind = next(kind for kind in Sound if kind in kinds)
         if call.is_agent(start):
-            _score_over_agent(events, call, start, kind)
-        elif kind is not Sound.TURN:
-            if kind is not Sound.BACKCHANNEL:  # those are defined over agent speech only
-                answered = call.agent_start_in(start, start + call.num(SELECTIVE_RESPONSE_WINDOW_S))
-                events.selectivity[kind].append(answered is None)
-        if kind is Sound.TURN and not call.is_agent(end - 1):
-            _score_response(events, call, end)
-    events.num_agent_interruptions = sum(call.is_user(start) for start, _end in call.agent_runs)
+            _score_over_agent(events, call, start, kind, by_script=by_script)
+        elif kind in (Sound.VOCAL_TIC, Sound.NON_DIRECTED):
+            answered = call.agent_start_in(start, end + call.num(SELECTIVE_RESPONSE_WINDOW_S) + 1)
+            events.selectivity[kind].append(answered is None)
+    _score_responses(events, call, 0 if by_script else 1)
+    for start, _end in call.agent_runs:
+        events.num_agent_interruptions += call.is_user(start) and (by_script or call.is_user(start - 1))
     return events
 
 
-def _score_over_agent(events: TauEvents, call: _Ticks, start: int, kind: Sound) -> None:
-    stop = next((end for begin, end in call.agent_runs if begin <= start < end))
+def _score_over_agent(events: TauEvents, call: _Ticks, start: int, kind: Sound, *, by_script: bool) -> None:
+    stop = next(end for begin, end in call.agent_runs if begin <= start < end)
     is_real = kind is Sound.TURN
     window = call.num(YIELD_WINDOW_S if is_real else SELECTIVE_YIELD_WINDOW_S)
-    is_yield = stop - start <= window and stop < call.length
+    is_yield = stop - start <= window - by_script and stop < call.length
     if not is_real:
-        events.selectivity[kind].append(not is_yield)
+        if is_yield or kind is Sound.BACKCHANNEL or not by_script:
+            events.selectivity[kind].append(not is_yield)
     elif is_yield:
         events.yield_s.append((stop - start) * call.tick_s)
     elif start + window <= call.length:  # a call that ended earlier tells nothing
         events.num_not_yielded += 1
 
 
-def _score_response(events: TauEvents, call: _Ticks, end: int) -> None:
-    """A turn that ended with the agent silent; the call's own end, unlike a further turn, fails nobody."""
-    again = next((start for start, _end, kind in call.user_runs if start > end and kind is Sound.TURN), None)
-    answer = call.agent_start_in(end, call.length if again is None else again)
-    if answer is not None:
-        events.response_s.append((answer - end) * call.tick_s)
-    elif again is not None:
-        events.num_unanswered += 1
+def _score_responses(events: TauEvents, call: _Ticks, back: int) -> None:
+    """Turns that ended with the agent silent, `back` ticks before their end.
+
+    Answered = the agent begins before the next such turn; the call's end, unlike that turn, fails nobody.
+    """
+    turns = [
+        (start, end)
+        for start, end, kinds in call.user_runs
+        if Sound.TURN in kinds and Sound.BACKCHANNEL not in kinds and not call.is_agent(end - back)
+    ]
+    for index, (_start, end) in enumerate(turns):
+        again = turns[index + 1][0] if index + 1 < len(turns) else None
+        answer = call.agent_start_in(end, call.length if again is None else again + 1)
+        if answer is not None:
+            events.response_s.append((answer - end) * call.tick_s)
+        elif again is not None:
+            events.num_unanswered += 1
 
 
 class _Ticks:
@@ -165,7 +185,7 @@ class _Ticks:
         self._user = self._lay([one.span for one in user])
         self._agent = self._lay(agent)
         self.agent_runs = _runs(self._agent)
-        self.user_runs = [(start, end, self._kind(user, start, end)) for start, end in _runs(self._user)]
+        self.user_runs = [(start, end, self._kinds(user, start, end)) for start, end in _runs(self._user)]
 
     def num(self, seconds: float) -> int:
         """Ticks in a window."""
@@ -176,8 +196,8 @@ class _Ticks:
         return tick < self.length and bool(self._agent[tick])
 
     def is_user(self, tick: int) -> bool:
-        """The caller speaks in this tick and did in the one before: who begins together interrupts nobody."""
-        return tick > 0 and bool(self._user[tick] and self._user[tick - 1])
+        """The caller speaks in this tick."""
+        return tick >= 0 and bool(self._user[tick])
 
     def agent_start_in(self, start: int, end: int) -> int | None:
         """The first tick from `start` up to `end` in which the agent begins."""
@@ -191,10 +211,9 @@ class _Ticks:
             )
         return ticks
 
-    def _kind(self, user: Sequence[UserSound], start: int, end: int) -> Sound:
+    def _kinds(self, user: Sequence[UserSound], start: int, end: int) -> set[Sound]:
         start_s, end_s = start * self.tick_s, end * self.tick_s
-        inside = {one.kind for one in user if one.span.start_s < end_s and start_s < one.span.end_s}
-        return next(kind for kind in Sound if kind in inside)
+        return {one.kind for one in user if one.span.start_s < end_s and start_s < one.span.end_s}
 
 
 def _runs(ticks: NDArray[np.bool_]) -> list[tuple[int, int]]:

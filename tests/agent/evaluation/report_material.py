@@ -30,6 +30,7 @@ def material() -> PageMaterial:
         early_late=[
             ("turn taken", rate(99, 100), rate(97, 100)),
             ("orders right", rate(80, 100), rate(52, 100)),
+            ("yields", rate(0, 0), rate(9, 10)),
         ],
         timeline=Timeline(
             [Segment(2.0, 4.0), Segment(6.0, 6.4)], [Segment(0.2, 1.8), Segment(4.3, 8.0)], [(4.15, "300 ms")]

@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from agent.energy_gate import Segment
 from agent.errors import AgentError
 from agent.evaluation.benchmark_folders import FdbTask, read_fdb, read_uro
 from tests.agent.evaluation.benchmark_scenes import fdb_item, span, uro_set
+from tests.agent.evaluation.scenes import RATE_HZ, channel
 
 
 def test_items_are_told_by_what_marks_them(tmp_path: Path) -> None:
@@ -27,6 +30,15 @@ def test_items_are_told_by_what_marks_them(tmp_path: Path) -> None:
     assert turn.model[0].end_s == pytest.approx(6.0, abs=0.03)
     assert turn.words is None and listens.words is not None and listens.words[0].end_s is None
     assert listens.people == [0.5, 0.5] and turn.people is None
+
+
+def test_of_two_channels_the_model_is_right_and_ends_with_the_user(tmp_path: Path) -> None:
+    item = fdb_item(tmp_path, "x", "1", [(1.0, 3.0)], [], ("turn_taking.json", span(3.0, 3.4)))
+    both = [channel(spans, 12.0) for spans in ([(1.0, 3.0)], [(3.5, 5.0), (9.0, 10.0)])]
+    soundfile.write(item / "output.wav", np.stack(both, 1), RATE_HZ)
+    (found,) = read_fdb(tmp_path)
+    assert len(found.model) == 1 and found.model[0].start_s == pytest.approx(3.5, abs=0.021)
+    assert found.duration_s == 8.0
 
 
 def test_what_is_no_item_is_refused_with_the_reason(tmp_path: Path) -> None:

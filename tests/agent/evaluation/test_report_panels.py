@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from agent.energy_gate import Segment
 from agent.evaluation.metrics.intervals import rate
-from agent.evaluation.report_page import PageMaterial, page
+from agent.evaluation.report_page import PageMaterial, Timeline, page
 from tests.agent.evaluation.report_material import material, words
 
 
@@ -36,6 +37,16 @@ def test_figures_at_the_floor_keep_their_labels_apart() -> None:
     late = next(at for at in bad.axes if at.get_title(loc="left").startswith("Turns"))
     heights = sorted(text.get_position()[1] for text in late.texts if "(-10)" in text.get_text())
     assert heights[0] >= 0 and min(np.diff(heights)) > 0.07
+
+
+def test_marks_on_the_timeline_stand_apart_or_are_left_out() -> None:
+    marks = [(at_s, f"side talk {at_s:.0f}") for at_s in np.arange(2.0, 30.0)]
+    busy = page(PageMaterial(timeline=Timeline([Segment(0.0, 30.0)], [Segment(5.0, 12.0)], marks)), "Busy")
+    busy.draw_without_rendering()
+    shown = [text for text in words(busy) if text.get_text().startswith("side talk")]
+    boxes = [text.get_window_extent().shrunk(0.98, 0.9) for text in shown]
+    assert 20 <= len(boxes) <= len(marks)
+    assert not any(one.overlaps(other) for k, one in enumerate(boxes) for other in boxes[:k])
 
 
 def test_a_run_in_which_nobody_stopped_or_answered_late_is_drawn() -> None:

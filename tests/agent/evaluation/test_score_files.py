@@ -20,12 +20,14 @@ def test_a_recorded_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     path, out = tmp_path / "both.wav", tmp_path / "scores.json"
     soundfile.write(path, np.stack([caller, agent], 1), RATE_HZ)
     assert cli.main(["score", str(path), "--json", str(out)]) == 0
-    rows = {row["name"]: row["figure"] for row in json.loads(out.read_text())["rows"]}
+    document = json.loads(out.read_text())["rows"]
+    rows = {row["name"]: row["figure"] for row in document if "program" not in row["group"]}
     assert rows["answers' offset, p50"]["value"] == pytest.approx(0.75, abs=0.03)  # of 0.5 and 1.0
     assert rows["units"]["value"] == 18 and rows["overlaps"]["value"] == 3
     assert rows["R_R"] == {"value": 1.0, "low": None, "high": None, "num_eligible": 2, "num_attempted": 2}
     assert rows["R_Y"]["value"] == 1.0 and rows["L_Y"]["value"] == pytest.approx(0.4, abs=0.21)
     assert rows["turn-taking"]["value"] == pytest.approx((1.0 + 0.85) / 2, abs=0.02)
+    assert [row["group"] for row in document].count("tau-Voice, as its program has it") == 5
     assert "left out" not in capsys.readouterr().out
 
 

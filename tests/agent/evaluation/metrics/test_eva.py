@@ -43,6 +43,12 @@ def test_a_brief_barge_in_followed_by_a_long_wait_scores_the_wait() -> None:
     assert turn_score(both) == pytest.approx(0.25)
 
 
+def test_what_goes_on_after_a_breath_is_not_yet_yielded() -> None:
+    (turn,) = eva_turns(spoken((3.0, 5.0)), spoken((1.0, 3.2), (3.5, 4.0), (5.6, 7.0)), 9.0)
+    assert turn.yield_s == pytest.approx(1.0) and turn.agent == spoken((5.6, 7.0))
+    assert turn_score(turn) == pytest.approx(0.5)
+
+
 def test_a_call_of_three_turns() -> None:
     users = [Segment(2.0, 4.0), Segment(6.0, 7.0), Segment(10.0, 11.0), Segment(20.0, 21.0)]
     agent = spoken((0.0, 1.5), (5.0, 6.4), (7.2, 8.0), (13.9, 15.0))

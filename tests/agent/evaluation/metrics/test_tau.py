@@ -49,7 +49,8 @@ def test_an_unresolved_interruption_awaits_no_answer() -> None:
         (BC, spoken((1.0, 4.2)), True),  # stopped, but later than 1 s
         (TIC, spoken((1.0, 3.8)), False),
         (TIC, spoken((0.0, 1.0), (4.6, 6.0)), False),  # answered a cough
-        (ND, spoken((0.0, 1.0), (5.2, 6.0)), True),
+        (TIC, spoken((0.0, 1.0), (5.4, 6.0)), False),  # 2 s after its end
+        (ND, spoken((0.0, 1.0), (5.7, 6.0)), True),
         (ND, spoken((0.0, 1.0)), True),
     ],
 )
@@ -63,6 +64,36 @@ def test_a_backchannel_in_silence_is_no_event_and_kinds_have_an_order() -> None:
     assert tau_events(sounds((3.0, 3.4, BC)), [], 9.0).selectivity[BC] == []
     mixed = tau_events(sounds((3.0, 4.0, TURN), (3.5, 3.9, TIC)), spoken((1.0, 6.0)), 9.0)
     assert mixed.selectivity[TIC] == [True] and mixed.num_not_yielded == 0
+
+
+def test_a_cough_within_a_turn_leaves_it_a_turn_to_answer() -> None:
+    events = tau_events(sounds((3.0, 4.0, TURN), (3.5, 3.9, TIC)), spoken((4.6, 6.0)), 9.0)
+    assert events.response_s == pytest.approx([0.6]) and events.selectivity[TIC] == [False]
+
+
+def test_their_program_loses_a_turn_that_is_answered_at_once() -> None:
+    call = sounds((1.0, 2.0, TURN)), spoken((2.05, 4.0)), 9.0
+    assert tau_events(*call).response_s == [0.0]
+    assert tau_events(*call, by_script=True).response_s == []
+
+
+def test_their_program_counts_exactly_two_seconds_as_too_late() -> None:
+    call = sounds((3.0, 4.0, TURN)), spoken((1.0, 5.0)), 9.0
+    assert tau_events(*call).yield_s == pytest.approx([2.0])
+    assert tau_events(*call, by_script=True).num_not_yielded == 1
+
+
+def test_their_program_does_not_count_a_cough_rightly_talked_through() -> None:
+    call = sounds((3.0, 3.4, TIC), (8.0, 8.4, BC)), spoken((1.0, 9.6)), 12.0
+    assert tau_events(*call).selectivity[TIC] == [True]
+    scripted = tau_events(*call, by_script=True)
+    assert scripted.selectivity[TIC] == [] and scripted.selectivity[BC] == [True]
+
+
+def test_their_program_takes_starting_together_for_interrupting() -> None:
+    call = sounds((3.0, 4.0, TURN)), spoken((3.1, 5.0)), 9.0
+    assert tau_events(*call).num_agent_interruptions == 0
+    assert tau_events(*call, by_script=True).num_agent_interruptions == 1
 
 
 def test_interruptions_of_the_user_per_turn() -> None:
