@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 
 from agent.evaluation import quick
+from agent.evaluation.compare import run_compare
 from agent.evaluation.full import run_full
 from agent.evaluation.scenes import Family
+from agent.evaluation.speech_rows import TOLD_ROWS
 from agent.settings import Settings
 from telephony.settings import CODECS
 
@@ -37,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--folder", type=Path, help="recordings and results (default: eval- and the run's kind)"
     )
-    parser.add_argument("--rows", metavar="A,B", help=f"scenes to call (default: all): {', '.join(Family)}")
+    parser.add_argument(
+        "--rows", metavar="A,B", help=f"rows (default: all): {', '.join((*Family, *TOLD_ROWS))}"
+    )
     parser.add_argument("--trials", type=int, default=100, metavar="N", help="eligible trials of each kind")
     parser.add_argument("--engine", metavar="NAME", help="judge this engine instead of the configured one")
     parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="real callers' orders and digits")
@@ -50,4 +54,4 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Call, judge, print the table; 0 if every bar is met."""
     if args.quick or args.offline:
         return quick.run(args, settings)
-    return run_full(args, settings)
+    return run_compare(args, settings) if args.compare else run_full(args, settings)

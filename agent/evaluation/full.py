@@ -10,17 +10,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from agent.engines import EngineChoice, EngineFactory, model_folder
+from agent.engines import model_folder
 from agent.errors import AgentError
 from agent.evaluation.figures import Figures, figures_of
 from agent.evaluation.lines import SceneLine, SipLine, VirtualLine, deadline_misses, sip_line
 from agent.evaluation.page_material import material_of
 from agent.evaluation.quick import model_digest
+from agent.evaluation.real_callers import RealCallers, find_callers
 from agent.evaluation.report import Report, table, write_json
 from agent.evaluation.report_page import draw_page
 from agent.evaluation.run_folder import RunFolder
 from agent.evaluation.scenes import Family, make_scene
 from agent.evaluation.sitting import Sitting
+from agent.evaluation.speech_rows import TOLD_ROWS, ToldRows, build_engine
 from agent.evaluation.table_rows import rows_of
 from agent.evaluation.trials import Json
 from agent.machine import cpu_name
@@ -36,7 +38,8 @@ console = Console()
 class RunArguments:
     """What the command line asks of a full run."""
 
-    rows: tuple[Family, ...]
+    families: tuple[Family, ...]
+    told: tuple[str, ...]  # rows without calls
     trials: int
     seed: int
     concurrent: int
@@ -58,34 +61,41 @@ class RunArguments:
             raise AgentError("--fold splits recordings: give --recordings, too")
         folder = args.folder or Path("eval-virtual" if args.virtual else "eval-full")
         return cls(
-            _families(args.rows), args.trials, args.seed, args.concurrent, args.virtual, folder, args.uri,
+            *_rows(args.rows), args.trials, args.seed, args.concurrent, args.virtual, folder, args.uri,
             args.codec, args.recordings, args.fold,
         )  # fmt: skip
 
 
-def _families(names: str | None) -> tuple[Family, ...]:
+def _rows(names: str | None) -> tuple[tuple[Family, ...], tuple[str, ...]]:
     if names is None:
-        return tuple(Family)
-    unknown = sorted(set(names.split(",")) - set(Family))
-    if unknown:
-        raise AgentError(f"--rows has no {unknown[0]!r}; choose from {', '.join(Family)}")
-    return tuple(family for family in Family if family in names.split(","))
+        return tuple(Family), TOLD_ROWS
+    wanted = names.split(",")
+    if unknown := sorted(set(wanted) - {*Family, *TOLD_ROWS}):
+        raise AgentError(f"--rows has no {unknown[0]!r}; choose from {', '.join((*Family, *TOLD_ROWS))}")
+    told = tuple(row for row in TOLD_ROWS if row in wanted)
+    return tuple(family for family in Family if family in wanted), told
 
 
 def run_full(args: argparse.Namespace, settings: Settings) -> int:
     """Call, judge, print the table, write report and page; 0 if every row that has a bar met it."""
     asked = RunArguments.of(args)
     worker = with_engine(settings.worker, args.engine)
-    folder = RunFolder(asked.folder, _mark(asked, worker))
+    folder = RunFolder(asked.folder, mark_of(asked, worker))
     folder.prepare()
-    sitting = Sitting(folder, lambda family, number: make_scene(family, number, asked.seed), asked.trials)
+    callers = find_callers(asked.recordings, asked.fold) if asked.recordings else None
+    sitting = Sitting(
+        folder, lambda family, number: make_scene(family, number, asked.seed, callers), asked.trials
+    )
+    families = [family for family in asked.families if is_callable(family, callers)]
     results: dict[Family, list[Json]] = {}
-    with _line(asked, worker, folder) as line:
-        for family in asked.rows:
-            results[family] = sitting.run(family, line)
+    if families:
+        with _line(asked, worker, folder) as line:
+            for family in families:
+                results[family] = sitting.run(family, line)
     figures: Figures = {}
     for family, calls in results.items():
         figures |= figures_of(family, calls)
+    figures |= _told_figures(asked, worker, folder, sitting)
     report = make_report(asked, worker, figures, folder.misses)
     write_json(report, asked.folder / "report.json")
     notes = [f"{name}: {value}" for name, value in report.conditions.items()]
@@ -93,6 +103,25 @@ def run_full(args: argparse.Namespace, settings: Settings) -> int:
     Console(width=max(console.width, TABLE_COLUMNS)).print(table(report))
     console.print(f"{asked.folder / 'report.json'}, {', '.join(map(str, pages))}", highlight=False)
     return 0 if report.is_passed else 1
+
+
+def is_callable(family: Family, callers: RealCallers | None) -> bool:
+    """Whether there is somebody to call: real callers only where recordings were given."""
+    wanted = {Family.REAL_ORDERS: callers and callers.orders, Family.REAL_NUMBERS: callers and callers.digits}
+    return bool(wanted.get(family, True))
+
+
+def _told_figures(
+    asked: RunArguments, worker: WorkerSettings, folder: RunFolder, sitting: Sitting
+) -> Figures:
+    """The rows without calls, each kept in the folder once it is known."""
+    if asked.uri is not None or not asked.told:
+        return {}
+    rows = ToldRows(worker, asked.concurrent, asked.trials, asked.seed, sitting.judge)
+    figures: Figures = {}
+    for row in asked.told:
+        figures |= folder.figures(row, lambda row=row: rows.figures(row))  # type: ignore[misc]
+    return figures
 
 
 def with_engine(worker: WorkerSettings, engine: str | None) -> WorkerSettings:
@@ -105,7 +134,8 @@ def with_engine(worker: WorkerSettings, engine: str | None) -> WorkerSettings:
         raise AgentError(f"--engine {engine}: {error}") from None
 
 
-def _mark(asked: RunArguments, worker: WorkerSettings) -> Json:
+def mark_of(asked: RunArguments, worker: WorkerSettings) -> Json:
+    """What makes a folder this run's."""
     model = asked.uri or model_digest(model_folder(worker.model_dir))
     mode = "virtual" if asked.is_virtual else asked.codec
     held_out = [str(asked.recordings) if asked.recordings else "", asked.fold]
@@ -127,8 +157,7 @@ def _line(asked: RunArguments, worker: WorkerSettings, folder: RunFolder) -> Ite
 
 def virtual_line(worker: WorkerSettings, slots: int) -> VirtualLine:
     """The operator's engine, loaded into this process."""
-    stepper = EngineFactory(EngineChoice.of(worker, model_folder(worker.model_dir))).build(slots)
-    return VirtualLine(stepper, load_tokens(worker))
+    return VirtualLine(build_engine(worker, slots), load_tokens(worker))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import soundfile
 from agent.energy_gate import Pcm
 from agent.errors import AgentError, AudioFileError
 from agent.evaluation.judge import Judge
+from agent.evaluation.metrics.intervals import Estimate
 from agent.evaluation.placed_call import write_channels
 from agent.evaluation.scenes import Family
 from agent.evaluation.trials import Json, judge_scene
@@ -88,6 +89,15 @@ class RunFolder:
             path.write_text(json.dumps(result) + "\n", encoding="utf-8")
         found: Json = json.loads(path.read_text(encoding="utf-8"))
         return found
+
+    def figures(self, row: str, measure: Callable[[], dict[str, Estimate]]) -> dict[str, Estimate]:
+        """A row's figures without calls, measured once."""
+        path = self.root / f"{row}.figures.json"
+        if not path.exists():
+            measured = {key: asdict(value) for key, value in measure().items()}
+            path.write_text(json.dumps(measured) + "\n", encoding="utf-8")
+        kept: dict[str, Json] = json.loads(path.read_text(encoding="utf-8"))
+        return {key: Estimate(**value) for key, value in kept.items()}
 
     def held(self, family: Family) -> Iterator[int]:
         """Numbers of the family's scenes that were called, rising."""

@@ -52,6 +52,11 @@ class Sitting:
                 return results
             wanted = min(most, wanted + max(1, least // 5))
 
+    def hold(self, family: Family, num: int, line: SceneLine) -> list[Json]:
+        """Hold the family's first scenes, so many, and judge them."""
+        self._hold(family, range(num), line)
+        return [result for result in self.results(family) if result["number"] < num]
+
     def _hold(self, family: Family, numbers: range, line: SceneLine) -> None:
         missing = [number for number in numbers if not self.folder.is_held(family, number)]
         if not missing:

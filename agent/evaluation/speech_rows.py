@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from agent.engines import EngineChoice, EngineFactory, model_folder
 from agent.errors import AgentError
 from agent.evaluation.figures import Figures
 from agent.evaluation.judge import Judge
 from agent.evaluation.metrics.intervals import Estimate, mean, rate_by_call
 from agent.evaluation.spoken_lines import Spelling, say_all
 from agent.evaluation.word_choice import WordChooser
+from agent.profile import load_tokens
+from agent.settings import WorkerSettings
 from agent.tick_loop import Stepper
 from model.channel import fit, resample
 from model.order_line import CALM_LINES, draw_number, draw_order, read_number, readback
@@ -24,11 +28,47 @@ from model.said_sentences import HELD_OUT_SENTENCES
 from model.voices import AGENT_VOICE, SAMPLE_RATE_HZ, synthesize
 from telephony.endpoint import FRAME_SAMPLES
 
+TOLD_ROWS = ("lines", "words", "codec", "size")
 FIXED_SHARE = 0.4  # of the lines; half of the others are orders, half numbers
 PESQ_RATE_HZ = 8_000
 NUM_PESQ_LINES = 24
+NUM_TIMED_CALLS = 2
 NUM_STEPS, NUM_WARM_STEPS, AGE_FRAMES = 40, 10, 250
 TICK_S = 0.08
+
+
+def build_engine(worker: WorkerSettings, slots: int) -> Stepper:
+    """The configured engine in this process. Raises model.errors.ModelError."""
+    return EngineFactory(EngineChoice.of(worker, model_folder(worker.model_dir))).build(slots)
+
+
+@dataclass(slots=True)
+class ToldRows:
+    """The rows of `TOLD_ROWS`, by name, for one engine."""
+
+    worker: WorkerSettings
+    slots: int
+    num: int  # trials
+    seed: int
+    judge: Callable[[], Judge]
+
+    def figures(self, row: str) -> Figures:
+        """A row's figures; a row about the built-in kind of model has none for other engines."""
+        if row == "lines":
+            return own_lines(self._engine(), load_tokens(self.worker), self.num, self.seed, self.judge())
+        is_model = self.worker.engine == "builtin"
+        if row == "words":
+            return other_words(self._engine(), load_tokens(self.worker), self.num) if is_model else {}
+        if row == "codec":
+            engine: Any = self._engine()
+            return (
+                codec_pesq(engine.model.codec, min(self.num, NUM_PESQ_LINES), self.seed) if is_model else {}
+            )
+        size = size_of(model_folder(self.worker.model_dir)) if is_model else {}
+        return size | calls_per_core(build_engine(self.worker, NUM_TIMED_CALLS))
+
+    def _engine(self) -> Stepper:
+        return build_engine(self.worker, self.slots)
 
 
 def draw_lines(num: int, seed: int) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from agent.energy_gate import Pcm, Segment
-from agent.evaluation.judge import FOIL_LINES, Judge, order_in, plain
+from agent.evaluation.judge import FOIL_LINES, Judge, number_in, order_in, plain, without_offer
 from agent.evaluation.metrics.floor import (
     backchannels_given,
     breaks_per_s,
@@ -27,10 +27,14 @@ from agent.evaluation.scenes import Scene
 from agent.evaluation.scores import FALSE_STOP_S, RESUME_WINDOW_S, BargeIn
 from agent.evaluation.script import SaidTurn
 from agent.evaluation.segments import CallerTurn, speech_segments, talks
-from model.order_line import AGENT_LINES
+from model.order_line import AGENT_LINES, CALM_LINES, Tone, in_tone
 
 Json = dict[str, Any]
 
+_LINES = frozenset(plain(line.text) for line in AGENT_LINES)
+_TERSE_LINES = frozenset(plain(in_tone(line, Tone.HURRIED).text) for line in CALM_LINES) - {
+    plain(line.text) for line in CALM_LINES
+}
 FINE_SPLIT_S = 0.06  # shows the breaks that the usual gate joins
 
 
@@ -87,6 +91,7 @@ def judge_scene(truth: Json, agent: Pcm, judge: Judge) -> Json:
     return {
         **{key: truth[key] for key in ("family", "number", "condition")},
         **outcome.as_json(),
+        "turns": [{**asdict(said), "answer_tone": answer_tone(said.heard)} for said in outcome.turns],
         "pauses": [row for one in turns for row in _pauses(one, segments)],
         "sounds": [_sound(step, call) for step in steps if step.sound != "turn"],
         "interruptions": _interruptions(call),
@@ -181,8 +186,16 @@ def _line(index: int, call: _Call) -> Json:
 
 def is_whole_line(words: str) -> bool:
     """Whether these are all the words of a line, the agent's or a foil; what breaks off is none."""
-    return (
-        words in FOIL_LINES
-        or words in {plain(line.text) for line in AGENT_LINES}
-        or order_in(words) is not None
-    )
+    said = without_offer(words)
+    is_fixed = said in FOIL_LINES or said in _LINES
+    return is_fixed or order_in(words) is not None or number_in(words) is not None
+
+
+def answer_tone(words: str) -> str:
+    """For callers of which tone an answer is, by its words; "" if it is none of the order line's."""
+    if not is_whole_line(words) or words in FOIL_LINES:
+        return ""
+    if without_offer(words) != words:
+        return Tone.ANGRY.value
+    is_terse = words in _TERSE_LINES or (words.endswith("right") and not words.endswith("is that right"))
+    return (Tone.HURRIED if is_terse else Tone.CALM).value
