@@ -39,13 +39,16 @@ def _dialogue(calls: Sequence[Json]) -> Figures:
         "dead_air": rate_by_call([[gap_s > DEAD_AIR_S for gap_s in call] for call in gaps]),
         "early_starts": share(calls, lambda call: (turn["early_starts"] for turn in call["turns"])),
         "right": share(calls, lambda call: _right(call, lambda turn: True)),
-        **{f"right_{intent}": share(calls, lambda call, i=intent: _right(call, lambda t: t["intent"] == i))
-           for intent in intents},
+        **{f"right_{intent}": _right_of(calls, intent) for intent in intents},
         **_pauses(calls),
         **_later_turns(calls),
         "given_per_minute": _given(calls),
         "transcript_wer": _transcript(calls),
     }  # fmt: skip
+
+
+def _right_of(calls: Sequence[Json], intent: str) -> Estimate:
+    return share(calls, lambda call: _right(call, lambda turn: turn["intent"] == intent))
 
 
 def _right(call: Json, is_meant: Callable[[Json], bool]) -> list[bool]:

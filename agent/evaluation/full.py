@@ -167,8 +167,8 @@ def counted_misses(folder: RunFolder, line: SipLine) -> Iterator[None]:
     folder.note_misses(None)
     yield
     after = deadline_misses(line)
-    is_known = known is not None and before is not None and after is not None
-    folder.note_misses(known + after - before if is_known else None)
+    if known is not None and before is not None and after is not None:
+        folder.note_misses(known + after - before)
 
 
 def make_report(asked: RunArguments, worker: WorkerSettings, figures: Figures, misses: int | None) -> Report:

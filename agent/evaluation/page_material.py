@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from agent.energy_gate import Segment
 from agent.evaluation.figures import Figures
 from agent.evaluation.metrics.floor import PauseTrial
+from agent.evaluation.metrics.intervals import Estimate
 from agent.evaluation.metrics.word_errors import by_position, score_digits
 from agent.evaluation.report_page import PageMaterial, PlanePoint, Timeline
 from agent.evaluation.scenes import SNRS_DB, Family
@@ -57,7 +58,7 @@ def _pause(row: Json) -> PauseTrial:
     return PauseTrial(**{key: row[key] for key in ("length_s", "is_complete", "is_eligible", "is_taken")})
 
 
-def _orders(figures: Figures) -> list[tuple[str, object]]:
+def _orders(figures: Figures) -> list[tuple[str, Estimate]]:
     prefix = "real_orders" if "real_orders_clean" in figures else "orders"
     levels = [
         ("clean", f"{prefix}_clean"),
@@ -73,7 +74,7 @@ def _digits(results: Mapping[Family, Sequence[Json]]) -> list[tuple[int, int]]:
     )
 
 
-def _early_late(figures: Figures) -> list[tuple[str, object, object]]:
+def _early_late(figures: Figures) -> list[tuple[str, Estimate, Estimate]]:
     if "right_early" not in figures:
         return []
     return [("answers right", figures["right_early"], figures["right_late"])]

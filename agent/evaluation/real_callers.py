@@ -100,9 +100,7 @@ def find_callers(place: Path, fold: int | None) -> RealCallers:
         kept = [(one, name) for one, name in clips if fold in (None, folds.get(one.speaker, fold_of(name)))]
         _add(found, corpus.layout, kept)
     if not found.orders and not found.digits:
-        raise AgentError(
-            f"{place} has no orders and no digits to call with (layouts orders, digits); add some"
-        )
+        raise AgentError(f"{place} has no orders and no digits to call with: list one of these layouts")
     return found
 
 
@@ -128,7 +126,7 @@ def _step(request: Request, pcm: Pcm, span: Segment, draws: np.random.Generator)
 
 
 def spoken_span(pcm: Pcm) -> Segment:
-    """From the first voice to the last in a recording, float32 [T] at 24 kHz, by the energy gate with a tail."""
+    """From the first voice to the last of a recording, float32 [T] at 24 kHz, by the gate with a tail."""
     found = find_segments(at_level(pcm, GATE_LEVEL_DBFS), GATE)
     if not found:
         return Segment(0.0, len(pcm) / SAMPLE_RATE_HZ)

@@ -30,7 +30,7 @@ class SceneCaller:
         said = self._caller(heard)
         if said is None:
             return None
-        return np.clip(said + self._bed() + self._echo(heard), -1.0, 1.0)
+        return np.asarray(np.clip(said + self._bed() + self._echo(heard), -1.0, 1.0), np.float32)
 
     def _bed(self) -> Pcm | float:
         if self.scene.bed is None:

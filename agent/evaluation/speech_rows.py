@@ -148,7 +148,7 @@ def _weights(folder: Path) -> Iterator[Path]:
 
 
 def calls_per_core(stepper: Stepper) -> Figures:
-    """How many calls one core holds, by the CPU time of a step of all the engine's slots, as old calls cost it.
+    """How many calls one core holds, by the CPU time of a step of all slots, as old calls cost it.
 
     Every thread's time counts. Leaves the slots as they are: the engine is of no use for calls afterwards.
     """

@@ -1,4 +1,4 @@
-"""What a caller's end sends without wanting the floor, and what surrounds a caller: seeded, held out of training.
+"""What a caller's end sends without wanting the floor, and what surrounds a caller; seeded, not trained on.
 
 Rooms are of the pool's numbers that training never draws; other people's speech is of held-out voices, or of
 recordings where the user gives some. Levels are relative to the caller's own speech in the telephone's band.
@@ -29,7 +29,7 @@ ROOM_SHARE = 0.6  # of callers; the others speak into a handset
 NUM_HELD_OUT_ROOMS = 64
 SIDE_TALK = (
     "can you put the plates on the table", "I am on the phone right now", "did you feed the cat this morning",
-    "no leave it there I will do it later", "the keys are in the blue bag", "tell her I will be home at seven",
+    "no leave it there I will do it later", "the keys are in the blue bag", "tell her I will be home",
     "where did you put the remote", "we need to leave in ten minutes", "your brother called again yesterday",
     "turn that off please it is too loud",
 )  # fmt: skip

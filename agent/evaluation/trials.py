@@ -196,6 +196,7 @@ def answer_tone(words: str) -> str:
     if not is_whole_line(words) or words in FOIL_LINES:
         return ""
     if without_offer(words) != words:
-        return Tone.ANGRY.value
+        return str(Tone.ANGRY.value)
     is_terse = words in _TERSE_LINES or (words.endswith("right") and not words.endswith("is that right"))
-    return (Tone.HURRIED if is_terse else Tone.CALM).value
+    tone = Tone.HURRIED if is_terse else Tone.CALM
+    return str(tone.value)

@@ -59,7 +59,7 @@ def over(seconds: float, wait_s: float = 0.6) -> SpokenStep:
 
 def held(manners: Manners, *steps: SpokenStep, echo: Echo | None = None) -> HeldScene:
     scene = Scene(Family.FLOOR, 0, "ked", steps, echo=echo, condition={"echo_db": -12.0})
-    engine, done = Parties(manners), []
+    engine, done = Parties(manners), list[HeldScene]()
     VirtualLine(engine, engine, up_s=UP_S, down_s=DOWN_S, limit_s=16.0).hold(iter([scene]), done.append)
     (only,) = done
     return only
