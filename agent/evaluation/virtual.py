@@ -153,14 +153,16 @@ def hold_calls(
         began_s = time.monotonic()
         pcm = np.zeros((stepper.num_slots, FRAME_SAMPLES), np.float32)
         active = np.zeros(stepper.num_slots, bool)
+        was_busy = False
         for slot in range(stepper.num_slots):
             slots[slot] = call = slots[slot] or _begin(stepper, slot, calls)
+            was_busy = was_busy or call is not None
             frame = call.say() if call is not None else None
             if frame is not None:
                 pcm[slot], active[slot] = frame, True
             elif call is not None:
                 slots[slot] = _end(stepper, slot, call, on_done)
-        if not active.any() and not any(slots):
+        if not was_busy:
             return
         if active.any():
             _step(stepper, signals, pcm, active, slots, on_done)

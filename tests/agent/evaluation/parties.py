@@ -31,7 +31,6 @@ class Manners:
     yields_after_s: float | None = 0.24  # of the caller's voice; None: never
     breaks_s: float = 0.0  # a break of so long instead of yielding; 0: it stops for good
     told: str = ""  # what it writes as the caller's words, once a turn
-    hangs_up_after: int = 99  # lines
 
 
 @dataclass(slots=True)
@@ -72,8 +71,6 @@ class Party:
         if self.heard_s > 0 and not len(self.left):
             self._say(self.manners.line)
             self.caller_text = 600 if self.manners.told else PAD
-            if self.num_lines > self.manners.hangs_up_after:
-                self.text = HANG_UP
         self.heard_s = 0.0
 
     def _say(self, line: str) -> None:
@@ -103,6 +100,8 @@ class Parties:
         self.parties: list[Party | None] = [None] * num_slots
         self.forced: list[int] = []
         self.num_started = 0
+        self.hangs_up_at = self.transfers_at = -1  # frame of a call
+        self.num_frames = 0
 
     def piece(self, token: int) -> str:
         """Spelling."""
@@ -120,6 +119,7 @@ class Parties:
         """A call: it greets."""
         assert self.parties[slot] is None, "a slot was started twice"
         self.num_started += 1
+        self.num_frames = 0
         self.parties[slot] = party = Party(self.manners)
         if self.manners.greeting:
             party._say(self.manners.greeting)
@@ -144,11 +144,13 @@ class Parties:
     def step(self, pcm: NDArray[np.float32], active: NDArray[np.bool_]) -> Output:
         """One frame of every active slot: float32 [S, 1920]."""
         out = np.zeros_like(pcm)
+        asked = {self.hangs_up_at: HANG_UP, self.transfers_at: TRANSFER}.get(self.num_frames)
+        self.num_frames += 1
         text = np.full(self.num_slots, -1, np.int32)
         caller_text = text.copy()
         for slot in np.flatnonzero(active):
             party = self.parties[slot]
             assert party is not None
             out[slot] = party.step(pcm[slot])
-            text[slot], caller_text[slot] = party.text, party.caller_text
+            text[slot], caller_text[slot] = asked or party.text, party.caller_text
         return Output(out, text, caller_text, np.zeros((self.num_slots, 17), np.int16))
