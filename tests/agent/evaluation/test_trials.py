@@ -7,8 +7,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from agent.energy_gate import Pcm, Segment
-from agent.evaluation.judge import Judge, Verdict, plain
+from agent.energy_gate import Segment
+from agent.evaluation.judge import Judge, plain
 from agent.evaluation.lines import HeldScene, VirtualLine
 from agent.evaluation.scenes import Family, Scene
 from agent.evaluation.script import Manner, SpokenStep, Step, speak_step
@@ -24,6 +24,7 @@ from agent.evaluation.trials import (
 from model.echo import Echo
 from model.order_line import HOURS, Intent, Order, Request
 from model.voices import HELD_OUT_VOICES
+from tests.agent.evaluation.deaf import DEAF
 from tests.agent.evaluation.parties import Manners, Parties
 
 RATE_HZ = 24_000
@@ -31,18 +32,6 @@ ASK = Request(Intent.HOURS, "what are your opening hours today please")
 LATTE = Request(Intent.ORDER, "can I get a large latte with soy milk", Order("latte", "large", "soy milk"))
 UP_S, DOWN_S = 0.02, 0.06
 LOOP_S = UP_S + DOWN_S
-
-
-class Deaf(Judge):
-    """Understands nothing, at once: for trials that are judged by their times alone."""
-
-    def __init__(self) -> None: ...
-
-    def hear(self, pcm: Pcm) -> Verdict:
-        return Verdict("")
-
-
-DEAF = Deaf()
 
 
 @cache
