@@ -39,7 +39,7 @@ Around = Literal[
 ]
 
 RATE_HZ = 24_000
-NUM_ROOMS = 64  # in the pool; drawn once each, 20 ms
+NUM_ROOMS = 256  # in the pool; drawn once each
 NEAR_MOUTH_SHARE = 0.4  # handsets: no room to hear
 SNR_DB = (0.0, 30.0)
 BACKGROUND_SPEECH_DB = -15.0

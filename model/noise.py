@@ -5,7 +5,7 @@ Real recordings of noise and of other speakers come in through `SoundPool`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,14 +29,14 @@ class SoundPool:
 
 def steady(kind: str, num_samples: int, rate_hz: int, rng: np.random.Generator) -> Pcm:
     """Noise of a kind of `STEADY`: float32 [num_samples], RMS 1."""
-    makers = {
+    makers: dict[str, Callable[[], NDArray[np.float64]]] = {
         "white": lambda: rng.standard_normal(num_samples),
         "pink": lambda: pink(num_samples, rng),
         "rumble": lambda: _rumble(num_samples, rate_hz, rng),
         "hum": lambda: _hum(num_samples, rate_hz, rng),
-        "murmur": lambda: sum(murmur(num_samples, rate_hz, rng) for _ in range(_MURMUR_VOICES)),
+        "murmur": lambda: np.sum([murmur(num_samples, rate_hz, rng) for _ in range(_MURMUR_VOICES)], axis=0),
     }
-    return unit_rms(np.asarray(makers[kind]()))
+    return unit_rms(makers[kind]())
 
 
 def unit_rms(sound: NDArray[np.floating]) -> Pcm:

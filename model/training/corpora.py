@@ -8,6 +8,7 @@
     source = "Picovoice, speech-to-intent benchmark"
     speaker = "file"            # or "one", or a pattern that finds the speaker in a file's name
     text = "^audio__(.+)__"     # layout "words" alone: a pattern that finds the word in a file's name
+    files = "kitchen*"          # if only some of the folder's files are meant, of those without transcripts
 
 Layouts: "sentences" (transcripts.tsv beside the files), "orders" (labels.json: slots by file name), "digits"
 (`<digit>_<speaker>_<n>`), "speech" (no transcripts), "words" (single words, known only if `text` finds them),
@@ -41,7 +42,7 @@ CORPORA, LABELS = "corpora.toml", "labels.json"
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SOUND_ENDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff")
 _DIGIT_FILE = re.compile(r"([0-9])_(.+)_([0-9]+)")
-_FIELDS = {"name", "folder", "layout", "licence", "source", "speaker", "text"}
+_FIELDS = {"name", "folder", "layout", "licence", "source", "speaker", "text", "files"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Corpus:
     sources: str = ""  # empty: the folder's own SOURCES.md
     speaker: str = "one"
     text: str = ""
+    files: str = "*"
 
     def read(self) -> RecordingFolder:
         """What the folder offers. Raises RecordingError with cause and remedy."""
@@ -114,6 +116,7 @@ def _corpus(entry: dict[str, Any], path: Path, number: int) -> Corpus:
         f"{entry['source']}. Licence: {entry['licence']}.",
         entry.get("speaker", "file" if entry["layout"] != "sentences" else "one"),
         entry.get("text", ""),
+        entry.get("files", "*"),
     )
 
 
@@ -138,7 +141,7 @@ def _found(pattern: str, path: Path) -> str:
 
 
 def _sound_files(corpus: Corpus) -> list[Path]:
-    return sorted(path for path in corpus.folder.iterdir() if path.suffix.lower() in SOUND_ENDINGS)
+    return sorted(path for path in corpus.folder.glob(corpus.files) if path.suffix.lower() in SOUND_ENDINGS)
 
 
 def _by_speaker(corpus: Corpus, recordings: list[Recording]) -> list[Recording]:
@@ -164,8 +167,8 @@ def _orders(corpus: Corpus) -> tuple[list[Recording], int]:
             f'{path} is not of the form {{file name: {{"slots": {{...}}}}}} ({error!r}): mend it'
         ) from None
     files = _sound_files(corpus)
-    labelled = [Recording(p, slots=slots[p.stem]) for p in files if p.stem in slots]
-    return _by_speaker(corpus, labelled), len(files) - len(labelled)
+    recordings = [Recording(path, slots=slots[path.stem]) for path in files if path.stem in slots]
+    return _by_speaker(corpus, recordings), len(files) - len(recordings)
 
 
 def _digits(corpus: Corpus) -> tuple[list[Recording], int]:

@@ -1,8 +1,9 @@
 """Words for recordings without transcripts: what a recogniser hears, and how sure it is of each word.
 
 A word that it is not sure of teaches nothing: its phones become `UNKNOWN`, which the codec's loss leaves out.
-Measured on 25 read sentences of one speaker (231 words): 75 % of all words heard are right, and of the 64 %
-with a posterior of 0.5 or more 87 %; a wrong word still has most of its phones right.
+Measured on read sentences of one speaker: of 231 words heard 75 % are right, of the 64 % with a posterior of
+0.5 or more 87 %; a wrong word still has most of its phones right: 95 % of the labels kept (79 % of the
+speech) are those of the true text (16 sentences).
 """
 
 from __future__ import annotations

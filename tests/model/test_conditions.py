@@ -7,6 +7,7 @@ import pytest
 
 from model.conditions import (
     BACKGROUND_SPEECH_DB,
+    Around,
     Condition,
     Pcm,
     apply,
@@ -15,7 +16,7 @@ from model.conditions import (
     side_talk,
 )
 from model.echo import Echo
-from model.line_codecs import RATES_HZ
+from model.line_codecs import RATES_HZ, Codec
 from model.noise import SoundPool
 from model.packet_loss import PACKET_S, Loss
 
@@ -44,11 +45,11 @@ def dbfs(pcm: Pcm) -> float:
 
 @pytest.mark.parametrize("codec", RATES_HZ)
 @pytest.mark.parametrize("num_samples", [1920, 24_001])
-def test_length_and_timing_stay_whatever_happens(codec: str, num_samples: int) -> None:
+def test_length_and_timing_stay_whatever_happens(codec: Codec, num_samples: int) -> None:
     pcm = np.zeros(num_samples, np.float32)
     pcm[960:] = _tone(2, 1000)[: num_samples - 960]
     worst = Condition(
-        codec=codec,  # type: ignore[arg-type]
+        codec=codec,
         room=3,
         around="recorded",
         snr_db=25,
@@ -59,15 +60,15 @@ def test_length_and_timing_stay_whatever_happens(codec: str, num_samples: int) -
     )
     heard = apply(pcm, worst, agent=_tone(1, 300), pool=POOL)
     assert heard.shape == pcm.shape and heard.dtype == np.float32
-    onset = int(np.argmax(np.abs(apply(pcm, Condition(codec=codec))) > 0.02))  # type: ignore[arg-type]
+    onset = int(np.argmax(np.abs(apply(pcm, Condition(codec=codec))) > 0.02))
     assert abs(onset - 960) <= 24 if codec != "opus" else abs(onset - 960) <= 150
     np.testing.assert_array_equal(heard, apply(pcm, worst, agent=_tone(1, 300), pool=POOL))
 
 
 @pytest.mark.parametrize("around", ["pink", "rumble", "recorded", "babble", "beat", "hum"])
 @pytest.mark.parametrize("snr_db", [0.0, 12.0, 30.0])
-def test_noise_lies_at_its_ratio(around: str, snr_db: float) -> None:
-    condition = replace(CLEAN, around=around, snr_db=snr_db)  # type: ignore[type-var]
+def test_noise_lies_at_its_ratio(around: Around, snr_db: float) -> None:
+    condition = replace(CLEAN, around=around, snr_db=snr_db)
     heard = apply(SAID, condition, pool=POOL)
     beside = heard - apply(SAID, CLEAN)
     assert condition.level_dbfs - dbfs(beside) == pytest.approx(snr_db, abs=1.0)

@@ -33,8 +33,9 @@ def test_what_arrived_is_untouched() -> None:
     pcm = _buzz(1.0)[:-37]
     lost = np.zeros(50, bool)
     lost[[10, 11, 30, 49]] = True
-    for kind in ("silence", "repeat", "waveform"):
-        heard = conceal(pcm, RATE_HZ, lost, kind)  # type: ignore[arg-type]
+    kinds: tuple[Concealment, ...] = ("silence", "repeat", "waveform")
+    for kind in kinds:
+        heard = conceal(pcm, RATE_HZ, lost, kind)
         assert heard.shape == pcm.shape
         changed = np.flatnonzero(heard != pcm) // SIZE
         assert set(changed) == {10, 11, 12, 30, 31, 49}
@@ -60,8 +61,9 @@ def test_a_receiver_that_looks_for_the_pitch_hides_best() -> None:
 def test_a_long_gap_fades_to_silence() -> None:
     lost = np.zeros(50, bool)
     lost[20:30] = True
-    for kind in ("repeat", "waveform"):
-        heard = conceal(_buzz(1.0), RATE_HZ, lost, kind)  # type: ignore[arg-type]
+    kinds: tuple[Concealment, ...] = ("repeat", "waveform")
+    for kind in kinds:
+        heard = conceal(_buzz(1.0), RATE_HZ, lost, kind)
         first, last = heard[20 * SIZE : 21 * SIZE], heard[25 * SIZE : 30 * SIZE]
         assert np.square(first).mean() > 0.5 * np.square(_buzz(1.0)).mean()
         assert not last.any()

@@ -14,7 +14,7 @@ def measured_rt60_s(response: Pcm) -> float:
     level_db = 10 * np.log10(left / left[0] + 1e-12)
     start = int(np.argmax(level_db < level_db[round(0.005 * RATE_HZ)] - 5))
     stop = int(np.argmax(level_db < level_db[start] - 20))
-    return 60 * (stop - start) / RATE_HZ / (level_db[start] - level_db[stop])
+    return float(60 * (stop - start) / RATE_HZ / (level_db[start] - level_db[stop]))
 
 
 @pytest.mark.parametrize("rt60_s", [0.2, 0.4, 0.7])

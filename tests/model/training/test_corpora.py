@@ -55,7 +55,12 @@ def test_orders_carry_the_slots_of_their_label(tmp_path: Path) -> None:
         ("c.opus", {"coffeeDrink": "latte"}, "c"),
     ]
     assert read.num_unlisted == 1
-    for wrong in ({"a": 3}, {"a": {"slots": {"coffeeDrink": "plum cake"}}}, {"a": {"slots": {}}}):
+    wrongs: tuple[object, ...] = (
+        {"a": 3},
+        {"a": {"slots": {"coffeeDrink": "plum cake"}}},
+        {"a": {"slots": {}}},
+    )
+    for wrong in wrongs:
         (tmp_path / "said" / "labels.json").write_text(json.dumps(wrong), "utf-8")
         with pytest.raises(RecordingError, match=r"labels.json is not of the form"):
             find_corpora([listed])[0].read()
@@ -69,6 +74,12 @@ def test_patterns_find_speaker_and_word_in_a_name(tmp_path: Path) -> None:
         ("hello", "s1"),
         ("smart mirror", "s2"),
     ]
+
+
+def test_one_folder_may_hold_two_corpora(tmp_path: Path) -> None:
+    listed = _listed(tmp_path, "noise", ["kitchen_a.wav", "street.wav"], "files = 'kitchen*'\n")
+    [corpus] = find_corpora([listed])
+    assert [recording.path.name for recording in corpus.read().recordings] == ["kitchen_a.wav"]
 
 
 def test_sentences_stand_in_their_transcripts(tmp_path: Path) -> None:

@@ -23,9 +23,14 @@ def digits() -> list[Turn]:
     ]
 
 
+def _request(turn: Turn) -> Request:
+    assert turn.request is not None
+    return turn.request
+
+
 def test_each_digit_is_found_at_its_time(digits: list[Turn]) -> None:
     turn = join_digits([digits[1], digits[0], digits[1]], [0.05, 0.4])
-    assert turn.request.text == "two seven two"
+    assert _request(turn).text == "two seven two"
     gaps_s = [b.start_s - a.end_s for a, b in zip(turn.words, turn.words[1:], strict=False)]
     assert gaps_s == pytest.approx([0.05, 0.4])
     for word, digit in zip(turn.words, [digits[1], digits[0], digits[1]], strict=True):
@@ -61,11 +66,11 @@ def test_numbers_are_one_speakers_and_the_seeds(digits: list[Turn]) -> None:
     assert min(gaps_s) >= GAP_S[0] - 1e-9
     assert max(gaps_s) <= GROUP_GAP_S[1] + 1e-9
     assert 0.08 < np.mean(np.array(gaps_s) > GAP_S[1] + 1e-9) < 0.25
-    whole = [turn.request for turn in turns if turn.request.intent is Intent.NUMBER]
+    whole = [_request(turn) for turn in turns if _request(turn).intent is Intent.NUMBER]
     assert 0.3 < len(whole) / len(turns) < 0.8
     assert all(request.number == digits_in(request.text) for request in whole)
     again = number_stems(stems, random.Random(3))
-    assert [t.request.text for s in again for t in s.turns] == [t.request.text for t in turns]
+    assert [_request(t) for s in again for t in s.turns] == [_request(t) for t in turns]
 
 
 def test_a_speaker_of_every_digit_says_the_numbers_that_are_wanted() -> None:
@@ -82,4 +87,4 @@ def test_a_speaker_of_every_digit_says_the_numbers_that_are_wanted() -> None:
     stems = [Stem("recorded/digits/a", every), Stem("recorded/digits/b", every[:9])]
     made = number_stems(stems, random.Random(0), wanted)
     assert {stem.voice for stem in made} == {"recorded/digits/a"}, "b has no nine"
-    assert {turn.request.number for stem in made for turn in stem.turns} == set(wanted)
+    assert {_request(turn).number for stem in made for turn in stem.turns} == set(wanted)
