@@ -18,7 +18,14 @@ from agent.evaluation.quick import ATTEMPTS, BUSY, MISSES, own_line
 from agent.evaluation.scene_caller import SceneCaller
 from agent.evaluation.scenes import Scene
 from agent.evaluation.script import SaidTurn
-from agent.evaluation.virtual import DOWN_DELAY_S, UP_DELAY_S, Signals, VirtualCall, hold_calls
+from agent.evaluation.virtual import (
+    DELEGATE_TIMEOUT_S,
+    DOWN_DELAY_S,
+    UP_DELAY_S,
+    Signals,
+    VirtualCall,
+    hold_calls,
+)
 from agent.tick_loop import Stepper
 from telephony.errors import CallRefused
 from telephony.sip_uri import checked_uri
@@ -57,7 +64,6 @@ class VirtualLine:
 
     stepper: Stepper
     signals: Signals
-    pace_s: float = 0.0
     up_s: float = UP_DELAY_S
     down_s: float = DOWN_DELAY_S
     limit_s: float = LIMIT_S
@@ -76,7 +82,7 @@ class VirtualLine:
             words = [word.as_json() for word in call.words]
             keep(HeldScene(caller.scene, caller.said, *call.channels(), words))
 
-        hold_calls(self.stepper, self.signals, calls(), done, pace_s=self.pace_s)
+        hold_calls(self.stepper, self.signals, calls(), done)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +152,7 @@ def sip_line(
         "OFFHOOK_RECORDING__FOLDER": str(recordings.resolve()),
         "OFFHOOK_LOG__FORMAT": "json",
         "OFFHOOK_WORKER__ENGINE": engine,
+        "OFFHOOK_AGENT__DELEGATE_TIMEOUT_S": str(DELEGATE_TIMEOUT_S),
     }
     with own_line(concurrent, **more) as gateway:
         yield SipLine(gateway.uri, concurrent, codec, gateway, recordings)

@@ -61,7 +61,7 @@ def _turns(result: Json) -> Iterable[str]:
 
 
 QUOTAS: dict[Family, Quota] = {
-    Family.DIALOGUE: Quota(_dialogue, {"incomplete": 4, "late": 3, "early": 3}),
+    Family.DIALOGUE: Quota(_dialogue, {"incomplete": 3, "late": 3, "early": 3}),
     Family.FLOOR: Quota(
         _floor, {"turn": 3, "backchannel": 2, "cough": 2, **dict.fromkeys(OVER_SOUNDS[2:], 1)}
     ),

@@ -22,6 +22,7 @@ from agent.evaluation.stimuli import OVER_SOUNDS, at_level, draw_room, line_rms,
 from model.conditions import NUM_ROOMS
 from model.echo import DELAY_MS, Echo
 from model.noise import SoundPool
+from model.order import Order
 from model.order_line import Intent, Request, Tone, draw_request
 from model.rooms import pooled, reverberate
 from model.training.bank import insert_pause
@@ -121,26 +122,34 @@ def make_scene(family: Family, number: int, seed: int, callers: RealCallers | No
     return _MAKERS[family](number, seed)
 
 
-def _ask(rng: random.Random, intent: Intent, *, pause: bool = False) -> Request:
-    request = draw_request(rng, intent, held_out=True)
+def _ask(rng: random.Random, intent: Intent, *, pause: bool = False, order: Order | None = None) -> Request:
+    """A request in wordings that are held out; with `pause` one that has an unfinished point."""
+    request = draw_request(rng, intent, held_out=True, order=order)
     while pause and not request.incomplete_words():
-        request = draw_request(rng, intent, held_out=True)
+        request = draw_request(rng, intent, held_out=True, order=order)
     return request
 
 
 def dialogue(number: int, seed: int) -> Scene:
-    """Twelve turns with every answer heard to its end; pauses at unfinished and at finished points."""
+    """Twelve turns of every kind, each answer heard to its end; pauses at unfinished and finished points."""
     speaking, _draws = draw_speaking(Family.DIALOGUE, number, seed)
     rng = speaking.rng
-    places = [Intent.HOURS, Intent.WHERE]
-    plan = [
-        (Intent.ORDER, True), (Intent.NO, False), (Intent.ORDER, True), (Intent.YES, False),
-        (rng.choice(places), False), (rng.choice((Intent.REPEAT, Intent.OTHER)), False),
-        (Intent.ORDER, True), (Intent.YES, False), (Intent.YES, False), (Intent.ORDER, True),
-        (rng.choice((Intent.PERSON, *places)), False), (Intent.GOODBYE, False),
-    ]  # fmt: skip
-    steps = [speaking.say(_ask(rng, intent, pause=pause), pause=pause) for intent, pause in plan]
-    steps[2] = speaking.say_with_complete_pause(_ask(rng, Intent.ORDER))
+    places = (Intent.HOURS, Intent.WHERE)
+    ordered = _ask(rng, Intent.ORDER, pause=True)
+    steps = [
+        speaking.say(ordered, pause=True),
+        speaking.say(_ask(rng, Intent.CHANGE, order=ordered.order)),
+        speaking.say(_ask(rng, Intent.YES)),
+        speaking.say(_ask(rng, Intent.NUMBER, pause=True), pause=True),
+        speaking.say(_ask(rng, rng.choice((Intent.YES, Intent.NO)))),
+        speaking.say(_ask(rng, rng.choice(places))),
+        speaking.say(_ask(rng, rng.choice((Intent.REPEAT, Intent.OTHER, Intent.UNCLEAR)))),
+        speaking.say(_ask(rng, Intent.ORDER, pause=True), pause=True),
+        speaking.say(_ask(rng, rng.choice((Intent.NO, Intent.CANCEL)))),
+        speaking.say_with_complete_pause(_ask(rng, Intent.ORDER)),
+        speaking.say(_ask(rng, rng.choice((Intent.PERSON, Intent.STATUS, *places)))),
+        speaking.say(_ask(rng, Intent.GOODBYE)),
+    ]
     return Scene(Family.DIALOGUE, number, speaking.voice.name, tuple(steps))
 
 

@@ -244,7 +244,8 @@ class ScriptedCaller:
     @property
     def _least_wait_s(self) -> float:
         request = self._last.request if self._last is not None else None
-        return TRANSFER_REPLY_S if request is not None and request.intent is Intent.PERSON else 0.0
+        is_passed_on = request is not None and request.intent in (Intent.PERSON, Intent.STATUS)
+        return TRANSFER_REPLY_S if is_passed_on else 0.0
 
     @property
     def _waited_s(self) -> float:

@@ -8,7 +8,6 @@ worse, and there is no deadline to miss.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -23,12 +22,14 @@ from agent.tick_loop import Stepper
 from agent.transcript import Speaker as Side
 from agent.transcript import TimedWord, WordStream
 from model.line_codecs import g711
+from model.order_line import UNKNOWN
 from telephony.endpoint import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from telephony.resample import WAIT_S, StreamResampler
 
 WIRE_RATE_HZ = 8000
 UP_DELAY_S = 0.030  # from the caller's packet to the model's frame, beyond the frame itself
 DOWN_DELAY_S = 0.110  # from the model's frame to the caller's ear, a step's time in it
+DELEGATE_TIMEOUT_S = 1.5  # there is nobody whom a question could be passed on to
 _SILENCE = np.zeros(FRAME_SAMPLES, np.float32)
 
 
@@ -47,8 +48,15 @@ class Signals(Protocol):
     def nobody(self) -> int:
         """The token that tells it nobody is free."""
 
+    @property
+    def delegate(self) -> int:
+        """The token by which it asks whoever runs the shop."""
+
     def piece(self, token: int) -> str:
         """Spelling of a text token."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text."""
 
 
 class WireLeg:
@@ -79,6 +87,7 @@ class VirtualCall:
     up_s: float = UP_DELAY_S
     down_s: float = DOWN_DELAY_S
     is_hung_up: bool = False  # by the agent
+    fallback_frame: int | None = None  # when the agent is told that nobody answers its question
     words: list[TimedWord] = field(default_factory=list)  # of both, on the call's clock
     _said: list[Pcm] = field(default_factory=list)
     _heard: list[Pcm] = field(default_factory=lambda: [_SILENCE])  # a frame is answered in the next one
@@ -108,7 +117,11 @@ class VirtualCall:
         self._heard.append(self._legs[1].push(frame))
         self._note_words(text, caller_text, signals)
         self._quiet_frames = 0 if frame.any() else self._quiet_frames + 1
-        if text >= 0 and text in (signals.hangup, signals.transfer) and self._request is None:
+        if (
+            text >= 0
+            and text in (signals.hangup, signals.transfer, signals.delegate)
+            and self._request is None
+        ):
             self._request, self._asked_frames = text, len(self._heard)
         waited = len(self._heard) - self._asked_frames
         if self._request is None or waited < LEAST_FRAMES or self._quiet_frames < QUIET_FRAMES:
@@ -123,6 +136,11 @@ class VirtualCall:
         for stream, token in zip(self._texts, (text, caller_text), strict=True):
             if (word := stream.push(token, at_s)) is not None:
                 self.words.append(word)
+
+    @property
+    def num_frames(self) -> int:
+        """Of the model, so far."""
+        return len(self._heard) - 1
 
     def finish(self) -> None:
         """The call is over: write down the words that were still open."""
@@ -141,16 +159,10 @@ def hold_calls(
     signals: Signals,
     calls: Iterator[VirtualCall],
     on_done: Callable[[VirtualCall], None],
-    *,
-    pace_s: float = 0.0,
 ) -> None:
-    """Hold every call on the engine's slots; each is handed over when it has ended.
-
-    `pace_s`: a step takes at least so long, for an engine part of which works in real time.
-    """
+    """Hold every call on the engine's slots; each is handed over when it has ended."""
     slots: list[VirtualCall | None] = [None] * stepper.num_slots
     while True:
-        began_s = time.monotonic()
         pcm = np.zeros((stepper.num_slots, FRAME_SAMPLES), np.float32)
         active = np.zeros(stepper.num_slots, bool)
         was_busy = False
@@ -166,7 +178,6 @@ def hold_calls(
             return
         if active.any():
             _step(stepper, signals, pcm, active, slots, on_done)
-        time.sleep(max(0.0, began_s + pace_s - time.monotonic()) if pace_s else 0.0)
 
 
 def _step(
@@ -181,10 +192,14 @@ def _step(
     for slot, call in enumerate(slots):
         if call is None or not active[slot]:
             continue
+        if call.fallback_frame == call.num_frames:
+            stepper.say(slot, signals.encode(UNKNOWN.text))
         request = call.hear(out.pcm[slot], int(out.text[slot]), int(out.caller_text[slot]), signals)
         if request is not None and request == signals.hangup:
             call.is_hung_up = True
             slots[slot] = _end(stepper, slot, call, on_done)
+        elif request is not None and request == signals.delegate:
+            call.fallback_frame = call.num_frames + round(DELEGATE_TIMEOUT_S / FRAME_S)
         elif request is not None and signals.nobody >= 0:
             stepper.force_text(slot, signals.nobody)
 

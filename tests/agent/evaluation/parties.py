@@ -16,7 +16,7 @@ from telephony.audio import dbfs
 from telephony.endpoint import FRAME_SAMPLES
 
 PAD = 3
-HANG_UP, TRANSFER, NOBODY = 700, 701, 702
+HANG_UP, TRANSFER, NOBODY, DELEGATE = 700, 701, 702, 703
 FRAME_S = 0.08
 VOICED_DBFS = -45.0
 
@@ -93,15 +93,20 @@ class Output:
 class Parties:
     """A `Stepper` of planted agents, and their tokenizer."""
 
-    hangup, transfer, nobody = HANG_UP, TRANSFER, NOBODY
+    hangup, transfer, nobody, delegate = HANG_UP, TRANSFER, NOBODY, DELEGATE
 
     def __init__(self, manners: Manners, num_slots: int = 1) -> None:
         self.manners, self.num_slots = manners, num_slots
         self.parties: list[Party | None] = [None] * num_slots
         self.forced: list[int] = []
+        self.told: list[list[int]] = []
         self.num_started = 0
-        self.hangs_up_at = self.transfers_at = -1  # frame of a call
+        self.hangs_up_at = self.transfers_at = self.delegates_at = -1  # frame of a call
         self.num_frames = 0
+
+    def encode(self, text: str) -> list[int]:
+        """A token for each word."""
+        return [1] * len(text.split())
 
     def piece(self, token: int) -> str:
         """Spelling."""
@@ -129,7 +134,11 @@ class Parties:
         self.parties[slot] = None
 
     def say(self, slot: int, tokens: Sequence[int]) -> None:
-        """It says its own lines."""
+        """Noted, and said as so many words."""
+        self.told.append(list(tokens))
+        party = self.parties[slot]
+        assert party is not None
+        party._say(" ".join(["one"] * len(tokens)))
 
     def silence(self, slot: int, frames: int) -> None:
         """It speaks when it likes."""
@@ -144,7 +153,8 @@ class Parties:
     def step(self, pcm: NDArray[np.float32], active: NDArray[np.bool_]) -> Output:
         """One frame of every active slot: float32 [S, 1920]."""
         out = np.zeros_like(pcm)
-        asked = {self.hangs_up_at: HANG_UP, self.transfers_at: TRANSFER}.get(self.num_frames)
+        asks = {self.hangs_up_at: HANG_UP, self.transfers_at: TRANSFER, self.delegates_at: DELEGATE}
+        asked = asks.get(self.num_frames)
         self.num_frames += 1
         text = np.full(self.num_slots, -1, np.int32)
         caller_text = text.copy()

@@ -1,12 +1,13 @@
-"""Calls on the virtual clock: the line's delay is exact, the loop is causal, what the model asks for is done."""
+"""Calls on the virtual clock: the delay is exact, the loop is causal, what the model asks for is done."""
 
 import numpy as np
 import pytest
 
 from agent.energy_gate import Pcm
 from agent.evaluation.virtual import VirtualCall, WireLeg, hold_calls
+from model.order_line import UNKNOWN
 from telephony.endpoint import FRAME_SAMPLES, SAMPLE_RATE_HZ
-from tests.agent.evaluation.parties import HANG_UP, NOBODY, TRANSFER, Manners, Parties
+from tests.agent.evaluation.parties import DELEGATE, HANG_UP, NOBODY, TRANSFER, Manners, Parties
 from tests.signals import find_tone, tone
 
 SILENCE = np.zeros(FRAME_SAMPLES, np.float32)
@@ -31,7 +32,10 @@ def test_a_leg_delays_by_what_was_asked_and_keeps_a_telephones_band(delay_s: flo
 class Told:
     """Signals of a model that asks for something."""
 
-    hangup, transfer, nobody = HANG_UP, TRANSFER, NOBODY
+    hangup, transfer, nobody, delegate = HANG_UP, TRANSFER, NOBODY, DELEGATE
+
+    def encode(self, text: str) -> list[int]:
+        return [1] * len(text.split())
 
     def piece(self, token: int) -> str:
         return {1: "▁one", 2: "▁two"}.get(token, "")
@@ -103,12 +107,8 @@ def test_a_transfer_finds_nobody() -> None:
     assert engine.forced == [NOBODY]
 
 
-def test_a_paced_engine_gets_its_time() -> None:
-    import time
-
-    engine = Parties(Manners(greeting=""))
-    began_s = time.monotonic()
-    hold_calls(
-        engine, engine, iter([VirtualCall(0, lambda heard: SILENCE, 0.4)]), lambda call: None, pace_s=0.05
-    )
-    assert time.monotonic() - began_s >= 5 * 0.05
+def test_a_question_that_goes_to_others_is_answered_by_the_fallback() -> None:
+    engine = Parties(Manners(greeting="Hello."))
+    engine.delegates_at = 2
+    hold_calls(engine, engine, iter([VirtualCall(0, lambda heard: SILENCE, 6.0)]), lambda call: None)
+    assert engine.told == [[1] * len(UNKNOWN.text.split())]
