@@ -32,6 +32,7 @@ from model.voices import SAMPLE_RATE_HZ, TimedWord
 
 GATE = GateConfig(threshold_dbfs=-45.0, tail_db=30.0, noise_window_s=0.3)  # clips begin quietly and are short
 GATE_LEVEL_DBFS = -20.0
+LEAD_S, TRAIL_S = 0.3, 0.3  # of a recording, kept around its speech
 MAX_NOISES = 40
 
 
@@ -65,9 +66,9 @@ class RealCallers:
         """Order `number` of a fixed shuffle, as a step at a level."""
         clip = _shuffled(self.orders)[number % len(self.orders)]
         assert clip.order is not None
-        pcm = at_level(read_audio(clip.path), level_dbfs)
+        pcm, span = trimmed(at_level(read_audio(clip.path), level_dbfs))
         request = Request(Intent.ORDER, describe(clip.order), clip.order)
-        return clip, _step(request, pcm, spoken_span(pcm), draws)
+        return clip, _step(request, pcm, span, draws)
 
     def number(self, number: int, draws: np.random.Generator, level_dbfs: float) -> tuple[str, SpokenStep]:
         """A telephone number said by one of the speakers, from their single digits; the speaker's name."""
@@ -123,6 +124,14 @@ def _shuffled(clips: Sequence[Clip]) -> list[Clip]:
 def _step(request: Request, pcm: Pcm, span: Segment, draws: np.random.Generator) -> SpokenStep:
     wait_s = float(draws.uniform(*WAIT_S[Manner.REPLY]))
     return SpokenStep(Step(request), pcm, span.start_s, span.end_s, (), wait_s)
+
+
+def trimmed(pcm: Pcm) -> tuple[Pcm, Segment]:
+    """A recording without most of the silence around its speech, and where that lies: some wait for seconds."""
+    span = spoken_span(pcm)
+    first = max(0, round((span.start_s - LEAD_S) * SAMPLE_RATE_HZ))
+    kept = pcm[first : round((span.end_s + TRAIL_S) * SAMPLE_RATE_HZ)]
+    return kept, Segment(span.start_s - first / SAMPLE_RATE_HZ, span.end_s - first / SAMPLE_RATE_HZ)
 
 
 def spoken_span(pcm: Pcm) -> Segment:

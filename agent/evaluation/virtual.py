@@ -117,11 +117,8 @@ class VirtualCall:
         self._heard.append(self._legs[1].push(frame))
         self._note_words(text, caller_text, signals)
         self._quiet_frames = 0 if frame.any() else self._quiet_frames + 1
-        if (
-            text >= 0
-            and text in (signals.hangup, signals.transfer, signals.delegate)
-            and self._request is None
-        ):
+        asks = {signals.hangup, signals.transfer, signals.delegate} - {-1}
+        if text in asks and self._request is None:
             self._request, self._asked_frames = text, len(self._heard)
         waited = len(self._heard) - self._asked_frames
         if self._request is None or waited < LEAST_FRAMES or self._quiet_frames < QUIET_FRAMES:

@@ -23,7 +23,7 @@ def test_the_seed_decides_and_the_voice_is_held_out(family: Family) -> None:
     for step, again in zip(one.steps, same.steps, strict=True):
         # A synthesiser's own jitter aside: some of them are never twice the same.
         assert (step.step, step.sound, step.wait_s) == (again.step, again.sound, again.wait_s)
-        assert len(step.pcm) == pytest.approx(len(again.pcm), rel=0.01)
+        assert len(step.pcm) == pytest.approx(len(again.pcm), rel=0.02)
     assert any(len(a.pcm) != len(b.pcm) for a, b in zip(one.steps, other.steps, strict=False))
     assert family in QUOTAS
 
