@@ -127,7 +127,7 @@ def _step(request: Request, pcm: Pcm, span: Segment, draws: np.random.Generator)
 
 
 def trimmed(pcm: Pcm) -> tuple[Pcm, Segment]:
-    """A recording without most of the silence around its speech, and where that lies: some wait for seconds."""
+    """A recording without the silence around its speech, and where that lies: some wait for seconds."""
     span = spoken_span(pcm)
     first = max(0, round((span.start_s - LEAD_S) * SAMPLE_RATE_HZ))
     kept = pcm[first : round((span.end_s + TRAIL_S) * SAMPLE_RATE_HZ)]

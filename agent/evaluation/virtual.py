@@ -27,8 +27,10 @@ from telephony.endpoint import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from telephony.resample import WAIT_S, StreamResampler
 
 WIRE_RATE_HZ = 8000
-UP_DELAY_S = 0.030  # from the caller's packet to the model's frame, beyond the frame itself
-DOWN_DELAY_S = 0.110  # from the model's frame to the caller's ear, a step's time in it
+# From the caller's mouth to the model, beyond the frame itself, and from there to the caller's ear, the
+# step of two calls in it (22 ms): so long that scenes have the times that they have over SIP (docs/log.md).
+UP_DELAY_S = 0.030
+DOWN_DELAY_S = 0.100
 DELEGATE_TIMEOUT_S = 1.5  # there is nobody whom a question could be passed on to
 _SILENCE = np.zeros(FRAME_SAMPLES, np.float32)
 
@@ -170,7 +172,8 @@ def hold_calls(
             if frame is not None:
                 pcm[slot], active[slot] = frame, True
             elif call is not None:
-                slots[slot] = _end(stepper, slot, call, on_done)
+                _end(stepper, slot, call, on_done)
+                slots[slot] = None
         if not was_busy:
             return
         if active.any():
@@ -194,7 +197,8 @@ def _step(
         request = call.hear(out.pcm[slot], int(out.text[slot]), int(out.caller_text[slot]), signals)
         if request is not None and request == signals.hangup:
             call.is_hung_up = True
-            slots[slot] = _end(stepper, slot, call, on_done)
+            _end(stepper, slot, call, on_done)
+            slots[slot] = None
         elif request is not None and request == signals.delegate:
             call.fallback_frame = call.num_frames + round(DELEGATE_TIMEOUT_S / FRAME_S)
         elif request is not None and signals.nobody >= 0:

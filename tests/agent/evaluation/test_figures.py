@@ -12,23 +12,24 @@ from agent.evaluation.trials import Json
 
 def turn(**known: Any) -> Json:
     row = {
-        "intent": "hours", "gap_s": 0.5, "is_miss": False, "early_starts": [], "is_judged": True, "is_right": True,
-        "answer_tone": "calm",
+        "intent": "hours", "gap_s": 0.5, "is_miss": False, "early_starts": [], "is_judged": True,
+        "is_right": True, "answer_tone": "calm",
     }  # fmt: skip
     return row | known
 
 
 def pause(*, taken: bool, complete: bool = False) -> Json:
     return {
-        "length_s": 0.7, "is_complete": complete, "is_eligible": True, "is_taken": taken, "is_in_rate": not complete,
+        "length_s": 0.7, "is_complete": complete, "is_eligible": True, "is_taken": taken,
+        "is_in_rate": not complete,
     }  # fmt: skip
 
 
 def call(*turns: Json, **known: Any) -> Json:
     row = {
         "number": 0, "condition": {}, "turns": list(turns), "pauses": [], "sounds": [], "interruptions": [],
-        "stutters": {"breaks": [], "breaks_per_s": 0.0}, "lines": [], "given": {"num": 0, "caller_speech_s": 30.0},
-        "reference": "", "transcript": "",
+        "stutters": {"breaks": [], "breaks_per_s": 0.0}, "lines": [],
+        "given": {"num": 0, "caller_speech_s": 30.0}, "reference": "", "transcript": "",
     }  # fmt: skip
     return row | known
 

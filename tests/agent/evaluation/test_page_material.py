@@ -18,7 +18,8 @@ def test_a_run_fills_the_page() -> None:
                 turn(start_s=1.0, end_s=2.0),
                 number=7, voice="ked", agent=[[2.5, 4.0]],
                 interruptions=[{"is_eligible": True, "is_yielded": True, "stop_s": 0.3, "response_s": None}],
-                sounds=[{"sound": "side_talk", "is_eligible": True, "is_stopped": False, "start_s": 3.0, "end_s": 3.5}],
+                sounds=[{"sound": "side_talk", "is_eligible": True, "is_stopped": False, "start_s": 3.0,
+                         "end_s": 3.5}],
             )
         ],
         Family.NUMBERS: [call(turn(**said))],

@@ -1,4 +1,4 @@
-"""Recorded callers are found by the list that training takes, cut to their speech, and split by the same folds."""
+"""Recorded callers are found by the list that training takes, cut to their speech, and split by its folds."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,8 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     entries = [("orders", "orders"), ("digits", "digits"), ("noises", "noise")]
     (root / "corpora.toml").write_text(
         "".join(
-            f'[[corpus]]\nname = "{name}"\nfolder = "{name}"\nlayout = "{layout}"\nlicence = "CC0"\nsource = "made"\n'
+            f'[[corpus]]\nname = "{name}"\nfolder = "{name}"\nlayout = "{layout}"\n'
+            'licence = "CC0"\nsource = "made"\n'
             for name, layout in entries
         )
     )
@@ -63,7 +64,7 @@ def test_a_recording_is_cut_to_its_speech() -> None:
     assert spoken_span(pcm).start_s == pytest.approx(1.0, abs=0.03)
     cut, span = trimmed(pcm)
     assert len(cut) / RATE_HZ == pytest.approx(1.6, abs=0.06)
-    assert (span.start_s, span.end_s) == (pytest.approx(0.3, abs=0.03), pytest.approx(1.3, abs=0.05))
+    assert span.start_s == pytest.approx(0.3, abs=0.03) and span.end_s == pytest.approx(1.3, abs=0.05)
     silence = np.zeros(RATE_HZ, np.float32)
     assert trimmed(silence)[1].end_s == 1.0
 

@@ -32,7 +32,7 @@ EXPECTED_DB = {
 }
 
 
-def level_dbfs(pcm: np.ndarray) -> float:  # type: ignore[type-arg]
+def level_dbfs(pcm: np.ndarray) -> float:
     return float(20 * np.log10(line_rms(np.asarray(pcm, np.float32))))
 
 

@@ -74,8 +74,8 @@ def test_the_gap_is_the_agents_patience_and_the_lines_delay() -> None:
     assert call["lines"] == [{"is_eligible": True, "is_stopped": False}]
 
 
-def test_what_is_said_is_judged() -> None:
-    (only,) = trials(Manners(), turn(), judge=Judge())["turns"]
+def test_what_is_said_is_judged(judge: Judge) -> None:
+    (only,) = trials(Manners(), turn(), judge=judge)["turns"]
     assert only["is_right"] and only["heard"] == plain(HOURS.text)
 
 

@@ -1,5 +1,7 @@
 """Words of a known sentence are chosen among others that sound alike: speech chooses well, noise does not."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -29,7 +31,7 @@ def test_foils_sound_alike_and_are_no_homophones() -> None:
 
 def test_clear_speech_is_understood_and_another_sentence_is_not(chooser: WordChooser) -> None:
     right = said = wrong = 0
-    for text, other in zip(SENTENCES, SENTENCES[1:], strict=False):
+    for text, other in pairwise(SENTENCES):
         understood, num = chooser.hear(text, synthesize(text, AGENT_VOICE).pcm)
         right, said = right + understood, said + num
         wrong += chooser.hear(text, synthesize(other, AGENT_VOICE).pcm)[0]
