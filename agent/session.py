@@ -66,7 +66,7 @@ class Parts:
     now: Now
     recorder: Recorder | None = None
     has_consent: bool = False
-    agent: AgentSettings = field(default_factory=AgentSettings)  # its greeting, and whom it asks what it cannot know
+    agent: AgentSettings = field(default_factory=AgentSettings)  # its greeting, and whom it asks
 
 
 class Session:

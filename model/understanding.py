@@ -17,7 +17,7 @@ from model.requests import Request
 LEAST_LIKENESS = 0.55  # below it, words are about something else
 LEAST_WORDS = 3  # with fewer that fit nothing, nothing was said
 _LEADS = sorted(
-    {lead.strip() for group in (LEAD_INS, *TONE_LEAD_INS.values()) for lead in group.train if lead.strip()},
+    {lead.strip().lower() for group in (LEAD_INS, *TONE_LEAD_INS.values()) for lead in group.train} - {""},
     key=len,
     reverse=True,
 )
@@ -56,11 +56,15 @@ def _without_lead(said: str) -> tuple[str, Tone]:
         return said, tone
     while lead := next((lead for lead in _LEADS if said.startswith(f"{lead} ")), None):
         said = said.removeprefix(f"{lead} ")
-        tone = next((t for t, group in TONE_LEAD_INS.items() if f"{lead} " in group.train), tone)
+        tone = next((t for t, group in TONE_LEAD_INS.items() if lead in map(_plain_lead, group.train)), tone)
     words = [word for word in said.split() if word not in HESITATIONS]
     while len(words) > 1 and words[0] in ("so", "oh", "hi"):
         words.pop(0)
     return " ".join(words) or said, tone
+
+
+def _plain_lead(lead: str) -> str:
+    return lead.strip().lower()
 
 
 def _cued(said: str) -> Intent | None:
@@ -75,9 +79,7 @@ def _nearest(said: str) -> Intent:
         return Intent.UNCLEAR
     if said in BACKCHANNELS and said in ("mhm", "uh huh"):
         return Intent.BACKCHANNEL
-    index = _index()
-    likeness, intent = max(((index.likeness(words, one.words), one.intent) for one in index.wordings),
-                           key=lambda pair: pair[0])  # fmt: skip
+    likeness, intent = _index().nearest(words)
     if likeness >= LEAST_LIKENESS:
         return intent
     return Intent.OTHER if len(words) >= LEAST_WORDS else Intent.UNCLEAR
@@ -86,7 +88,8 @@ def _nearest(said: str) -> Intent:
 @dataclass(frozen=True, slots=True)
 class _Wording:
     intent: Intent
-    words: tuple[str, ...]
+    counts: Counter[str]
+    weight: float  # of all its words
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,27 +98,40 @@ class _Index:
 
     wordings: tuple[_Wording, ...]
     weights: dict[str, float]
+    unknown: float  # the weight of any other word
 
-    def likeness(self, one: list[str], other: tuple[str, ...]) -> float:
-        """Share of the weight of words that both have: 1 is the same words."""
-        shared = Counter(one) & Counter(other)
-        both = sum(self._weight(word) * count for word, count in shared.items())
-        return 2 * both / (sum(map(self._weight, one)) + sum(map(self._weight, other)))
-
-    def _weight(self, word: str) -> float:
-        return self.weights.get(word, max(self.weights.values()))
+    def nearest(self, words: list[str]) -> tuple[float, Intent]:
+        """How like the most alike wording is (the share of weight that both have, 1: the same words), and its
+        intent."""
+        counts = Counter(words)
+        weight = sum(self.weights.get(word, self.unknown) for word in words)
+        best = (0.0, Intent.OTHER)
+        for one in self.wordings:
+            both = sum(
+                self.weights[word] * min(count, one.counts[word])
+                for word, count in counts.items()
+                if word in one.counts
+            )
+            likeness = 2 * both / (weight + one.weight)
+            if likeness > best[0]:
+                best = (likeness, one.intent)
+        return best
 
 
 @cache
 def _index() -> _Index:
-    wordings = tuple(
-        _Wording(intent, tuple(plain_words(text)))
+    texts = [
+        (intent, plain_words(text))
         for intent, group in PHRASINGS.items()
         if intent is not Intent.NUMBER
         for text in group.train
-    )
+    ]
     spread: dict[str, set[Intent]] = {}
-    for one in wordings:
-        for word in one.words:
-            spread.setdefault(word, set()).add(one.intent)
-    return _Index(wordings, {w: math.log(1 + len(PHRASINGS) / len(found)) for w, found in spread.items()})
+    for intent, words in texts:
+        for word in words:
+            spread.setdefault(word, set()).add(intent)
+    weights = {word: math.log(1 + len(PHRASINGS) / len(found)) for word, found in spread.items()}
+    wordings = tuple(
+        _Wording(intent, Counter(words), sum(weights[word] for word in words)) for intent, words in texts
+    )
+    return _Index(wordings, weights, max(weights.values()))

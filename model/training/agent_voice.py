@@ -65,7 +65,10 @@ def _part(sentence: AgentSentence, first: int | None, stop: int) -> AgentSentenc
         pcm[:FADE_SAMPLES] *= ramp
     if end < len(sentence.pcm):
         pcm[-FADE_SAMPLES:] *= ramp[::-1]
-    words = [TimedWord(w.text, w.start_s - start_s, w.end_s - start_s) for w in sentence.words[first:stop]]
+    words = [
+        TimedWord(w.text, w.start_s - start_s, min(w.end_s, end_s) - start_s)
+        for w in sentence.words[first:stop]
+    ]
     phones = [
         TimedPhone(p.phone, max(0.0, p.start_s - start_s), min(p.end_s, end_s) - start_s)
         for p in sentence.phones

@@ -1,4 +1,4 @@
-"""What the model passes on: asked of a real HTTP service, answered, and said; the fallback when nothing comes."""
+"""What the model passes on: asked of a real HTTP service, answered, said; else the fallback."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

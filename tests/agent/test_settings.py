@@ -86,6 +86,7 @@ def test_variables_win_over_the_file(tmp_path: Path) -> None:
         ({"OFFHOOK_WORKER__SLOTS": "257"}, "OFFHOOK_WORKER__SLOTS: .*1 to 256"),
         ({"OFFHOOK_WORKER__ENGINE": "magic"}, "OFFHOOK_WORKER__ENGINE: .*'builtin' or 'standin'"),
         ({"OFFHOOK_CALL__TRANSFER_TARGET": "the desk"}, "no SIP URI"),
+        ({"OFFHOOK_AGENT__DELEGATE_URL": "the shop"}, "no HTTP address"),
         ({"OFFHOOK_AGENT__ROLE": "x", "OFFHOOK_AGENT__ROLE_FILE": "y"}, "OFFHOOK_AGENT: role and role_file"),
         ({"OFFHOOK_AGENT__ROLE": "x" * 16385}, "role is longer than 16384 bytes"),
         ({"OFFHOOK_AGENT__VOICE": "x" * 129}, "voice is no voice's name"),
