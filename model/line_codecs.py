@@ -25,7 +25,7 @@ _OPUS_LOUDEST_BITRATE, _OPUS_LOWEST_BITRATE = 256_000, 6_000  # libsndfile's dia
 
 def available() -> tuple[Codec, ...]:
     """The codecs that this machine can run."""
-    return ("pcmu", "pcma", "g722", *(("opus",) if find_spec("soundfile") else ()))  # type: ignore[return-value]
+    return ("pcmu", "pcma", "g722", *(("opus",) if find_spec("soundfile") else ()))
 
 
 def through(pcm: Pcm, codec: Codec, rng: np.random.Generator, *, bitrate: int = 24_000) -> Pcm:

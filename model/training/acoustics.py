@@ -34,7 +34,8 @@ from model.training.recorded_stems import RecordedBank
 Pcm = NDArray[np.float32]
 
 MOST_NOISE_S, MOST_SPEECH_S = 600.0, 400.0  # in memory, for each process
-DISTRACTORS_PER_STEM = 3.0  # on average, at full hardness
+DISTRACTORS_PER_STEM = 3.0  # on average, at full hardness; fewer between few turns
+FULL_STEM_TURNS = 6
 DISTRACTOR_S = (0.8, 2.8)
 AGENT_ABOVE_CALLER_DB = 3.0  # in level: an echo's return is told against the agent
 _EDGE_S = 0.02
@@ -77,7 +78,8 @@ class Acoustics:
         Others talk in recordings, or else the speakers of `others` do.
         """
         spoken = [active_rms(turn.pcm, SAMPLE_RATE_HZ) for turn in stem.turns if turn.words]
-        count = int(draws.poisson(DISTRACTORS_PER_STEM * self.hardness))
+        fullness = min(1.0, len(stem.turns) / FULL_STEM_TURNS)
+        count = int(draws.poisson(DISTRACTORS_PER_STEM * self.hardness * fullness))
         if not spoken or not count:
             return stem
         pool = self.pool

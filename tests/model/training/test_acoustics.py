@@ -23,7 +23,7 @@ def _sound(seed: int, seconds: float = 0.5, level: float = 0.1) -> Pcm:
     return np.random.default_rng(seed).normal(0, level, round(seconds * RATE_HZ)).astype(np.float32)
 
 
-def _stem(seed: int, num_turns: int = 4) -> Stem:
+def _stem(seed: int, num_turns: int = 6) -> Stem:
     turns = [
         Turn(
             Request(Intent.YES, "yes"),
@@ -70,6 +70,8 @@ def test_every_kind_comes_at_its_level() -> None:
 def test_the_dial_says_how_many() -> None:
     assert len(_distractors(HARD, range(40))) / 40 == pytest.approx(3, abs=0.8)
     assert len(_distractors(Acoustics(0.3), range(40))) / 40 == pytest.approx(0.9, abs=0.5)
+    alone = [HARD.with_distractors(_stem(1, 1), np.random.default_rng(n), AGENT) for n in range(40)]
+    assert sum(len(stem.turns) - 1 for stem in alone) / 40 == pytest.approx(0.5, abs=0.3)
     assert Acoustics().with_distractors(STEM, np.random.default_rng(0), AGENT) is STEM
 
 
