@@ -8,6 +8,7 @@ import numpy as np
 
 from agent.evaluation.metrics.intervals import Estimate, mean, percentile, rate_by_call
 from agent.evaluation.metrics.word_errors import word_errors
+from agent.evaluation.panels import conversation, interaction
 from agent.evaluation.rows import EARLY_TURNS, LATE_TURNS
 from agent.evaluation.scenes import ECHO_DB, SNRS_DB, Family
 from agent.evaluation.scores import DEAD_AIR_S
@@ -44,6 +45,7 @@ def _dialogue(calls: Sequence[Json]) -> Figures:
         **_later_turns(calls),
         "given_per_minute": _given(calls),
         "transcript_wer": _transcript(calls),
+        **conversation(calls),
     }  # fmt: skip
 
 
@@ -112,6 +114,7 @@ def _floor(calls: Sequence[Json]) -> Figures:
         "response_after_stop_p50": percentile(answers, 50, attempted),
         **{f"ignored_{sound}": _ignored(calls, sound) for sound in OVER_SOUNDS},
         "stutters_per_event": _stutters(calls),
+        **interaction(calls),
     }
 
 

@@ -37,6 +37,7 @@ def _low(
 
 _TIMES, _PAUSES, _FLOOR, _HEARS = "answers in time", "leaves pauses", "yields, and goes on", "understands"
 _ECHO, _LATE, _SPEAKS, _SIZE = "hears itself", "later turns", "is understood", "fits"
+_PANELS = "published panels, our callers"
 
 MEANINGS: dict[str, Meaning] = {
     "gap_p50": _low("response gap p50", _TIMES, Unit.SECONDS, 0.4, 0.32,
@@ -84,6 +85,19 @@ MEANINGS: dict[str, Meaning] = {
     "other_words": Meaning("words of other sentences recognised", _SPEAKS, bar=0.80, aim=0.90,
                            note="100 sentences off the domain, forced; a grammar with foils for each"),
     "codec_pesq": Meaning("PESQ-NB of the codec on the agent's voice", _SPEAKS, Unit.SCORE, 2.3, 2.8),
+    "units_per_minute": Meaning("stretches of speech, both sides", _PANELS, Unit.PER_MINUTE),
+    "pauses_per_minute": Meaning("pauses within one side's speech", _PANELS, Unit.PER_MINUTE),
+    "gaps_per_minute": Meaning("gaps between the sides", _PANELS, Unit.PER_MINUTE),
+    "overlaps_per_minute": Meaning("overlaps", _PANELS, Unit.PER_MINUTE),
+    "eva": Meaning("EVA's turn-taking score", _PANELS, Unit.SCORE, note="wants gaps of 0.5 to 2 s"),
+    "tau_r_r": Meaning("tau-Voice R_R, turns answered", _PANELS),
+    "tau_r_y": Meaning("tau-Voice R_Y, yields", _PANELS),
+    "tau_l_r": _low("tau-Voice L_R, response", _PANELS, Unit.SECONDS),
+    "tau_l_y": _low("tau-Voice L_Y, yielding", _PANELS, Unit.SECONDS),
+    "tau_i_a": _low("tau-Voice I_A, interruptions by the agent", _PANELS),
+    "tau_s_bc": Meaning("tau-Voice S_BC, over backchannels", _PANELS),
+    "tau_s_vt": Meaning("tau-Voice S_VT, over coughs", _PANELS),
+    "tau_s_nd": Meaning("tau-Voice S_ND, over talk to others", _PANELS),
     "megabytes": _low("size of the model, MB", _SIZE, Unit.COUNT, 60.0),
     "calls_per_core": Meaning("calls that one core holds", _SIZE, Unit.SCORE, 2.0),
 }  # fmt: skip
@@ -109,7 +123,7 @@ def _by_pattern(key: str) -> Meaning:
 
 
 def _rows(figures: Mapping[str, Estimate], named: Iterable[tuple[str, Meaning]]) -> Iterable[Row]:
-    order = [_TIMES, _PAUSES, _FLOOR, _ECHO, _HEARS, _LATE, _SPEAKS, _SIZE]
+    order = [_TIMES, _PAUSES, _FLOOR, _ECHO, _HEARS, _LATE, _SPEAKS, _SIZE, _PANELS]
     for key, one in sorted(named, key=lambda pair: order.index(pair[1].group)):
         yield Row(
             one.name, one.unit, figures[key], one.bar, one.aim, one.is_lower_better, one.best,

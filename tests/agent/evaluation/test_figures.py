@@ -13,7 +13,7 @@ from agent.evaluation.trials import Json
 def turn(**known: Any) -> Json:
     row = {
         "intent": "hours", "gap_s": 0.5, "is_miss": False, "early_starts": [], "is_judged": True,
-        "is_right": True, "answer_tone": "calm",
+        "is_right": True, "answer_tone": "calm", "start_s": 1.0, "end_s": 2.0,
     }  # fmt: skip
     return row | known
 
@@ -27,7 +27,8 @@ def pause(*, taken: bool, complete: bool = False) -> Json:
 
 def call(*turns: Json, **known: Any) -> Json:
     row = {
-        "number": 0, "condition": {}, "turns": list(turns), "pauses": [], "sounds": [], "interruptions": [],
+        "number": 0, "seconds": 60.0, "agent": [], "condition": {}, "turns": list(turns), "pauses": [],
+        "sounds": [], "interruptions": [],
         "stutters": {"breaks": [], "breaks_per_s": 0.0}, "lines": [],
         "given": {"num": 0, "caller_speech_s": 30.0}, "reference": "", "transcript": "",
     }  # fmt: skip
@@ -65,6 +66,7 @@ def test_the_floor_is_yielded_kept_or_stuttered() -> None:
         {"sound": "cough", "is_eligible": False},
         {"sound": "music", "is_eligible": True, "is_stopped": False},
     ]
+    sounds = [{**row, "start_s": 5.0, "end_s": 5.4} for row in sounds]
     one = call(interruptions=tries, sounds=sounds, stutters={"breaks": [2, 0], "breaks_per_s": 0.25})
     found = figures_of(Family.FLOOR, [one])
     assert (found["yield"].value, found["yield"].num_eligible, found["yield"].num_attempted) == (0.5, 2, 3)
