@@ -65,7 +65,7 @@ QUOTAS: dict[Family, Quota] = {
     Family.FLOOR: Quota(
         _floor, {"turn": 3, "backchannel": 2, "cough": 2, **dict.fromkeys(OVER_SOUNDS[2:], 1)}
     ),
-    Family.ECHO: Quota(_echo, dict.fromkeys(map(str, ECHO_DB), 8 / len(ECHO_DB))),
+    Family.ECHO: Quota(_echo, dict.fromkeys(map(str, ECHO_DB), 9 / len(ECHO_DB))),
     Family.ORDERS: Quota(_orders, {"clean": 0.5, "noisy": 0.5}),
     Family.NUMBERS: Quota(_turns, {"turn": 1}),
     Family.TONE: Quota(_turns, {"turn": 1}),

@@ -27,7 +27,7 @@ from agent.evaluation.scenes import Scene
 from agent.evaluation.scores import FALSE_STOP_S, RESUME_WINDOW_S, BargeIn
 from agent.evaluation.script import SaidTurn
 from agent.evaluation.segments import CallerTurn, speech_segments, talks
-from model.order_line import AGENT_LINES, CALM_LINES, Tone, in_tone
+from model.order_line import AGENT_LINES, CALM_LINES, GREETING, Tone, in_tone
 
 Json = dict[str, Any]
 
@@ -88,15 +88,16 @@ def judge_scene(truth: Json, agent: Pcm, judge: Judge) -> Json:
     outcome = judge_call(truth["number"], truth["voice"], [one.placed for one in turns], agent, judge)
     call = _Call(outcome, [one.placed.turn for one in turns], segments)
     given = backchannels_given(call.turns, segments)
+    sounds = [_sound(step, call) for step in steps if step.sound != "turn"]
     return {
         **{key: truth[key] for key in ("family", "number", "condition")},
         **outcome.as_json(),
         "turns": [{**asdict(said), "answer_tone": answer_tone(said.heard)} for said in outcome.turns],
         "pauses": [row for one in turns for row in _pauses(one, segments)],
-        "sounds": [_sound(step, call) for step in steps if step.sound != "turn"],
+        "sounds": sounds,
         "interruptions": _interruptions(call),
-        "stutters": _stutters(steps, agent),
-        "lines": [_line(index, call) for index in range(len(outcome.turns))],
+        "stutters": _stutters(steps, sounds, agent),
+        "lines": _lines(call),
         "given": {"num": given.num, "caller_speech_s": round(given.caller_speech_s, 3)},
         "agent": [[one.start_s, one.end_s] for one in segments],
         "reference": " ".join(said.text for said in outcome.turns),
@@ -164,24 +165,42 @@ def _finite(value_s: float | None) -> float | None:
     return None if value_s is None or value_s == float("inf") else round(value_s, 3)
 
 
-def _stutters(steps: Sequence[PlacedStep], agent: Pcm) -> Json:
-    """Short breaks after each thing that was said over the agent, and how often its speech breaks anyway."""
+def _stutters(steps: Sequence[PlacedStep], sounds: Sequence[Json], agent: Pcm) -> Json:
+    """Short breaks after each sound that the agent went on over, and how often its speech breaks anyway."""
     fine = speech_segments(agent, split_s=FINE_SPLIT_S)
     events = [Segment(one.placed.turn.start_s, one.placed.turn.end_s) for one in steps]
-    trials = [trial for trial in stutters(events, fine) if trial.is_eligible]
+    kept = [
+        Segment(row["start_s"], row["end_s"])
+        for row in sounds
+        if row["is_eligible"] and not row["is_stopped"]
+    ]
+    trials = [trial for trial in stutters(kept, fine) if trial.is_eligible]
     return {"breaks": [len(one.silences_s) for one in trials], "breaks_per_s": breaks_per_s(events, fine)}
 
 
-def _line(index: int, call: _Call) -> Json:
-    """The answer to one turn while nobody speaks: was it said to its end?"""
-    said, turns = call.outcome.turns[index], call.turns
-    if not said.is_judged or said.gap_s is None:
-        return {"is_eligible": False}
-    start_s = said.end_s + said.gap_s
-    line = Segment(start_s, start_s + line_seconds(said.expected[0]))
-    until_s = turns[index + 1].start_s if index + 1 < len(turns) else call.outcome.seconds
+def _lines(call: _Call) -> list[Json]:
+    """The greeting and every answer while nobody speaks: was it said to its end?"""
+    outcome, turns = call.outcome, call.turns
+    until_s = turns[0].start_s if turns else outcome.seconds
+    greeting_s, heard = outcome.greeting_after_s, outcome.greeting_heard
+    rows = [
+        {"is_eligible": False}
+        if greeting_s is None
+        else _line(greeting_s, until_s, GREETING.text, heard, call)
+    ]
+    for index, said in enumerate(outcome.turns):
+        until_s = turns[index + 1].start_s if index + 1 < len(turns) else outcome.seconds
+        if not said.is_judged or said.gap_s is None:
+            rows.append({"is_eligible": False})
+        else:
+            rows.append(_line(said.end_s + said.gap_s, until_s, said.expected[0], said.heard, call))
+    return rows
+
+
+def _line(start_s: float, until_s: float, text: str, heard: str, call: _Call) -> Json:
+    line = Segment(start_s, start_s + line_seconds(text))
     stopped_s = self_stop(line, [one for one in call.agent if one.start_s < until_s])
-    return {"is_eligible": True, "is_stopped": stopped_s is not None and not is_whole_line(said.heard)}
+    return {"is_eligible": True, "is_stopped": stopped_s is not None and not is_whole_line(heard)}
 
 
 def is_whole_line(words: str) -> bool:
