@@ -71,9 +71,12 @@ COMMANDS: dict[str, Command] = {
         "offhook talk question.wav answer.wav\noffhook talk --replay traces/20260102T030405Z-1a2b3c4d.npz",
     ),
     "eval": Command(
-        "agent.evaluation.quick",
+        "agent.evaluation.command",
         "scripted callers over real SIP, or against the model alone, judged from what they heard",
-        "offhook eval --quick\noffhook eval --offline --calls 24 --concurrent 6",
+        "offhook eval\n"
+        "offhook eval --virtual --rows floor,dialogue --trials 20 --concurrent 4\n"
+        "offhook eval --quick\n"
+        "offhook eval --offline --calls 24 --concurrent 6",
     ),
     "score": Command(
         "agent.evaluation.score_files",

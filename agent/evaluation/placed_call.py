@@ -74,6 +74,7 @@ class PlacedCall:
     tape: Tape = field(default_factory=Tape)
     ended: EndpointEvent | None = None
     stats: EndpointStats = field(default_factory=EndpointStats)
+    call_id: str = ""  # the SIP Call-ID
 
     @property
     def is_ended_by_us(self) -> bool:
@@ -118,7 +119,7 @@ async def place_call(
 
 async def converse(endpoint: MediaEndpoint, speaker: Speaker, limit_s: float) -> PlacedCall:
     """Let `speaker` hold an answered call; returns once it is over."""
-    call = PlacedCall()
+    call = PlacedCall(call_id=endpoint.call_id)
     try:
         endpoint.send(np.zeros(AHEAD_SAMPLES, np.float32))
         async for pcm in endpoint.frames():

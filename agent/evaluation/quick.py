@@ -1,4 +1,4 @@
-"""`offhook eval`: scripted callers over real SIP, or against the model alone, scored from what they heard.
+"""`offhook eval --quick` and `--offline`: scripted callers over real SIP, or against the model alone.
 
 Calls are recorded first and judged afterwards, so that judging takes no time from the model. A run can be
 broken off and taken up again: what its folder holds is not called again.
@@ -33,7 +33,6 @@ from agent.evaluation.script import Script, ScriptedCaller, make_script
 from agent.evaluation.summary import Json, Summary, bars, summarise, table
 from agent.settings import Settings
 from telephony.errors import CallRefused
-from telephony.settings import CODECS
 from telephony.sip_uri import checked_uri
 
 if TYPE_CHECKING:
@@ -49,23 +48,6 @@ OFFLINE = "offline"  # in the place of a codec's name
 MISSES = "offhook_worker_deadline_misses_total"
 
 console = Console()
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line of `offhook eval`."""
-    how = parser.add_mutually_exclusive_group(required=True)
-    how.add_argument("--quick", action="store_true", help="twenty scripted calls over SIP, about ten minutes")
-    how.add_argument(
-        "--offline", action="store_true", help="the same callers against the model alone, without a telephone"
-    )
-    parser.add_argument("--uri", metavar="SIP_URI", help="call a running line instead of starting one")
-    parser.add_argument("--calls", type=int, default=DEFAULT_CALLS, metavar="N")
-    parser.add_argument("--concurrent", type=int, default=CONCURRENT, metavar="N")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--codec", choices=CODECS, default=DEFAULT_CODEC)
-    parser.add_argument(
-        "--folder", type=Path, help="recordings and results (default: eval-quick or eval-offline)"
-    )
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -202,7 +184,11 @@ def _call_all(plan: Plan, uri: str | None) -> int | None:
 @contextmanager
 def own_line(slots: int, **more: str) -> Iterator[GatewayProcess]:
     """`offhook serve` with the operator's model and so many slots, on ports of its own."""
-    kept = {name: value for name, value in os.environ.items() if name.startswith("OFFHOOK_WORKER__")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(("OFFHOOK_WORKER__", "OFFHOOK_CASCADE__"))
+    }
     with GatewayProcess({**kept, "OFFHOOK_WORKER__SLOTS": str(slots), **more}) as line:
         yield line
 

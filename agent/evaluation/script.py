@@ -19,6 +19,7 @@ from model.channel import active_rms
 from model.order_line import Intent, Request, draw_request
 from model.training.bank import insert_pause
 from model.voices import HELD_OUT_VOICES, SAMPLE_RATE_HZ, Voice, draw_voice, synthesize
+from model.voices_styles import Style
 from telephony.endpoint import FRAME_SAMPLES
 
 REPLY_S = (0.4, 1.2)  # silence after the agent's end before the caller goes on
@@ -38,6 +39,7 @@ class Manner(Enum):
 
     REPLY = "reply"  # once the agent has finished
     CUT_IN = "cut_in"  # while it speaks
+    OVER = "over"  # while it speaks, without wanting the floor: "mhm", a cough, a voice in the room
     SILENCE = "silence"  # nothing is said: the agent should ask
     CUE = "cue"  # when whoever placed the call says so
 
@@ -45,6 +47,7 @@ class Manner(Enum):
 WAIT_S = {
     Manner.REPLY: REPLY_S,
     Manner.CUT_IN: CUT_IN_S,
+    Manner.OVER: CUT_IN_S,
     Manner.SILENCE: (0.0, 0.0),
     Manner.CUE: CUED_S,
 }
@@ -69,6 +72,8 @@ class SpokenStep:
     end_s: float
     pauses: tuple[Segment, ...]
     wait_s: float  # until speaking: after the agent's end, or into its line
+    sound: str = "turn"  # or what it is that is no turn
+    complete: tuple[Segment, ...] = ()  # pauses at points where the turn might have ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +140,19 @@ def make_script(number: int, seed: int) -> Script:
 
 
 def speak_step(
-    step: Step, voice: Voice, rng: random.Random, *, rate: float, pitch: float, level_dbfs: float
+    step: Step,
+    voice: Voice,
+    rng: random.Random,
+    *,
+    rate: float,
+    pitch: float,
+    level_dbfs: float,
+    style: Style | None = None,
 ) -> SpokenStep:
     """Synthesise a step, its pause included."""
     if step.request is None:
         return SpokenStep(step, np.zeros(0, np.float32), 0.0, 0.0, (), REPLY_S[0])
-    said = synthesize(step.request.text, voice, rate=rate, pitch=pitch)
+    said = synthesize(step.request.text, voice, rate=rate, pitch=pitch, style=style)
     pauses: tuple[Segment, ...] = ()
     if step.has_pause:
         after, pause_s = rng.choice(step.request.incomplete_words()), rng.uniform(*PAUSE_S)
@@ -211,7 +223,7 @@ class ScriptedCaller:
             return self._cue_s is not None and self.now_s - self._cue_s >= spoken.wait_s
         if self._waited_s > self._patience_s:
             return True
-        if spoken.step.manner is Manner.CUT_IN and self.said:
+        if spoken.step.manner in (Manner.CUT_IN, Manner.OVER) and self.said:
             since_s = self._gate.open_since_s
             if since_s is not None and since_s > self._since_s:
                 return self.now_s - since_s >= spoken.wait_s
@@ -232,7 +244,8 @@ class ScriptedCaller:
     @property
     def _least_wait_s(self) -> float:
         request = self._last.request if self._last is not None else None
-        return TRANSFER_REPLY_S if request is not None and request.intent is Intent.PERSON else 0.0
+        is_passed_on = request is not None and request.intent in (Intent.PERSON, Intent.STATUS)
+        return TRANSFER_REPLY_S if is_passed_on else 0.0
 
     @property
     def _waited_s(self) -> float:

@@ -1,0 +1,115 @@
+"""Trials of known calls give known figures."""
+
+from typing import Any
+
+import pytest
+
+from agent.evaluation.figures import figures_of
+from agent.evaluation.rows import QUOTAS
+from agent.evaluation.scenes import Family
+from agent.evaluation.trials import Json
+
+
+def turn(**known: Any) -> Json:
+    row = {
+        "intent": "hours", "gap_s": 0.5, "is_miss": False, "early_starts": [], "is_judged": True,
+        "is_right": True, "answer_tone": "calm", "start_s": 1.0, "end_s": 2.0,
+    }  # fmt: skip
+    return row | known
+
+
+def pause(*, taken: bool, complete: bool = False) -> Json:
+    return {
+        "length_s": 0.7, "is_complete": complete, "is_eligible": True, "is_taken": taken,
+        "is_in_rate": not complete,
+    }  # fmt: skip
+
+
+def call(*turns: Json, **known: Any) -> Json:
+    row = {
+        "number": 0, "seconds": 60.0, "agent": [], "condition": {}, "turns": list(turns), "pauses": [],
+        "sounds": [], "interruptions": [],
+        "stutters": {"breaks": [], "breaks_per_s": 0.0}, "lines": [],
+        "given": {"num": 0, "caller_speech_s": 30.0}, "reference": "", "transcript": "",
+    }  # fmt: skip
+    return row | known
+
+
+def test_dialogues_give_gaps_answers_pauses_and_words() -> None:
+    one = call(
+        turn(gap_s=0.3), turn(gap_s=2.5, is_right=False), turn(gap_s=None, is_miss=True, is_right=False),
+        pauses=[pause(taken=True), pause(taken=False), pause(taken=True, complete=True)],
+        given={"num": 2, "caller_speech_s": 60.0}, reference="a b c d", transcript="a x c d",
+    )  # fmt: skip
+    two = call(*[turn(intent="order", gap_s=0.5)] * 10, pauses=[pause(taken=False)] * 2)
+    found = figures_of(Family.DIALOGUE, [one, two])
+    assert found["gap_p50"].value == pytest.approx(0.5)
+    assert (found["gap_p50"].num_eligible, found["gap_p50"].num_attempted) == (12, 13)
+    assert found["misses"].value == pytest.approx(1 / 13) and found["dead_air"].value == pytest.approx(1 / 12)
+    assert found["right"].value == pytest.approx(11 / 13) and found["right_order"].value == 1.0
+    assert found["right_hours"].value == pytest.approx(1 / 3)
+    assert found["premature"].value == pytest.approx(1 / 4) and found["taken_at_complete"].value == 1.0
+    assert found["given_per_minute"].value == pytest.approx(1.0)
+    assert found["transcript_wer"].value == pytest.approx(0.25) and found["transcript_wer"].num_attempted == 2
+    assert found["right_early"].value == pytest.approx(4 / 6) and found["right_late"].num_eligible == 3
+
+
+def test_the_floor_is_yielded_kept_or_stuttered() -> None:
+    tries = [
+        {"is_eligible": True, "is_yielded": True, "stop_s": 0.3, "response_s": 0.4},
+        {"is_eligible": True, "is_yielded": False, "stop_s": None, "response_s": None},
+        {"is_eligible": False, "is_yielded": False, "stop_s": None, "response_s": None},
+    ]
+    sounds = [
+        {"sound": "cough", "is_eligible": True, "is_stopped": True},
+        {"sound": "cough", "is_eligible": True, "is_stopped": False},
+        {"sound": "cough", "is_eligible": False},
+        {"sound": "music", "is_eligible": True, "is_stopped": False},
+    ]
+    sounds = [{**row, "start_s": 5.0, "end_s": 5.4} for row in sounds]
+    one = call(interruptions=tries, sounds=sounds, stutters={"breaks": [2, 0], "breaks_per_s": 0.25})
+    found = figures_of(Family.FLOOR, [one])
+    assert (found["yield"].value, found["yield"].num_eligible, found["yield"].num_attempted) == (0.5, 2, 3)
+    assert found["stop_p50"].value == 0.3 and found["response_after_stop_p50"].value == 0.4
+    assert found["ignored_cough"].value == 0.5 and found["ignored_cough"].num_attempted == 3
+    assert found["ignored_music"].value == 1.0 and found["ignored_backchannel"].num_eligible == 0
+    assert found["stutters_per_event"].value == pytest.approx(0.75)
+    assert sorted(QUOTAS[Family.FLOOR].kinds(one)) == ["cough", "cough", "music", "turn", "turn"]
+
+
+def test_echo_stops_are_told_apart_by_their_return() -> None:
+    stopped, went_on = {"is_eligible": True, "is_stopped": True}, {"is_eligible": True, "is_stopped": False}
+    calls = [
+        call(condition={"echo_db": -20.0}, lines=[went_on] * 3 + [{"is_eligible": False}]),
+        call(condition={"echo_db": -12.0}, lines=[stopped, went_on]),
+    ]
+    found = figures_of(Family.ECHO, calls)
+    assert found["self_stops_-20_db"].value == 0.0 and found["self_stops_-12_db"].value == 0.5
+    assert found["self_stops_-20_db"].num_attempted == 4
+
+
+@pytest.mark.parametrize(("family", "name"), [(Family.ORDERS, "orders"), (Family.REAL_ORDERS, "real_orders")])
+def test_orders_are_told_by_their_noise(family: Family, name: str) -> None:
+    levels: list[tuple[str | float, bool]] = [("clean", True), ("clean", True), (24.0, True), (6.0, False)]
+    calls = [call(turn(is_right=right), condition={"snr_db": level}) for level, right in levels]
+    found = figures_of(family, calls)
+    assert found[f"{name}_clean"].value == 1.0 and found[f"{name}_noisy"].value == 0.5
+    assert found[f"{name}_6_db"].value == 0.0 and found[f"{name}_12_db"].num_eligible == 0
+
+
+def test_tones_are_met_or_not() -> None:
+    calls = [call(turn(answer_tone="calm"), condition={"tone": tone}) for tone in ("calm", "angry")]
+    assert figures_of(Family.TONE, calls)["tone"].value == 0.5
+
+
+def test_numbers_are_right_as_a_whole() -> None:
+    calls = [call(turn(is_right=right)) for right in (True, False, True, True)]
+    assert figures_of(Family.NUMBERS, calls)["numbers"].value == 0.75
+    assert figures_of(Family.REAL_NUMBERS, calls)["real_numbers"].num_eligible == 4
+
+
+def test_every_family_has_figures_and_a_quota() -> None:
+    for family in Family:
+        assert all(figure.num_eligible == 0 for figure in figures_of(family, []).values())
+        quota = QUOTAS[family]
+        assert quota.least_scenes(100) <= quota.most_scenes(100) and not quota.is_met([], 1)
