@@ -91,10 +91,10 @@ class Judge:
         grammar = _grammar()
         for word in _words(grammar.split("=")[1]):
             if self._decoder.lookup_word(word) is None:
-                self._decoder.add_word(word, _pronounced(word), False)
+                self._decoder.add_word(word, pronounced(word), False)
         # The agent's own way ("latte" as in "latch") counts beside the dictionary's.
         for word in _words(" ".join((*(line.text for line in AGENT_LINES), *SIZES, *DRINKS, *MILKS))):
-            if self._decoder.lookup_word(word) != (own := _pronounced(word)):
+            if self._decoder.lookup_word(word) != (own := pronounced(word)):
                 self._decoder.add_word(f"{word}(9)", own, False)
         self._decoder.add_jsgf_string("agent", grammar)
         self._decoder.activate_search("agent")
@@ -117,7 +117,7 @@ class Judge:
         return str(hypothesis.hypstr) if hypothesis is not None else ""
 
 
-def _pronounced(word: str) -> str:
+def pronounced(word: str) -> str:
     """ARPAbet for a word that the recogniser's dictionary lacks, from the agent's own synthesiser."""
     phones = [timed.phone for timed in synthesize(word, AGENT_VOICE).phones]
     return " ".join(phone.upper() for phone in phones if phone != SILENCE)

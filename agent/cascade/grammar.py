@@ -1,0 +1,138 @@
+"""What callers say to the order line, as word trigrams for the recogniser, and the way back: words -> request.
+
+Absolute discounting with backing off to shorter histories; unigrams are flattened so that a wording which was
+never trained can still be put together from its words.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections import Counter, defaultdict
+from functools import cache
+from pathlib import Path
+
+from model.order_line import DRINKS, MILKS, PHRASINGS, SIZES, Intent, Order, Request, draw_request
+
+_NUM_SENTENCES = 20_000
+_ORDER_SHARE = 0.4
+_DISCOUNT = 0.5
+_FLATTENING = 5  # added to each word's count
+_ORDER = 3
+_LEAST_LOG = -99.0
+
+Gram = tuple[str, ...]
+OPEN_ENDS = frozenset("a an some with get have me small medium large the to of like want can could i".split())
+
+
+def plain(text: str) -> str:
+    """Words alone, lower case."""
+    return " ".join(re.findall(r"[a-z']+", text.lower()))
+
+
+@cache
+def training_sentences() -> tuple[str, ...]:
+    """Callers' turns in trained wordings, the same every time."""
+    rng = random.Random(1)
+    others = [intent for intent in Intent if intent is not Intent.ORDER]
+
+    def draw() -> str:
+        intent = Intent.ORDER if rng.random() < _ORDER_SHARE else rng.choice(others)
+        return plain(draw_request(rng, intent).text)
+
+    return tuple(draw() for _ in range(_NUM_SENTENCES))
+
+
+def write_trigrams(sentences: tuple[str, ...], path: Path) -> None:
+    """Write the language model of these sentences in ARPA format."""
+    counts = _count(sentences)
+    tables = [_unigrams(counts[0])]
+    weights: list[dict[Gram, float]] = []
+    for grams in counts[1:]:
+        table, backoffs = _discounted(grams, tables)
+        tables.append(table)
+        weights.append(backoffs)
+    lines = ["\\data\\", *(f"ngram {n}={len(table)}" for n, table in enumerate(tables, 1))]
+    for n, table in enumerate(tables, 1):
+        backoffs = weights[n - 1] if n <= len(weights) else {}
+        lines += ["", f"\\{n}-grams:"]
+        for gram, value in sorted(table.items()):
+            log = _LEAST_LOG if gram == ("<s>",) else math.log10(value)
+            back = f"\t{math.log10(backoffs.get(gram, 1.0)):.4f}" if n < _ORDER else ""
+            lines.append(f"{log:.4f}\t{' '.join(gram)}{back}")
+    path.write_text("\n".join([*lines, "", "\\end\\", ""]), encoding="ascii")
+
+
+def _count(sentences: tuple[str, ...]) -> list[Counter[Gram]]:
+    counts: list[Counter[Gram]] = [Counter() for _ in range(_ORDER)]
+    for sentence in sentences:
+        words = ["<s>", *sentence.split(), "</s>"]
+        for n, grams in enumerate(counts, 1):
+            grams.update(tuple(words[at : at + n]) for at in range(len(words) - n + 1))
+    return counts
+
+
+def _unigrams(counts: Counter[Gram]) -> dict[Gram, float]:
+    total = sum(count for gram, count in counts.items() if gram != ("<s>",))
+    return {
+        gram: (count + _FLATTENING) / (total + _FLATTENING * len(counts)) for gram, count in counts.items()
+    }
+
+
+def _discounted(
+    counts: Counter[Gram], shorter: list[dict[Gram, float]]
+) -> tuple[dict[Gram, float], dict[Gram, float]]:
+    """(probability of each gram, weight with which each history backs off)."""
+    by_history: dict[Gram, list[Gram]] = defaultdict(list)
+    for gram in counts:
+        by_history[gram[:-1]].append(gram)
+    table: dict[Gram, float] = {}
+    backoffs: dict[Gram, float] = {}
+    for history, grams in by_history.items():
+        total = sum(counts[gram] for gram in grams)
+        freed = _DISCOUNT * len(grams) / total
+        lower = {gram: shorter[-1][gram[1:]] for gram in grams}
+        for gram in grams:
+            table[gram] = (counts[gram] - _DISCOUNT) / total + freed * lower[gram]
+        left, left_lower = 1 - sum(table[gram] for gram in grams), 1 - sum(lower.values())
+        backoffs[history] = max(left, 1e-6) / max(left_lower, 1e-6)
+    return table, backoffs
+
+
+def _any_of(words: tuple[str, ...]) -> str:
+    return "|".join(sorted(words, key=len, reverse=True))
+
+
+_ORDERED = re.compile(
+    rf"(?:\b(?P<size>{_any_of(SIZES)}) )?\b(?P<drink>{_any_of(DRINKS)})\b"
+    rf"(?:.*?\bwith (?:some |a bit of |a little bit of |a lot of |lots of )?(?P<milk>{_any_of(MILKS)})\b)?"
+)
+_TRAINED = {plain(text): intent for intent, some in PHRASINGS.items() for text in some.train}
+
+
+def understand(words: str) -> Request:
+    """What these words ask for: an order if they name a drink, else what the nearest trained wording asks."""
+    text = plain(words)
+    found = _ORDERED.search(text)
+    if found:
+        return Request(Intent.ORDER, text, Order(found["drink"], found["size"], found["milk"]))
+    said = set(text.split())
+    likeness, intent = max(
+        (
+            (len(said & set(one.split())) / len(said | set(one.split())), intent)
+            for one, intent in _TRAINED.items()
+        ),
+        key=lambda pair: pair[0],
+    )
+    return Request(intent if likeness >= 0.5 else Intent.OTHER, text)
+
+
+def is_complete(words: str) -> bool:
+    """Whether a caller who stops here has said something whole."""
+    return bool(words) and words.split()[-1] not in OPEN_ENDS and understand(words).intent is not Intent.OTHER
+
+
+def is_open(words: str) -> bool:
+    """Whether a caller who stops here is plainly in the middle of a sentence."""
+    return bool(words) and words.split()[-1] in OPEN_ENDS
