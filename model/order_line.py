@@ -1,83 +1,43 @@
-"""Offhook Coffee's order line: what callers ask, what the agent answers, and every wording of both.
+"""Offhook Coffee's order line as rules: which line of the agent's answers which request, in every wording.
 
-Training material, evaluation and the judge of answers all read this one file. Phrasings marked held out are
-never trained on. The order grammar follows the public coffee-order yardstick (Picovoice speech-to-intent,
-2020).
+The one source of truth: the model is trained on it and judged by it, the cascade talks by it. What is ordered
+is told in `order`, what callers say in `phrasings` and `requests`; all of it can be had from here.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from enum import Enum
 
-SIZES = ("small", "medium", "large")
-DRINKS = (
-    "coffee",
-    "drip coffee",
-    "house coffee",
-    "iced coffee",
-    "americano",
-    "cappuccino",
-    "espresso",
-    "latte",
-    "mocha",
-    "iced mocha",
+from model.numbers import read_digits
+from model.order import (
+    DRINKS,
+    MILKS,
+    ROASTS,
+    SHOTS,
+    SIZES,
+    SUGARS,
+    Change,
+    Number,
+    Order,
+    describe,
+    describe_tersely,
+    understand,
 )
-MILKS = ("milk", "skim milk", "whole milk", "soy milk", "almond milk", "cream")
+from model.phrasings import LEAD_INS, ORDER_OPENERS, PHRASINGS, Intent, Phrasings, Tone
+from model.requests import Request, caller_vocabulary, draw_number, draw_order, draw_request, phrase_order
 
-
-class Intent(Enum):
-    """What a caller's turn asks for."""
-
-    ORDER = "order"
-    YES = "yes"
-    NO = "no"
-    HOURS = "hours"
-    WHERE = "where"
-    PERSON = "person"
-    REPEAT = "repeat"
-    GOODBYE = "goodbye"
-    OTHER = "other"
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """One drink; what the caller did not name is None."""
-
-    drink: str
-    size: str | None = None
-    milk: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One caller turn: what it means and the words that say it."""
-
-    intent: Intent
-    text: str
-    order: Order | None = None
-
-    def incomplete_words(self) -> list[int]:
-        """After how many words the caller may pause while the sentence is plainly unfinished."""
-        words = self.text.split()
-        open_ends = {
-            "a",
-            "an",
-            "some",
-            "with",
-            "get",
-            "have",
-            "me",
-            "small",
-            "medium",
-            "large",
-            "the",
-            "to",
-            "of",
-        }
-        return [count for count, word in enumerate(words[:-1], start=1) if word in open_ends and count > 1]
+__all__ = [
+    "AGENT_LINES", "ANGRY_PREFIX", "ASK_AGAIN", "ASK_DRINK", "ASK_NUMBER", "CALM_LINES", "CANCELLED",
+    "CONFIRMED", "DELEGATE",
+    "DRINKS", "GIVE_UP", "GOODBYE", "GREETING", "HOURS", "LEAD_INS", "LOOKED_UP", "MILKS", "MM_HM", "MORE",
+    "NOBODY", "NOT_UNDERSTOOD", "NUMBER_TAKEN", "OKAY", "ONLY_ORDERS", "ORDER_OPENERS", "PHRASINGS", "ROASTS",
+    "SHOTS", "SIZES", "STILL_THERE", "SUGARS", "TRANSFER", "UNKNOWN", "WHERE", "Change", "Control", "Intent",
+    "Line", "Number", "Order", "OrderLine", "Pending", "Phrasings", "Request", "Tone", "caller_vocabulary",
+    "describe", "draw_number", "draw_order", "draw_request", "in_tone", "phrase_order", "read_number",
+    "readback", "understand",
+]  # fmt: skip
 
 
 class Control(Enum):
@@ -86,66 +46,133 @@ class Control(Enum):
     NONE = "none"
     HANG_UP = "hang_up"
     TRANSFER = "transfer"
+    DELEGATE = "delegate"  # ask whoever runs the shop, and say what they answer
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What the agent says in one turn, and does at its end."""
+    """What the agent says in one turn, and does at its end; `is_soft` is said under one's breath."""
 
     text: str
     control: Control = Control.NONE
+    is_soft: bool = False
 
 
 GREETING = Line("Off hook coffee. What can I get you?")
 CONFIRMED = Line("Great. It will be ready in ten minutes. Anything else?")
 ASK_AGAIN = Line("Sorry about that. What can I get you instead?")
+ASK_DRINK = Line("Which drink would you like?")
 MORE = Line("Sure. What would you like?")
 OKAY = Line("Okay. What can I get you?")
+NUMBER_TAKEN = Line("Thanks, I have your number. Anything else?")
+ASK_NUMBER = Line("Sorry about that. What is your number?")
+CANCELLED = Line("Okay, I have cancelled that. Anything else?")
 HOURS = Line("We are open from seven in the morning to six at night.")
 WHERE = Line("We are at twelve Main Street, next to the station.")
 TRANSFER = Line("One moment, I will put you through.", Control.TRANSFER)
 NOBODY = Line("Sorry, nobody is free right now. Can I help you?")
+DELEGATE = Line("One moment.", Control.DELEGATE)
+UNKNOWN = Line("Sorry, I cannot find that out right now.")  # nobody answered the delegate's question in time
 GOODBYE = Line("Thank you for calling. Goodbye.", Control.HANG_UP)
 STILL_THERE = Line("Are you still there?")
 GIVE_UP = Line("I will hang up now. Goodbye.", Control.HANG_UP)
 NOT_UNDERSTOOD = Line("Sorry, I did not get that. Can you say it again?")
+ONLY_ORDERS = Line("Sorry, I can only take orders and tell you about the shop.")
+MM_HM = Line("Mm-hm.")  # while a long order pauses
 
-AGENT_LINES: tuple[Line, ...] = (
+CALM_LINES: tuple[Line, ...] = (
     GREETING,
     CONFIRMED,
     ASK_AGAIN,
+    ASK_DRINK,
     MORE,
     OKAY,
+    NUMBER_TAKEN,
+    ASK_NUMBER,
+    CANCELLED,
     HOURS,
     WHERE,
     TRANSFER,
     NOBODY,
+    DELEGATE,
+    UNKNOWN,
     GOODBYE,
     STILL_THERE,
     GIVE_UP,
     NOT_UNDERSTOOD,
+    ONLY_ORDERS,
+    MM_HM,
+)
+
+# What whoever runs the shop may have the agent say: the words in which it learns to say others' answers.
+LOOKED_UP: tuple[Line, ...] = (
+    Line("Your order is ready."),
+    Line("Your order will be ready in five minutes."),
+    Line("Your order will be ready in a quarter of an hour."),
+    Line("It is on the counter, you can pick it up now."),
+    Line("They are making your coffee right now."),
+    Line("I am afraid there is no order under that name."),
+    Line("Your order was picked up an hour ago."),
+    Line("It will take a little longer, about twenty minutes."),
+)
+
+# To callers in a hurry: the same with fewer words.
+_TERSE = {
+    CONFIRMED: Line("Great. Ten minutes. Anything else?"),
+    ASK_AGAIN: Line("Sorry. What instead?"),
+    ASK_DRINK: Line("Which drink?"),
+    MORE: Line("Sure. What else?"),
+    OKAY: Line("Okay. What would you like?"),
+    NUMBER_TAKEN: Line("Thanks. Anything else?"),
+    ASK_NUMBER: Line("Sorry. Your number?"),
+    CANCELLED: Line("Cancelled. Anything else?"),
+    HOURS: Line("From seven in the morning to six at night."),
+    WHERE: Line("At twelve Main Street, next to the station."),
+    TRANSFER: Line("Putting you through.", Control.TRANSFER),
+    NOBODY: Line("Sorry, nobody is free. Can I help?"),
+    GOODBYE: Line("Thanks. Goodbye.", Control.HANG_UP),
+    NOT_UNDERSTOOD: Line("Sorry, once more please?"),
+    ONLY_ORDERS: Line("Sorry, I only take orders."),
+}
+# To angry callers: the answer, after the offer of a person; lines that act, and short ones, come without it.
+ANGRY_PREFIX = "I am sorry. You can always ask for a person."
+_WITHOUT_PREFIX = frozenset(
+    {GREETING, TRANSFER, NOBODY, DELEGATE, UNKNOWN, GOODBYE, STILL_THERE, GIVE_UP, MM_HM}
 )
 
 
-def _with_article(words: str) -> str:
-    return f"{'An' if words[0] in 'aeiou' else 'A'} {words}"
-
-
-def describe(order: Order) -> str:
-    """The order as a phrase: "A large latte with soy milk"."""
-    phrase = _with_article(" ".join(word for word in (order.size, order.drink) if word))
-    return f"{phrase} with {order.milk}" if order.milk else phrase
-
-
-def readback(order: Order) -> Line:
+def readback(order: Order, tone: Tone = Tone.CALM) -> Line:
     """The agent's answer to an order: what it understood, and the question whether that is right."""
-    return Line(f"{describe(order)}. Is that right?")
+    if tone is Tone.HURRIED:
+        return Line(f"{describe_tersely(order)}. Right?")
+    return in_tone(Line(f"{describe(order)}. Is that right?"), tone)
 
 
-def every_order() -> list[Order]:
-    """All orders that can be asked for."""
-    sizes, milks = (None, *SIZES), (None, *MILKS)
-    return [Order(drink, size, milk) for drink in DRINKS for size in sizes for milk in milks]
+def read_number(digits: str, tone: Tone = Tone.CALM) -> Line:
+    """The agent's answer to a telephone number, digit by digit."""
+    if tone is Tone.HURRIED:
+        return Line(f"{read_digits(digits)}. Right?")
+    return in_tone(Line(f"{read_digits(digits)}. Is that right?"), tone)
+
+
+def in_tone(line: Line, tone: Tone) -> Line:
+    """A line of the calm ones as it is said to a caller of this tone. Read-backs are not among them."""
+    if tone is Tone.HURRIED:
+        return _TERSE.get(line, line)
+    if tone is Tone.ANGRY and line not in _WITHOUT_PREFIX and line not in LOOKED_UP:
+        return replace(line, text=f"{ANGRY_PREFIX} {line.text}")
+    return replace(line, is_soft=True) if tone is Tone.WHISPER else line
+
+
+def _all_lines() -> Iterator[Line]:
+    yield from CALM_LINES
+    yield from _TERSE.values()
+    yield from (line for line in (in_tone(line, Tone.ANGRY) for line in CALM_LINES) if line not in CALM_LINES)
+    yield from LOOKED_UP
+
+
+# Every fixed line that the agent can say, whatever the tone; soft ones have the words of these.
+AGENT_LINES: tuple[Line, ...] = tuple(_all_lines())
 
 
 class Pending(Enum):
@@ -153,6 +180,7 @@ class Pending(Enum):
 
     NOTHING = "nothing"
     CONFIRM = "confirm"
+    NUMBER = "number"
     MORE = "more"
 
 
@@ -164,195 +192,78 @@ class OrderLine:
 
     def __init__(self) -> None:
         self.pending = Pending.NOTHING
+        self.order: Order | None = None  # what was read back last, and may still be changed
         self.last = GREETING
 
     def answer(self, request: Request) -> Line:
         """The line that answers a request, remembered for REPEAT and for what "yes" will mean."""
         if request.intent is Intent.REPEAT:
-            return Line(self.last.text) if self.last.control is not Control.NONE else self.last
+            return replace(self.last, control=Control.NONE)
         return self.say(self._choose(request))
 
     def say(self, line: Line, pending: Pending | None = None) -> Line:
-        """Note that a line was said (also unprompted, like STILL_THERE, which leaves the question open)."""
-        if line is STILL_THERE:
+        """Note that a line was said, also unprompted: STILL_THERE and MM_HM leave the question open."""
+        if line.text in (STILL_THERE.text, MM_HM.text):
             return line
         self.last = line
         if pending is not None:
-            self.pending = pending
+            self._ask(pending)
         return line
 
+    def _ask(self, pending: Pending) -> None:
+        self.pending = pending
+        if pending not in (Pending.CONFIRM, Pending.MORE):
+            self.order = None
+
     def _choose(self, request: Request) -> Line:
-        if request.intent is Intent.ORDER:
-            assert request.order is not None
-            self.pending = Pending.CONFIRM
-            return readback(request.order)
-        if request.intent in (Intent.YES, Intent.NO):
-            return self._yes_or_no(request.intent is Intent.YES)
-        fixed = {
-            Intent.HOURS: HOURS,
-            Intent.WHERE: WHERE,
-            Intent.PERSON: TRANSFER,
-            Intent.GOODBYE: GOODBYE,
-            Intent.OTHER: NOT_UNDERSTOOD,
-        }
-        if request.intent is not Intent.OTHER:
-            self.pending = Pending.NOTHING
-        return fixed[request.intent]
+        intent, tone = request.intent, request.tone
+        if intent in (Intent.ORDER, Intent.CHANGE):
+            return self._take(request)
+        if intent is Intent.NUMBER:
+            assert request.number is not None
+            self._ask(Pending.NUMBER)
+            return read_number(request.number, tone)
+        if intent in (Intent.YES, Intent.NO, Intent.BACKCHANNEL):
+            return in_tone(self._yes_or_no(intent is not Intent.NO), tone)
+        if intent in (Intent.OTHER, Intent.UNCLEAR):  # the question stays open
+            return in_tone(ONLY_ORDERS if intent is Intent.OTHER else NOT_UNDERSTOOD, tone)
+        self._ask(Pending.MORE if intent is Intent.CANCEL else Pending.NOTHING)
+        if intent is Intent.CANCEL:
+            self.order = None
+        return in_tone(_FIXED[intent], tone)
+
+    def _take(self, request: Request) -> Line:
+        """An order, or the last one changed; a change of nothing that names no drink is asked about."""
+        order = request.order
+        if request.change is not None:
+            base = self.order if self.pending in (Pending.CONFIRM, Pending.MORE) else None
+            order = request.change.apply(base) if base is not None else request.change.as_order()
+        if order is None:
+            self._ask(Pending.NOTHING)
+            return in_tone(ASK_DRINK, request.tone)
+        self._ask(Pending.CONFIRM)
+        self.order = order
+        return readback(order, request.tone)
 
     def _yes_or_no(self, yes: bool) -> Line:
-        pending, self.pending = self.pending, Pending.NOTHING
+        pending = self.pending
         if pending is Pending.CONFIRM:
-            if yes:
-                self.pending = Pending.MORE
+            self._ask(Pending.MORE if yes else Pending.NOTHING)
             return CONFIRMED if yes else ASK_AGAIN
+        if pending is Pending.NUMBER:
+            self._ask(Pending.MORE if yes else Pending.NOTHING)
+            return NUMBER_TAKEN if yes else ASK_NUMBER
+        self._ask(Pending.NOTHING)
         if pending is Pending.MORE:
             return MORE if yes else GOODBYE
         return OKAY
 
 
-@dataclass(frozen=True)
-class Phrasings:
-    """Wordings of one intent; the held-out ones serve evaluation alone."""
-
-    train: tuple[str, ...]
-    held_out: tuple[str, ...]
-
-
-PHRASINGS: dict[Intent, Phrasings] = {
-    Intent.YES: Phrasings(
-        ("yes", "yes please", "yeah", "yep", "that's right", "correct", "yes that's right", "yes it is",
-         "yeah sure", "sure", "right", "that is correct", "yes correct", "exactly", "yes thank you",
-         "yeah that's right",
-         "yup", "yes that is right", "perfect", "sounds good", "okay", "okay yes", "yes exactly",
-         "absolutely", "yes that's fine", "yes perfect", "that is fine", "of course", "yes I do",
-         "right yes"),
-        ("yes that's correct", "yeah please"),
-    ),
-    Intent.NO: Phrasings(
-        ("no", "no thanks", "no thank you", "nope", "no that's wrong", "that's wrong", "no it's not",
-         "not right", "no that's not right", "nah", "no that is wrong", "no sorry", "wrong",
-         "that is not right", "no nothing", "no that's it", "no that's all",
-         "no not that", "no that's not what I said", "no I said something else", "I didn't say that", "no no",
-         "nothing else", "no thanks that's all", "not really", "no you got it wrong", "no I don't"),
-        ("no that's not it", "nope thanks"),
-    ),
-    Intent.HOURS: Phrasings(
-        ("when are you open", "what are your opening hours", "what time do you open",
-         "what time do you close", "how late are you open", "are you open today", "when do you close",
-         "what are your hours", "are you open on sunday", "until when are you open", "when do you open",
-         "tell me your opening hours", "what hours are you open", "are you still open",
-         "how long are you open today",
-         "can you tell me when you open", "could you tell me the opening times",
-         "what are your opening times", "do you open on saturday", "are you open tomorrow",
-         "when do you close today",
-         "what time do you open in the morning", "how late do you stay open", "tell me your hours please",
-         "I want to know your opening hours", "what time do you close tonight", "are you open now",
-         "can I ask for your hours", "what are the times you are open", "do you know when you close"),
-        ("can you tell me your hours", "when do you open today", "what are the opening hours"),
-    ),
-    Intent.WHERE: Phrasings(
-        ("where are you", "what is your address", "where is the shop", "where are you located",
-         "how do I find you", "how do I get there", "what street are you on", "can you tell me the address",
-         "where is your store", "where can I find you", "what's the address", "give me your address",
-         "which street are you on", "tell me where you are", "where do I pick it up",
-         "could you tell me where the shop is", "can you give me the address please", "what's your address",
-         "where is the coffee shop", "how can I find you", "where are you exactly",
-         "I want to know where you are", "tell me your address", "where do I find you",
-         "how do I get to the shop", "what is the street", "can I ask for your address",
-         "do you know the address"),
-        ("can you tell me where you are", "what is the address", "where is your shop"),
-    ),
-    Intent.PERSON: Phrasings(
-        ("can I talk to a person", "I want to speak to a human", "let me talk to someone",
-         "connect me to a person", "can I speak to somebody", "get me a human",
-         "I'd like to talk to a real person", "put me through to someone", "I want to talk to the manager",
-         "can I speak with a person please", "talk to a person", "give me a real person",
-         "is there a human I can talk to", "transfer me to a person", "I need to speak to somebody",
-         "can I speak to a real person", "I need a person", "could I talk to someone",
-         "I would like to speak to somebody", "could you put me through to a person",
-         "let me speak to the manager", "is there somebody I can speak to", "please connect me with someone",
-         "I want a human", "can you get me a person please"),
-        ("can I talk to a human", "I want to talk to a real person", "let me speak to a person"),
-    ),
-    Intent.REPEAT: Phrasings(
-        ("can you repeat that", "say that again", "what did you say", "sorry what was that", "pardon",
-         "can you say that again please", "repeat that please", "I did not hear you", "come again",
-         "sorry I didn't get that", "excuse me what", "one more time please", "could you repeat that",
-         "what was that",
-         "I'm sorry can you say that one more time", "sorry could you repeat", "what was that again",
-         "can you repeat it please", "I didn't catch that", "sorry what", "please repeat", "repeat that",
-         "could you say it again please", "say it again please", "can you say it once more"),
-        ("please say that again", "sorry can you repeat that", "could you say that again"),
-    ),
-    Intent.GOODBYE: Phrasings(
-        ("goodbye", "bye", "bye bye", "thanks bye", "thank you goodbye", "that's all bye", "okay bye",
-         "see you", "thank you bye", "have a nice day", "okay thank you goodbye", "that's it goodbye",
-         "thanks goodbye", "alright bye", "see you later",
-         "bye for now", "okay goodbye", "thank you bye bye", "thanks that's all goodbye", "great thanks bye",
-         "see you then bye", "well goodbye", "that's everything bye", "thank you have a good day",
-         "okay then bye", "good night", "talk to you later bye", "perfect thanks goodbye"),
-        ("goodbye then", "alright thanks bye", "bye now"),
-    ),
-    Intent.OTHER: Phrasings(
-        ("the weather is lovely in the mountains", "my sister bought a new bicycle",
-         "do you sell train tickets", "I lost my umbrella last week", "how much is a pizza",
-         "can you fix my computer", "who won the football game", "we painted the kitchen blue",
-         "is there a doctor on the plane", "the library has many books", "what is the capital of france",
-         "please water the flowers", "he walked along the river", "my phone is broken", "turn on the lights",
-         "play some music", "they went to school by bus", "what day is it tomorrow"),
-        ("can you book a hotel for me", "the dog ran across the field"),
-    ),
-}  # fmt: skip
-
-ORDER_OPENERS = Phrasings(
-    ("can I get", "can I have", "I want", "get me", "give me", "I'd like", "make me", "may I have",
-     "could I get", "I'll have", "I'll take", "could I have", "I would like", "I need", "brew",
-     "please give me", "one", "just"),
-    ("let me have", "I'd like to get", "please make me", "could you make me"),
-)  # fmt: skip
-MILK_AMOUNTS = ("", "", "", "some ", "a bit of ", "a little bit of ", "a lot of ", "lots of ")
-LEAD_INS = Phrasings(
-    ("", "", "", "", "", "hi ", "hello ", "um ", "yes hi ", "okay ", "uh ", "well ", "hey ", "good morning "),
-    ("", "", "", "", "hello um ", "oh hi ", "so "),
-)
-TAILS = ("", "", "", " please", " thanks", " please")
-
-
-def _pick(phrasings: Phrasings, rng: random.Random, held_out: bool) -> str:
-    return rng.choice(phrasings.held_out if held_out else phrasings.train)
-
-
-def draw_order(rng: random.Random, *, all_slots: bool = False) -> Order:
-    """A random order; with `all_slots` size and milk are always named."""
-    size = rng.choice(SIZES) if all_slots or rng.random() < 0.75 else None
-    milk = rng.choice(MILKS) if all_slots or rng.random() < 0.6 else None
-    return Order(rng.choice(DRINKS), size, milk)
-
-
-def phrase_order(order: Order, rng: random.Random, *, held_out: bool = False) -> Request:
-    """An order in a random wording."""
-    opener = _pick(ORDER_OPENERS, rng, held_out)
-    what = " ".join(word for word in (order.size, order.drink) if word)
-    article = "" if opener in ("one", "just") else ("an " if what[0] in "aeiou" else "a ")
-    milk = f" with {rng.choice(MILK_AMOUNTS)}{order.milk}" if order.milk else ""
-    text = f"{_pick(LEAD_INS, rng, held_out)}{opener} {article}{what}{milk}{rng.choice(TAILS)}"
-    return Request(Intent.ORDER, text, order)
-
-
-def draw_request(
-    rng: random.Random, intent: Intent, *, held_out: bool = False, all_slots: bool = False
-) -> Request:
-    """A random request of an intent, in a random wording."""
-    if intent is Intent.ORDER:
-        return phrase_order(draw_order(rng, all_slots=all_slots), rng, held_out=held_out)
-    lead = _pick(LEAD_INS, rng, held_out) if rng.random() < 0.4 else ""
-    return Request(intent, lead + _pick(PHRASINGS[intent], rng, held_out))
-
-
-def caller_vocabulary() -> list[str]:
-    """Every word that a trained or held-out caller may say, sorted."""
-    texts: list[str] = [*SIZES, *DRINKS, *MILKS, *MILK_AMOUNTS, *TAILS, "a", "an", "with"]
-    groups: Sequence[Phrasings] = [*PHRASINGS.values(), ORDER_OPENERS, LEAD_INS]
-    for group in groups:
-        texts += [*group.train, *group.held_out]
-    return sorted({word.lower() for text in texts for word in text.split()})
+_FIXED = {
+    Intent.HOURS: HOURS,
+    Intent.WHERE: WHERE,
+    Intent.PERSON: TRANSFER,
+    Intent.STATUS: DELEGATE,
+    Intent.CANCEL: CANCELLED,
+    Intent.GOODBYE: GOODBYE,
+}

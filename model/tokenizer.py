@@ -1,9 +1,10 @@
 """The text streams' alphabet: SentencePiece pieces, and the tokens by which model and runtime talk.
 
 A piece that opens a word begins with "▁". Ids follow the published models: 0 ends a padding (EPAD), 3 pads
-(PAD). The built-in model's pieces are lower case, and it has control pieces besides: HANG_UP and TRANSFER are
-drawn by the model and obeyed by whoever runs the call; NOBODY is forced by the runtime when a transfer is
-impossible, and the model then says so. Published models have none of these, and keep case and marks.
+(PAD). The built-in model's pieces are lower case, and it has control pieces besides: HANG_UP, TRANSFER and
+DELEGATE are drawn by the model and obeyed by whoever runs the call; NOBODY is forced by the runtime when a
+transfer is impossible, and the model then says so. Published models have none of these, and keep case and
+marks.
 """
 
 from __future__ import annotations
@@ -17,8 +18,13 @@ from model.errors import CheckpointError
 TOKENIZER_FILE = "tokenizer.model"
 EPAD, PAD = 0, 3
 WORD_START = "▁"
-HANG_UP_PIECE, TRANSFER_PIECE, NOBODY_PIECE = "<hangup>", "<transfer>", "<nobody>"
-CONTROL_PIECES = (HANG_UP_PIECE, TRANSFER_PIECE, NOBODY_PIECE)
+HANG_UP_PIECE, TRANSFER_PIECE, NOBODY_PIECE, DELEGATE_PIECE = (
+    "<hangup>",
+    "<transfer>",
+    "<nobody>",
+    "<delegate>",
+)
+CONTROL_PIECES = (HANG_UP_PIECE, TRANSFER_PIECE, NOBODY_PIECE, DELEGATE_PIECE)
 
 
 class TextTokenizer:
@@ -33,8 +39,10 @@ class TextTokenizer:
         self.hangup = self._control(HANG_UP_PIECE)
         self.transfer = self._control(TRANSFER_PIECE)
         self.nobody = self._control(NOBODY_PIECE)
-        self.keeps_case = max(self.hangup, self.transfer, self.nobody) < 0
-        self._silent = {EPAD, 1, 2, PAD, self.hangup, self.transfer, self.nobody} - {-1}
+        self.delegate = self._control(DELEGATE_PIECE)
+        controls = {self.hangup, self.transfer, self.nobody, self.delegate}
+        self.keeps_case = max(controls) < 0
+        self._silent = {EPAD, 1, 2, PAD, *controls} - {-1}
 
     def _control(self, piece: str) -> int:
         """The id of a control piece, -1 if this model was trained without it (the published ones were)."""

@@ -25,6 +25,7 @@ from model.voices_phones import (
     SpeechSynthesisError,
     TimedPhone,
     TimedWord,
+    as_written,
     speakable,
 )
 
@@ -101,7 +102,7 @@ def synthesize(
     peak = float(np.abs(pcm).max(initial=1e-6))
     return Utterance(
         (pcm * (_PEAK / peak)).astype(np.float32),
-        [TimedWord(w.text, w.start_s / formants, w.end_s / formants) for w in speech.words],
+        [TimedWord(as_written(w.text), w.start_s / formants, w.end_s / formants) for w in speech.words],
         _cover(
             [TimedPhone(p.phone, p.start_s / formants, p.end_s / formants) for p in speech.phones], len(pcm)
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,12 +62,25 @@ def plain_word(token: str) -> str:
     return token.strip(string.punctuation).lower()
 
 
+# No engine knows how people hum agreement: they would spell it.
+_HUMMED = {"mhm": "umhum", "mm-hm": "um-hum"}
+_WRITTEN = {sound: word for word, sound in _HUMMED.items()}
+
+
+def as_written(word: str) -> str:
+    """A word that an engine was given, as the text had it."""
+    return _WRITTEN.get(word, word)
+
+
 def speakable(text: str) -> str:
-    """The text in ASCII with plain apostrophes; raises SpeechSynthesisError for what cannot be spoken."""
+    """The text in ASCII with plain apostrophes, hums spelt as engines say them.
+
+    Raises SpeechSynthesisError for what cannot be spoken.
+    """
     ascii_text = " ".join(text.replace("\u2019", "'").replace("\u2018", "'").split())
     if not ascii_text.isascii() or not any(plain_word(token) for token in ascii_text.split()):
         raise SpeechSynthesisError(f"cannot speak {text!r}: give English words in ASCII")
-    return ascii_text
+    return re.sub(r"(?i)\b(mm-hm|mhm)\b", lambda hum: _HUMMED[hum[0].lower()], ascii_text)
 
 
 def split_evenly(phones: Sequence[str], start_s: float, end_s: float) -> list[TimedPhone]:

@@ -8,14 +8,18 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.order_line import Intent, Order, Request, draw_request
+from model.errors import CheckpointError
+from model.phrasings import Intent, Tone
+from model.requests import Request, draw_request, phrase_change, phrase_number, phrase_order
 from model.training.feed import side_by_side
+from model.training.pool import Pool, draw_pool, draw_tone
 from model.voices import (
     PHONE_IDS,
     SILENCE,
@@ -24,31 +28,52 @@ from model.voices import (
     TimedPhone,
     TimedWord,
     Utterance,
+    Voice,
     draw_voice,
     synthesize,
 )
 
+SHARD_VERSION = 2  # of the requests that shards hold: raised when an older one can no longer be read
 STEMS_PER_SHARD = 40
 SAMPLE_RATE_HZ = 24_000
 
-# How often each intent stands in a stem; orders have the most wordings and need the most hearing.
+# What every stem holds; orders have the most wordings and need the most hearing, then digits.
 STEM_INTENTS: tuple[Intent, ...] = (
     *[Intent.ORDER] * 5,
-    *[Intent.YES, Intent.NO, Intent.HOURS, Intent.WHERE, Intent.REPEAT, Intent.GOODBYE] * 2,
-    Intent.PERSON,
+    *[Intent.CHANGE, Intent.NUMBER, Intent.YES, Intent.NO, Intent.REPEAT, Intent.BACKCHANNEL] * 2,
+    *[Intent.HOURS, Intent.WHERE, Intent.PERSON, Intent.GOODBYE],
 )
-OTHER_SHARE = 0.5
+# And some of these.
+OTHER_INTENTS: tuple[Intent, ...] = (
+    *[Intent.CANCEL, Intent.STATUS, Intent.OTHER, Intent.GOODBYE] * 2,
+    *[Intent.UNCLEAR, Intent.HOURS, Intent.WHERE, Intent.PERSON],
+)
+NUM_OTHERS = 5
 PAUSE_SHARE = 0.4
+PAUSE_S = (0.3, 1.1)
+# How a tone sounds: speed and pitch relative to the speaker's own.
+TONE_SOUNDS = {
+    Tone.CALM: (1.0, 1.0),
+    Tone.HURRIED: (1.25, 1.04),
+    Tone.ANGRY: (1.08, 1.12),
+    Tone.WHISPER: (0.95, 1.0),
+}
+WHISPERS = ("whisper", "whisperf")  # espeak-ng's
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One request as spoken: float32 [T] at 24 kHz, words and phones timed from its first sample."""
+    """One request as spoken: float32 [T] at 24 kHz, words and phones timed from its first sample.
 
-    request: Request
+    Without a request it is a distractor: a sound on the caller's side that wants no answer. It may hold no
+    words.
+    """
+
+    request: Request | None
     pcm: NDArray[np.float32]
     words: list[TimedWord]
     phones: list[TimedPhone]
+    pauses: tuple[tuple[float, float], ...] = ()  # from, to in seconds: where the speaker thinks
 
 
 @dataclass(frozen=True)
@@ -89,91 +114,138 @@ def _pause_phones(phones: list[TimedPhone], at_s: float, gap_s: float) -> list[T
     return [*before, TimedPhone(SILENCE, start_s, end_s), *after]
 
 
-def make_stem(seed: int) -> Stem:
-    """A speaker and what they say, drawn from the seed."""
+def make_stem(seed: int, pool: Pool) -> Stem:
+    """A speaker and what they say of the pool's orders and numbers, drawn from the seed."""
     rng = random.Random(seed)
     draws = np.random.default_rng(seed)
+    tone = draw_tone(rng)
     voice = draw_voice(draws, TRAIN_VOICES)
-    rate, pitch = draws.uniform(0.85, 1.25), draws.uniform(0.85, 1.2)
-    intents = list(STEM_INTENTS)
-    if rng.random() < OTHER_SHARE:
-        intents.append(Intent.OTHER)
-    rng.shuffle(intents)
-    turns = []
-    for intent in intents:
-        request = draw_request(rng, intent, all_slots=rng.random() < 0.4)
-        speech = synthesize(request.text, voice, rate=rate, pitch=pitch)
-        places = request.incomplete_words()
-        if places and len(speech.words) == len(request.text.split()) and rng.random() < PAUSE_SHARE:
-            speech = insert_pause(speech, rng.choice(places), rng.uniform(0.3, 1.1))
-        turns.append(Turn(request, speech.pcm, speech.words, speech.phones))
-    return Stem(voice.name, turns)
+    if tone is Tone.WHISPER:
+        accent = voice.speaker if voice.engine == "espeak" else "en-us"
+        voice = Voice("espeak", accent, rng.choice(WHISPERS))
+    speed, height = TONE_SOUNDS[tone]
+    rate, pitch = speed * draws.uniform(0.85, 1.25), height * draws.uniform(0.85, 1.2)
+    requests = draw_requests(rng, pool, tone)
+    return Stem(voice.name, [speak_request(one, voice, rng, rate=rate, pitch=pitch) for one in requests])
+
+
+def draw_requests(rng: random.Random, pool: Pool, tone: Tone) -> list[Request]:
+    """What one speaker says in a stem, a balanced mix in random order; each change fits one of the orders."""
+    wishes = rng.sample(pool.wishes[tone], min(STEM_INTENTS.count(Intent.ORDER), len(pool.wishes[tone])))
+    changes = [wish.change for wish in wishes[: STEM_INTENTS.count(Intent.CHANGE)]]
+    orders = [wish.order for wish in wishes]
+    intents = [*STEM_INTENTS, *rng.sample(OTHER_INTENTS, NUM_OTHERS)]
+    others = [i for i in intents if i not in (Intent.ORDER, Intent.CHANGE, Intent.NUMBER)]
+    numbers = [rng.choice(pool.numbers[tone]) for _ in range(STEM_INTENTS.count(Intent.NUMBER))]
+    requests = [phrase_order(order, rng, tone=tone, is_lively=True) for order in orders]
+    requests += [phrase_change(change, rng, tone=tone, is_lively=True) for change in changes]
+    requests += [phrase_number(number, rng, tone=tone, is_lively=True) for number in numbers]
+    requests += [draw_request(rng, intent, tone=tone, is_lively=True) for intent in others]
+    rng.shuffle(requests)
+    return requests
+
+
+def speak_request(request: Request, voice: Voice, rng: random.Random, *, rate: float, pitch: float) -> Turn:
+    """A request as sound, at times with a pause where its sentence is open. Raises SpeechSynthesisError."""
+    speech = synthesize(request.text, voice, rate=rate, pitch=pitch)
+    places = request.incomplete_words()
+    pauses: tuple[tuple[float, float], ...] = ()
+    if places and len(speech.words) == len(request.text.split()) and rng.random() < PAUSE_SHARE:
+        after, pause_s = rng.choice(places), rng.uniform(*PAUSE_S)
+        at_s = speech.words[after - 1].end_s
+        speech, pauses = insert_pause(speech, after, pause_s), ((at_s, at_s + pause_s),)
+    return Turn(request, speech.pcm, speech.words, speech.phones, pauses)
 
 
 def save_shard(stems: list[Stem], path: Path) -> None:
     """Write stems as one .npz of int16 sound and JSON truth."""
     pcm = np.concatenate([turn.pcm for stem in stems for turn in stem.turns])
-    truth = [
-        {
-            "voice": stem.voice,
-            "turns": [
-                {
-                    "intent": turn.request.intent.value,
-                    "text": turn.request.text,
-                    "order": asdict(turn.request.order) if turn.request.order else None,
-                    "num_samples": len(turn.pcm),
-                    "words": [[w.text, w.start_s, w.end_s] for w in turn.words],
-                    "phones": [[p.phone, p.start_s, p.end_s] for p in turn.phones],
-                }
-                for turn in stem.turns
-            ],
-        }
-        for stem in stems
-    ]
+    truth = [{"voice": stem.voice, "turns": [_turn_as_json(turn) for turn in stem.turns]} for stem in stems]
     partial = path.with_suffix(".partial")  # a suffix that no stage takes for a shard, should it be left here
     with partial.open("wb") as file:
         np.savez(
-            file, pcm=np.rint(np.clip(pcm, -1, 1) * 32767).astype(np.int16), truth=np.array(json.dumps(truth))
+            file,
+            pcm=np.rint(np.clip(pcm, -1, 1) * 32767).astype(np.int16),
+            truth=np.array(versioned(truth)),
         )
     partial.replace(path)
 
 
+def _turn_as_json(turn: Turn) -> dict[str, Any]:
+    return {
+        "request": turn.request.as_json() if turn.request is not None else None,
+        "num_samples": len(turn.pcm),
+        "words": [[w.text, w.start_s, w.end_s] for w in turn.words],
+        "phones": [[p.phone, p.start_s, p.end_s] for p in turn.phones],
+        "pauses": turn.pauses,
+    }
+
+
+def versioned(stems: list[dict[str, Any]]) -> str:
+    """A shard's truth as JSON that tells its version."""
+    return json.dumps({"version": SHARD_VERSION, "stems": stems})
+
+
+def read_versioned(text: str, path: Path) -> list[dict[str, Any]]:
+    """The stems of a shard's truth.
+
+    Raises CheckpointError if another version of the order line wrote it.
+    """
+    truth = json.loads(text)
+    version = truth.get("version") if isinstance(truth, dict) else 1
+    if version != SHARD_VERSION:
+        raise CheckpointError(
+            f"{path} is of version {version}, this is {SHARD_VERSION}: its callers know another order line; "
+            f"remove {path.parent} and run the stage that fills it again"
+        )
+    stems: list[dict[str, Any]] = truth["stems"]
+    return stems
+
+
 def load_shard(path: Path) -> list[Stem]:
-    """The stems of a shard."""
+    """The stems of a shard. Raises CheckpointError if another version of the order line wrote it."""
     with np.load(path) as stored:
-        pcm, truth = stored["pcm"], json.loads(str(stored["truth"]))
+        pcm, truth = stored["pcm"], read_versioned(str(stored["truth"]), path)
     stems, at = [], 0
     for entry in truth:
         turns = []
         for turn in entry["turns"]:
             sound = pcm[at : at + turn["num_samples"]].astype(np.float32) / 32767
             at += turn["num_samples"]
-            order = Order(**turn["order"]) if turn["order"] else None
-            request = Request(Intent(turn["intent"]), turn["text"], order)
+            request = Request.from_json(turn["request"]) if turn["request"] else None
             words = [TimedWord(*w) for w in turn["words"]]
-            turns.append(Turn(request, sound, words, [TimedPhone(*p) for p in turn["phones"]]))
+            phones = [TimedPhone(*p) for p in turn["phones"]]
+            turns.append(Turn(request, sound, words, phones, tuple((p[0], p[1]) for p in turn["pauses"])))
         stems.append(Stem(entry["voice"], turns))
     return stems
 
 
-def _build_shard(path: Path, first_seed: int) -> Path:
+def _build_shard(path: Path, first_seed: int, pool: Pool) -> Path:
     """Write one shard of callers, seeds counted from `first_seed`."""
     stems = []
     for seed in range(first_seed, first_seed + STEMS_PER_SHARD):
         try:
-            stems.append(make_stem(seed))
+            stems.append(make_stem(seed, pool))
         except SpeechSynthesisError:
             continue  # a few espeak variants refuse a few words; the speaker is left out
     save_shard(stems, path)
     return path
 
 
-def build_bank(folder: Path, num_shards: int, first_seed: int, num_workers: int = 0) -> Iterator[Path]:
-    """Write the shards that are missing, in line or by worker processes; each path once it is there."""
+def build_bank(
+    folder: Path, num_shards: int, first_seed: int, num_workers: int = 0, pool: Pool | None = None
+) -> Iterator[Path]:
+    """Write the shards that are missing, in line or by worker processes; each path once it is there.
+
+    Callers speak of the pool's orders and numbers, by default of the pool that `draw_pool` gives.
+    """
+    pool = pool or draw_pool()
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"bank-{first_seed}-{shard:04d}.npz" for shard in range(num_shards)]
     missing = [
-        (path, first_seed + shard * STEMS_PER_SHARD) for shard, path in enumerate(paths) if not path.exists()
+        (path, first_seed + shard * STEMS_PER_SHARD, pool)
+        for shard, path in enumerate(paths)
+        if not path.exists()
     ]
     yield from side_by_side(_build_shard, missing, num_workers)
 

@@ -1,31 +1,35 @@
-"""Whole calls assembled from tokens: the caller's turns, the agent's answers by the rules, and their timing.
-
-Index i of a call is one column: `caller[:, i - 1]` is the newest that the model has heard when it draws
-`text[i]` and `agent[:, i]`. Silence between turns is drawn from the same caller's line.
-"""
+"""Whole calls assembled from tokens: what callers do in them, the agent's answers by rule, their timing."""
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from model.order_line import (
     GIVE_UP,
     GREETING,
+    LOOKED_UP,
+    MM_HM,
     NOBODY,
     STILL_THERE,
+    UNKNOWN,
     Control,
     Intent,
     Line,
     OrderLine,
     Pending,
+    Tone,
+    in_tone,
 )
+from model.requests import is_long
 from model.tokenizer import TextTokenizer
-from model.training.tokens_stage import AFTER_FRAMES, BEFORE_FRAMES, LibraryLine, TokenStem, TokenTurn
+from model.training.call_writer import Call, CallWriter, Library, Spelling
+from model.training.tokens_stage import LibraryLine, TokenStem, TokenTurn
+
+__all__ = ["Call", "Scriptwriter"]
 
 # Frames between the caller's last sound and the agent's first; the ear hears about 1.5 frames more.
 ANSWER_FRAMES, ANSWER_WEIGHTS = (1, 2, 3), (0.15, 0.5, 0.35)
@@ -33,32 +37,28 @@ YIELD_FRAMES = (2, 3, 4)  # of the caller's speech before an interrupted agent f
 # Of nobody speaking before the agent asks. One moment, not a spread: text is drawn greedily, and each of
 # several moments would be less likely than silence.
 SILENCE_FRAMES = 52
-TRANSCRIPT_DELAY = 2
+NOD_FRAMES = 7  # of a pause in a long order before the agent hums: one moment, for the same reason
+LOOK_UP_FRAMES = (4, 44)  # from "One moment." to what the runtime has the agent say
 BARGE_IN_SHARE = 0.25
 SILENT_TURN_SHARE = 0.12
 NOBODY_SHARE = 0.65
-
-
-@dataclass
-class Call:
-    """The tokens of one call of T columns; `forced` text is input but no target."""
-
-    agent: NDArray[np.int64]  # [K, T]
-    caller: NDArray[np.int64]  # [K, T]
-    text: NDArray[np.int64]  # [T] input and target
-    transcript: NDArray[np.int64]  # [T] target of the caller's words
-    forced: NDArray[np.bool_]  # [T] text that the runtime put there
-    end: int  # columns that belong to the call
-
-
-@dataclass
-class _Writer:
-    """A call being written, frame by frame."""
-
-    call: Call
-    started: int = 0  # first column of what the agent said last
-    at: int = 0  # its end
-    busy: int = 0  # first column free of caller speech
+BACKCHANNEL_SHARE = 0.25  # of the agent's longer lines, callers' hums over them
+DISTRACTOR_SHARE = 0.3  # of turns, where the stem has distractors
+LONGEST_ALONE_FRAMES = (
+    SILENCE_FRAMES - 12
+)  # a distractor in a silence: a longer one would hide the agent's question
+INTENT_WEIGHTS = {
+    Intent.ORDER: 6.0, Intent.CHANGE: 1.0, Intent.NUMBER: 2.0, Intent.HOURS: 1.4, Intent.WHERE: 1.4,
+    Intent.PERSON: 1.0, Intent.REPEAT: 1.8, Intent.GOODBYE: 1.0, Intent.CANCEL: 0.6, Intent.STATUS: 0.9,
+    Intent.OTHER: 0.6, Intent.UNCLEAR: 0.5, Intent.YES: 0.5, Intent.NO: 0.5,
+}  # fmt: skip
+# What callers say sooner when the agent has asked this.
+ASKED_WEIGHTS = {
+    Pending.NOTHING: {},
+    Pending.CONFIRM: {Intent.YES: 6.0, Intent.NO: 3.0, Intent.CHANGE: 5.0},
+    Pending.NUMBER: {Intent.YES: 6.0, Intent.NO: 3.0},
+    Pending.MORE: {Intent.NO: 2.0, Intent.YES: 2.0, Intent.CHANGE: 1.5},
+}  # fmt: skip
 
 
 class Scriptwriter:
@@ -67,153 +67,145 @@ class Scriptwriter:
     def __init__(self, library: Sequence[LibraryLine], tokenizer: TextTokenizer, num_columns: int) -> None:
         self.tokenizer, self.num_columns = tokenizer, num_columns
         self.silence = library[0].codes[:, 0].astype(np.int64)
-        self.lines = {line.text: line for line in library[1:]}
-        self._pieces: dict[str, list[int]] = {}
+        self.library = Library({(line.text, line.is_soft): line for line in library[1:]}, self.silence)
+        self._spelling = Spelling(tokenizer)
 
     def draw(self, stem: TokenStem, rng: random.Random) -> Call:
         """One call of this caller."""
-        writer = _Writer(self._empty(stem, rng))
-        rules = OrderLine()
-        self._say(writer, GREETING, rng.randint(2, 4))
-        by_intent: dict[Intent, list[TokenTurn]] = {}
-        for turn in stem.turns:
-            by_intent.setdefault(turn.request.intent, []).append(turn)
-        while writer.at < self.num_columns - 30:
+        writer = CallWriter(stem, self.library, self._spelling, self.num_columns, rng)
+        return _Drawing(writer, self.tokenizer, rng).draw()
+
+
+class _Drawing:
+    """One call while it is drawn."""
+
+    def __init__(self, writer: CallWriter, tokenizer: TextTokenizer, rng: random.Random) -> None:
+        self._writer, self._tokenizer, self._rng = writer, tokenizer, rng
+        self._rules = OrderLine()
+        self._turns: dict[Intent, list[TokenTurn]] = {}
+        self._distractors: list[TokenTurn] = []
+        self._tone = Tone.CALM
+        for turn in writer.stem.turns:
+            if turn.request is None:
+                self._distractors.append(turn)
+            else:
+                self._turns.setdefault(turn.request.intent, []).append(turn)
+                self._tone = turn.request.tone
+
+    def draw(self) -> Call:
+        writer, rng = self._writer, self._rng
+        writer.say(in_tone(GREETING, self._tone), rng.randint(2, 4))
+        while writer.at < writer.num_columns - 30:
             if rng.random() < SILENT_TURN_SHARE:
-                if not self._silent_turn(writer, rules, rng):
+                if not self._silent_turn():
                     break
                 continue
-            turn = rng.choice(by_intent[self._next_intent(rules, rng, by_intent)])
-            line = self._caller_turn(writer, stem, turn, rules, rng)
-            if line.control is Control.HANG_UP or (
-                line.control is Control.TRANSFER and not self._refused_transfer(writer, rules, rng)
-            ):
+            self._distract()
+            turn = self._next_turn()
+            if turn is None or not self._follow_up(self._caller_turn(turn)):
                 break
-        writer.call.end = min(self.num_columns, max(writer.at, writer.busy) + rng.randint(8, 20))
-        return writer.call
+        return writer.finish(rng)
 
-    def _empty(self, stem: TokenStem, rng: random.Random) -> Call:
-        length = self.num_columns
-        caller = self._idle(stem, length + 1, rng)
-        cold = min(8, stem.codes.shape[1])
-        caller[:, :cold] = stem.codes[:, :cold]
-        return Call(
-            agent=np.repeat(self.silence[:, None], length, axis=1),
-            caller=caller[:, 1:],  # a call's first frame is never read
-            text=np.full(length, self.tokenizer.pad, np.int64),
-            transcript=np.full(length, self.tokenizer.pad, np.int64),
-            forced=np.zeros(length, bool),
-            end=length,
-        )
+    def _next_turn(self) -> TokenTurn | None:
+        """What the caller says next, among what they can say and the agent can answer."""
+        weights = INTENT_WEIGHTS | ASKED_WEIGHTS[self._rules.pending]
+        there = {
+            intent: turns
+            for intent in weights
+            if (turns := [turn for turn in self._turns.get(intent, ()) if self._can_answer(turn)])
+        }
+        if not there:
+            return None
+        intent = self._rng.choices(list(there), [weights[intent] for intent in there])[0]
+        return self._rng.choice(there[intent])
 
-    @staticmethod
-    def _idle(stem: TokenStem, length: int, rng: random.Random) -> NDArray[np.int64]:
-        """Frames of the caller's line alone, in short runs as they were heard: int64 [K, length]."""
-        picks: list[int] = []
-        while len(picks) < length:
-            start = rng.randrange(len(stem.idle))
-            picks += stem.idle[start : start + rng.randint(2, 6)].tolist()
-        return stem.codes[:, picks[:length]].astype(np.int64)
+    def _can_answer(self, turn: TokenTurn) -> bool:
+        assert turn.request is not None
+        return copy.copy(self._rules).answer(turn.request) in self._writer.library
 
-    @staticmethod
-    def _next_intent(rules: OrderLine, rng: random.Random, there: dict[Intent, list[TokenTurn]]) -> Intent:
-        weights = {
-            Intent.ORDER: 6.0, Intent.HOURS: 1.6, Intent.WHERE: 1.6, Intent.PERSON: 1.2, Intent.REPEAT: 1.8,
-            Intent.GOODBYE: 1.0, Intent.OTHER: 0.5, Intent.YES: 0.5, Intent.NO: 0.5,
-        }  # fmt: skip
-        if rules.pending is Pending.CONFIRM:
-            weights |= {Intent.YES: 6.0, Intent.NO: 3.0}
-        elif rules.pending is Pending.MORE:
-            weights |= {Intent.NO: 2.0, Intent.YES: 2.0}
-        choices = [intent for intent in weights if intent in there]
-        return rng.choices(choices, [weights[intent] for intent in choices])[0]
-
-    def _caller_turn(
-        self, writer: _Writer, stem: TokenStem, turn: TokenTurn, rules: OrderLine, rng: random.Random
-    ) -> Line:
+    def _caller_turn(self, turn: TokenTurn) -> Line:
         """Let the caller speak, after the agent or into its sentence, and let the agent answer."""
+        writer, rng = self._writer, self._rng
         gap = rng.choices((rng.randint(2, 10), rng.randint(10, 24), rng.randint(24, 42)), (0.5, 0.4, 0.1))[0]
-        onset = max(writer.at, writer.busy) + gap
+        onset = writer.free + gap
         speaking = writer.at - writer.started
-        if speaking > 12 and rng.random() < BARGE_IN_SHARE:
+        if speaking > 12 and writer.busy < writer.started and rng.random() < BARGE_IN_SHARE:
             onset = writer.started + rng.randint(5, speaking - 4)
-            self._cut(writer, onset + 1 + rng.choice(YIELD_FRAMES))
-        ended = self._hear(writer, stem, turn, onset)
-        line = rules.answer(turn.request)
-        self._say(writer, line, ended + 1 + rng.choices(ANSWER_FRAMES, ANSWER_WEIGHTS)[0])
+            writer.cut(onset + 1 + rng.choice(YIELD_FRAMES))
+        ended = writer.hear(turn, onset)
+        self._nod(turn, onset)
+        assert turn.request is not None
+        line = self._rules.answer(turn.request)
+        writer.say(line, ended + 1 + rng.choices(ANSWER_FRAMES, ANSWER_WEIGHTS)[0])
         return line
 
-    def _hear(self, writer: _Writer, stem: TokenStem, turn: TokenTurn, onset: int) -> int:
-        """Place the caller's turn to be first heard at column `onset`; the column of its last sound."""
+    def _nod(self, turn: TokenTurn, onset: int) -> None:
+        """The agent hums while a long order pauses, where what was said is unfinished."""
+        assert turn.request is not None
+        hum = in_tone(MM_HM, self._tone)
         shift = onset - turn.first
-        first, last = turn.first - BEFORE_FRAMES, min(turn.last + AFTER_FRAMES, stem.codes.shape[1])
-        length = self.num_columns
-        source = np.arange(first, last)
-        target = source + shift
-        inside = (target >= 0) & (target < length)
-        writer.call.caller[:, target[inside]] = stem.codes[:, source[inside]]
-        at = 0
-        for word, frame in turn.words:
-            # caller[:, i] is read at column i + 1, where the transcript is asked a little later.
-            at = max(at, frame + shift + 1 + TRANSCRIPT_DELAY)
-            for piece in self._encode(word):
-                if at < length:
-                    writer.call.transcript[at] = piece
-                at += 1
-        writer.busy = turn.last + shift + AFTER_FRAMES
-        return turn.last + shift
+        for first, last in turn.pauses:
+            words = [word for word, frame in turn.words if frame <= first]
+            start = first + shift + 1 + NOD_FRAMES
+            is_due = last - first >= NOD_FRAMES and len(words) in turn.request.incomplete_words()
+            is_over = start + self._writer.library.num_frames(hum) <= turn.last + shift
+            if turn.request.intent is Intent.ORDER and is_due and is_over and is_long(" ".join(words)):
+                self._writer.say(hum, start)
 
-    def _say(self, writer: _Writer, line: Line, start: int) -> None:
-        """Place a line of the agent from column `start` on."""
-        entry = self.lines[line.text]
-        length = self.num_columns
-        stop = min(length, start + entry.codes.shape[1])
-        writer.started = start
-        if start < length:
-            writer.call.agent[:, start:stop] = entry.codes[:, : stop - start]
-        at = start
-        for word, frame in entry.words:
-            at = max(at, start + frame)
-            if 0 < at <= length and writer.call.text[at - 1] == self.tokenizer.pad:
-                writer.call.text[at - 1] = self.tokenizer.epad
-            for piece in self._encode(word):
-                if at < length:
-                    writer.call.text[at] = piece
-                at += 1
-        end = max(start + entry.codes.shape[1] - 2, at)
-        control = {Control.HANG_UP: self.tokenizer.hangup, Control.TRANSFER: self.tokenizer.transfer}
-        if line.control in control and end < length:
-            writer.call.text[end] = control[line.control]
-        writer.at = max(end, stop)
+    def _follow_up(self, line: Line) -> bool:
+        """What comes of a line by itself. False: the call is over."""
+        if line.control is Control.HANG_UP:
+            return False
+        if line.control is Control.TRANSFER:
+            return self._refused_transfer()
+        if line.control is Control.DELEGATE:
+            self._look_up()
+        self._hum_over()
+        return True
 
-    def _cut(self, writer: _Writer, at: int) -> None:
-        """The agent falls silent at a column, its sentence unfinished."""
-        if at >= self.num_columns:
+    def _hum_over(self) -> None:
+        """The caller hums agreement while the agent speaks, which goes on."""
+        writer, rng = self._writer, self._rng
+        turns = self._turns.get(Intent.BACKCHANNEL)
+        if not turns or rng.random() >= BACKCHANNEL_SHARE:
             return
-        writer.call.agent[:, at : writer.at + 3] = self.silence[:, None]
-        writer.call.text[at : writer.at + 3] = self.tokenizer.pad
-        writer.at = min(writer.at, at)
+        turn = rng.choice(turns)
+        latest = writer.at - (turn.last - turn.first) - 6
+        if latest > writer.started + 4:
+            writer.hear(turn, rng.randint(writer.started + 4, latest))
 
-    def _silent_turn(self, writer: _Writer, rules: OrderLine, rng: random.Random) -> bool:
+    def _distract(self) -> None:
+        """A sound on the caller's side, over the agent's speech or in a silence: nothing comes of it."""
+        writer, rng = self._writer, self._rng
+        if not self._distractors or rng.random() >= DISTRACTOR_SHARE:
+            return
+        turn = rng.choice(self._distractors)
+        length = turn.last - turn.first
+        if writer.busy < writer.started and writer.at - writer.started > 12 and rng.random() < 0.6:
+            writer.hear(turn, rng.randint(writer.started + 2, writer.at - 6))
+        elif length <= LONGEST_ALONE_FRAMES and writer.busy <= writer.at:
+            writer.hear(turn, writer.free + rng.randint(2, SILENCE_FRAMES - 10 - length))
+
+    def _silent_turn(self) -> bool:
         """Nobody speaks, so the agent asks; if that stays so it gives up. False: the call is over."""
-        self._say(writer, rules.say(STILL_THERE), max(writer.at, writer.busy) + SILENCE_FRAMES)
-        if rng.random() < 0.4:
-            self._say(writer, rules.say(GIVE_UP), writer.at + SILENCE_FRAMES)
-            return False
-        return True
+        for line in (STILL_THERE, GIVE_UP):
+            if line is GIVE_UP and self._rng.random() >= 0.4:
+                return True
+            said = self._rules.say(in_tone(line, self._tone))
+            self._writer.say(said, self._writer.free + SILENCE_FRAMES)
+        return False
 
-    def _refused_transfer(self, writer: _Writer, rules: OrderLine, rng: random.Random) -> bool:
+    def _refused_transfer(self) -> bool:
         """The runtime says that nobody is free, the agent passes it on. False: the caller was put through."""
-        if rng.random() > NOBODY_SHARE:
+        if self._rng.random() > NOBODY_SHARE:
             return False
-        at = writer.at + rng.randint(1, 20)
-        self._say(writer, rules.say(NOBODY, Pending.NOTHING), at + 2)
-        if at < self.num_columns:
-            writer.call.text[at] = self.tokenizer.nobody
-            writer.call.forced[at] = True
+        at = self._writer.at + self._rng.randint(1, 20)
+        self._writer.say(self._rules.say(in_tone(NOBODY, self._tone), Pending.NOTHING), at + 2)
+        self._writer.force(self._tokenizer.nobody, at)
         return True
 
-    def _encode(self, word: str) -> list[int]:
-        if word not in self._pieces:
-            self._pieces[word] = self.tokenizer.encode(word)
-        return self._pieces[word]
+    def _look_up(self) -> None:
+        """The runtime has the agent say what it was asked to find out, in words that are not the agent's."""
+        told = self._rng.choice((*LOOKED_UP, UNKNOWN))
+        line = self._rules.say(in_tone(told, self._tone), Pending.NOTHING)
+        self._writer.say(line, self._writer.at + self._rng.randint(*LOOK_UP_FRAMES), is_told=True)

@@ -32,13 +32,14 @@ from model.config import (
 from model.engine import BUILTIN
 from model.errors import CheckpointError
 from model.lm import Lm
-from model.tokenizer import TOKENIZER_FILE, TextTokenizer, load_text_tokenizer
-from model.training.agent_voice import AgentSentence, line_sentences, other_texts, speak
+from model.tokenizer import DELEGATE_PIECE, TOKENIZER_FILE, TextTokenizer, load_text_tokenizer
+from model.training.agent_voice import AgentSentence, other_texts, pool_sentences, speak
 from model.training.bank import build_bank, load_shard
 from model.training.codec_stage import INPUT_GAIN, ClipBatch, CodecDials, CodecTraining, Trainee, clip_batches
 from model.training.dialogues import Call, Scriptwriter
 from model.training.feed import GrowingBank, Share, feed
 from model.training.lm_stage import CallBatch, LmDials, LmTraining, call_batches
+from model.training.pool import NUM_NUMBERS, NUM_ORDERS, Pool, draw_pool
 from model.training.recordings import RecordedCallers, add_recordings_option
 from model.training.stage import Report
 from model.training.tokenizer_stage import train_tokenizer
@@ -101,11 +102,31 @@ class Machine:
     batch_scale: int = 1  # times the batch of a single CPU core
 
 
+@dataclass(frozen=True, slots=True)
+class PoolSize:
+    """How many orders and numbers training calls are about; a folder's bank was made for one size."""
+
+    num_orders: int = NUM_ORDERS
+    num_numbers: int = NUM_NUMBERS
+
+    def draw(self) -> Pool:
+        """The pool of this size, the same each time."""
+        return draw_pool(num_orders=self.num_orders, num_numbers=self.num_numbers)
+
+
 class Pipeline:
     """The stages over one working folder; each takes up where an earlier run stopped it."""
 
-    def __init__(self, folder: Path, machine: Machine, report: Report, recorded: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        machine: Machine,
+        report: Report,
+        recorded: Sequence[Path] = (),
+        pool_size: PoolSize | None = None,
+    ) -> None:
         self.folder, self.machine, self.report = folder, machine, report
+        self.pool_size = pool_size or PoolSize()
         self.recorded = RecordedCallers(recorded, folder)
         self.config = builtin_config()
         folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +140,8 @@ class Pipeline:
         """Synthetic callers, and a small bank for validation."""
         self.recorded.check()  # now rather than when the bank is done
         for name, count, seed in (("bank", num_shards, TRAIN_SEED), ("bank-validation", 1, VALIDATION_SEED)):
-            for path in build_bank(self.folder / name, count, seed, self.machine.num_workers):
+            pool = self.pool_size.draw()
+            for path in build_bank(self.folder / name, count, seed, self.machine.num_workers, pool):
                 self.report(f"bank: {path.name}")
 
     def recordings(self) -> None:
@@ -154,7 +176,7 @@ class Pipeline:
         dials = CodecDials(minutes=minutes)
         scale = self.machine.batch_scale
         dials = replace(dials, caller_clips=scale * dials.caller_clips, agent_clips=scale * dials.agent_clips)
-        paths, sentences = self._shards("bank"), agent_sentences()
+        paths, sentences = self._shards("bank"), agent_sentences(self.pool_size)
         training = CodecTraining(self.config.codec, dials, self.folder, self.machine.device)
         self.recorded.note_heard(anew=not training.resume())
 
@@ -201,7 +223,8 @@ class Pipeline:
         codec, stems = self.frozen_codec(), self._stems("tokens")
         dials = LmDials(minutes=minutes)
         dials = replace(dials, calls=self.machine.batch_scale * dials.calls)
-        writer = Scriptwriter(encode_library(codec), self._tokenizer(), dials.num_columns)
+        library = encode_library(codec, pool_sentences(self.pool_size.draw()))
+        writer = Scriptwriter(library, self._tokenizer(), dials.num_columns)
         training = LmTraining(
             self.config.lm, dials, self.folder, writer.silence, self._validation(writer), self.machine.device
         )
@@ -213,10 +236,20 @@ class Pipeline:
         training.run(self._feed(draw, training.steps), self.report)
 
     def _tokenizer(self) -> TextTokenizer:
+        """The folder's alphabet, made if there is none.
+
+        Raises CheckpointError if it was made for an order line that could not delegate.
+        """
         folder = self.folder / "model"
         if not (folder / TOKENIZER_FILE).exists():
             train_tokenizer(folder)
-        return load_text_tokenizer(folder)
+        tokenizer = load_text_tokenizer(folder)
+        if tokenizer.delegate < 0:
+            raise CheckpointError(
+                f"{folder / TOKENIZER_FILE} has no {DELEGATE_PIECE}: it is of an older order line; "
+                f"remove it, and {self.folder / 'lm.pt'} if that is there"
+            )
+        return tokenizer
 
     def _stems(self, name: str) -> list[TokenStem]:
         return [stem for path in self._shards(name) for stem in load_stems(path)]
@@ -232,7 +265,8 @@ class Pipeline:
             return
         dials = VoiceDials(minutes=minutes)
         dials = replace(dials, clips=self.machine.batch_scale * dials.clips)
-        training = VoiceTraining(self.frozen_codec(), agent_sentences(), dials, self.folder)
+        sentences = agent_sentences(self.pool_size)
+        training = VoiceTraining(self.frozen_codec(), sentences, dials, self.folder)
         training.resume()
         training.run(self._feed(training.batches, training.steps), self.report)
 
@@ -255,9 +289,9 @@ class Pipeline:
 
 
 @cache
-def agent_sentences() -> list[AgentSentence]:
+def agent_sentences(size: PoolSize) -> list[AgentSentence]:
     """What the agent's voice is taught on: every line, and strings of words off the order line."""
-    return line_sentences() + [speak(text) for text in other_texts(OTHER_SENTENCES, 1)]
+    return pool_sentences(size.draw()) + [speak(text) for text in other_texts(OTHER_SENTENCES, 1)]
 
 
 def freeze(codec: Codec) -> Codec:
@@ -293,6 +327,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_recordings_option(parser)
     parser.add_argument("--shards", type=int, default=60, help="bank shards of 40 callers each (default 60)")
+    parser.add_argument(
+        "--pool-orders", type=int, default=NUM_ORDERS, help=f"orders that calls are about ({NUM_ORDERS})"
+    )
+    parser.add_argument(
+        "--pool-numbers", type=int, default=NUM_NUMBERS, help=f"numbers that callers leave ({NUM_NUMBERS})"
+    )
     parser.add_argument("--codec-minutes", type=float, default=35, help="time for the codec (default 35)")
     parser.add_argument("--lm-minutes", type=float, default=60, help="the language model's time (default 60)")
     parser.add_argument("--voice-minutes", type=float, default=15, help="the agent's voice's (default 15)")
@@ -312,7 +352,8 @@ def machine(options: argparse.Namespace) -> Machine:
 def train(options: argparse.Namespace, report: Report) -> None:
     """Run the stages; what an earlier run finished is not done again."""
     torch.set_num_threads(1)
-    pipeline = Pipeline(options.folder, machine(options), report, options.recordings)
+    size = PoolSize(options.pool_orders, options.pool_numbers)
+    pipeline = Pipeline(options.folder, machine(options), report, options.recordings, size)
     stages: dict[str, Callable[[], None]] = {
         "bank": lambda: pipeline.bank(options.shards),
         "recordings": pipeline.recordings,

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import sentencepiece
 
-from model.order_line import AGENT_LINES, Intent, draw_request, every_order, readback
+from model.order_line import Intent, draw_request
 from model.tokenizer import CONTROL_PIECES, EPAD, PAD, TOKENIZER_FILE, load_text_tokenizer
+from model.training.pool import draw_pool
 
 CARD = 1024
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789'"
@@ -19,8 +20,8 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789'"
 def sentences(seed: int) -> Iterator[str]:
     """Order-line talk many times over, and every word of a pronouncing dictionary once."""
     rng = random.Random(seed)
-    talk = [line.text for line in AGENT_LINES] * 40 + [readback(order).text for order in every_order()] * 4
-    talk += [draw_request(rng, rng.choice(list(Intent))).text for _ in range(6000)]
+    talk = [line.text for line in draw_pool().lines()] * 2
+    talk += [draw_request(rng, rng.choice(list(Intent)), is_lively=True).text for _ in range(6000)]
     for text in talk:
         yield "".join(c if c.isalnum() or c in "' " else " " for c in text.lower())
     import pocketsphinx  # here, because a machine that only trains on a made alphabet needs none

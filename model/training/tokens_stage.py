@@ -6,7 +6,6 @@ hear. A library sentence is encoded after silence and in the same phase: one sen
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,9 +20,9 @@ from model.checkpoint import load_tensors, read_safetensors, save_module
 from model.codec import Codec
 from model.config import FRAME_RATE_HZ, FRAME_SAMPLES, CodecConfig
 from model.errors import CheckpointError
-from model.order_line import Intent, Order, Request
-from model.training.agent_voice import AgentSentence, line_sentences
-from model.training.bank import Stem, load_shard
+from model.requests import Request
+from model.training.agent_voice import AgentSentence
+from model.training.bank import Stem, Turn, load_shard, read_versioned, versioned
 from model.training.feed import side_by_side
 
 LEAD_FRAMES = 14  # of the line alone before a stem's first turn: the codec's cold start is part of every call
@@ -35,12 +34,13 @@ BATCH = 6
 
 @dataclass(frozen=True)
 class TokenTurn:
-    """A caller's turn inside a stem's codes."""
+    """A caller's turn inside a stem's codes; without a request it is a distractor, which wants no answer."""
 
-    request: Request
+    request: Request | None
     first: int  # frame of the first sample of speech
     last: int  # frame of its last sample
     words: list[tuple[str, int]]  # each word and the frame that holds its end
+    pauses: tuple[tuple[int, int], ...] = ()  # first and last silent frame of each
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class LibraryLine:
     text: str
     codes: NDArray[np.int16]
     words: list[tuple[str, int]]
+    is_soft: bool = False
 
 
 def lay_out(
@@ -74,17 +75,29 @@ def lay_out(
     parts.append(sound)
     for turn in stem.turns:
         start_s = at / 24_000
-        first = int((start_s + turn.words[0].start_s) * FRAME_RATE_HZ)
-        last = int((start_s + turn.words[-1].end_s) * FRAME_RATE_HZ)
-        words = [(w.text, int((start_s + w.end_s) * FRAME_RATE_HZ)) for w in turn.words]
-        idle += range(quiet_from, first - BEFORE_FRAMES)
-        turns.append(TokenTurn(turn.request, first, last, words))
+        laid = _lay_turn(turn, start_s)
+        idle += range(quiet_from, laid.first - BEFORE_FRAMES)
+        turns.append(laid)
         gap = GAP_FRAMES * FRAME_SAMPLES + int(rng.integers(FRAME_SAMPLES))
         parts += [turn.pcm, np.zeros(gap, np.float32)]
         at += len(turn.pcm) + gap
         quiet_from = int((start_s + len(turn.pcm) / 24_000) * FRAME_RATE_HZ) + AFTER_FRAMES
     pcm = np.concatenate(parts)
     return pcm[: len(pcm) // FRAME_SAMPLES * FRAME_SAMPLES], turns, np.array(idle, np.int64)
+
+
+def _lay_turn(turn: Turn, start_s: float) -> TokenTurn:
+    """A turn whose sound begins at this time; a distractor without words is as long as its sound."""
+
+    def frame(at_s: float) -> int:
+        return int((start_s + at_s) * FRAME_RATE_HZ)
+
+    first_s, last_s = 0.0, len(turn.pcm) / 24_000
+    if turn.words:
+        first_s, last_s = turn.words[0].start_s, turn.words[-1].end_s
+    words = [(w.text, frame(w.end_s)) for w in turn.words]
+    pauses = tuple((frame(from_s) + 1, frame(to_s) - 1) for from_s, to_s in turn.pauses)
+    return TokenTurn(turn.request, frame(first_s), frame(last_s), words, pauses)
 
 
 @torch.inference_mode()
@@ -119,9 +132,8 @@ def encode_stems(codec: Codec, stems: Sequence[Stem], seed: int) -> list[TokenSt
     return out
 
 
-def encode_library(codec: Codec, sentences: Sequence[AgentSentence] | None = None) -> list[LibraryLine]:
+def encode_library(codec: Codec, sentences: Sequence[AgentSentence]) -> list[LibraryLine]:
     """The agent's lines as tokens; the first entry, with empty text, is one frame of settled silence."""
-    sentences = sentences or line_sentences()
     lead = SETTLE_FRAMES * FRAME_SAMPLES
     quiet = encode_padded(codec, [np.zeros(4 * lead, np.float32)])[0]
     lines = [LibraryLine("", quiet[:, -1:], [])]
@@ -136,7 +148,7 @@ def encode_library(codec: Codec, sentences: Sequence[AgentSentence] | None = Non
             )
         for sentence, codes in zip(some, encode_padded(codec, sounds), strict=True):
             words = [(w.text, int(w.start_s * FRAME_RATE_HZ)) for w in sentence.words]
-            lines.append(LibraryLine(sentence.text, codes[:, SETTLE_FRAMES:], words))
+            lines.append(LibraryLine(sentence.text, codes[:, SETTLE_FRAMES:], words, sentence.is_soft))
     return lines
 
 
@@ -148,13 +160,10 @@ def save_stems(stems: Sequence[TokenStem], path: Path) -> None:
             "idle": stem.idle.tolist(),
             "turns": [
                 {
-                    "intent": turn.request.intent.value,
-                    "text": turn.request.text,
-                    "order": [turn.request.order.drink, turn.request.order.size, turn.request.order.milk]
-                    if turn.request.order
-                    else None,
+                    "request": turn.request.as_json() if turn.request is not None else None,
                     "span": [turn.first, turn.last],
                     "words": turn.words,
+                    "pauses": turn.pauses,
                 }
                 for turn in stem.turns
             ],
@@ -164,22 +173,22 @@ def save_stems(stems: Sequence[TokenStem], path: Path) -> None:
     partial = path.with_suffix(".partial")  # a suffix that no stage takes for a shard, should it be left here
     codes = np.concatenate([stem.codes for stem in stems], axis=1)
     with partial.open("wb") as file:
-        np.savez_compressed(file, codes=codes, truth=np.array(json.dumps(truth)))
+        np.savez_compressed(file, codes=codes, truth=np.array(versioned(truth)))
     partial.replace(path)
 
 
 def load_stems(path: Path) -> list[TokenStem]:
-    """The stems of a shard."""
+    """The stems of a shard. Raises CheckpointError if another version of the order line wrote it."""
     with np.load(path) as stored:
-        codes, truth = stored["codes"], json.loads(str(stored["truth"]))
+        codes, truth = stored["codes"], read_versioned(str(stored["truth"]), path)
     out, at = [], 0
     for entry in truth:
         turns = []
         for turn in entry["turns"]:
-            order = Order(*turn["order"]) if turn["order"] else None
+            request = Request.from_json(turn["request"]) if turn["request"] else None
             words = [(str(word), int(frame)) for word, frame in turn["words"]]
-            request = Request(Intent(turn["intent"]), turn["text"], order)
-            turns.append(TokenTurn(request, turn["span"][0], turn["span"][1], words))
+            pauses = tuple((int(first), int(last)) for first, last in turn["pauses"])
+            turns.append(TokenTurn(request, turn["span"][0], turn["span"][1], words, pauses))
         out.append(TokenStem(codes[:, at : at + entry["frames"]], turns, np.array(entry["idle"], np.int64)))
         at += entry["frames"]
     return out

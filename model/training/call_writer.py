@@ -1,0 +1,176 @@
+"""One call's tokens, placed frame by frame: what the caller is heard to say, what the agent says and when.
+
+Index i of a call is one column: `caller[:, i - 1]` is the newest that the model has heard when it draws
+`text[i]` and `agent[:, i]`. Silence between turns is drawn from the same caller's line.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.order_line import Control, Line
+from model.tokenizer import TextTokenizer
+from model.training.tokens_stage import AFTER_FRAMES, BEFORE_FRAMES, LibraryLine, TokenStem, TokenTurn
+
+TRANSCRIPT_DELAY = 2
+
+
+@dataclass
+class Call:
+    """The tokens of one call of T columns; `forced` text is input but no target."""
+
+    agent: NDArray[np.int64]  # [K, T]
+    caller: NDArray[np.int64]  # [K, T]
+    text: NDArray[np.int64]  # [T] input and target
+    transcript: NDArray[np.int64]  # [T] target of the caller's words
+    forced: NDArray[np.bool_]  # [T] text that the runtime put there
+    end: int  # columns that belong to the call
+
+
+class Library:
+    """The agent's sentences as tokens, by what they say and how, and the spelling of words."""
+
+    def __init__(self, lines: Mapping[tuple[str, bool], LibraryLine], silence: NDArray[np.int64]) -> None:
+        self._lines, self.silence = lines, silence
+
+    def __contains__(self, line: Line) -> bool:
+        return (line.text, line.is_soft) in self._lines
+
+    def __getitem__(self, line: Line) -> LibraryLine:
+        return self._lines[line.text, line.is_soft]
+
+    def num_frames(self, line: Line) -> int:
+        """How long a line lasts."""
+        return int(self[line].codes.shape[1])
+
+
+class Spelling:
+    """Words as text tokens, remembered."""
+
+    def __init__(self, tokenizer: TextTokenizer) -> None:
+        self.tokenizer = tokenizer
+        self._pieces: dict[str, list[int]] = {}
+        tokens = {
+            Control.HANG_UP: tokenizer.hangup,
+            Control.TRANSFER: tokenizer.transfer,
+            Control.DELEGATE: tokenizer.delegate,
+        }
+        self.controls = {control: token for control, token in tokens.items() if token >= 0}
+
+    def __call__(self, word: str) -> list[int]:
+        """The tokens of a word."""
+        if word not in self._pieces:
+            self._pieces[word] = self.tokenizer.encode(word)
+        return self._pieces[word]
+
+
+class CallWriter:
+    """A call being written: `started` and `at` bound what the agent said last, `busy` what the caller did."""
+
+    def __init__(
+        self, stem: TokenStem, library: Library, spelling: Spelling, num_columns: int, rng: random.Random
+    ) -> None:
+        self.stem, self.library, self.spelling, self.num_columns = stem, library, spelling, num_columns
+        self.started = self.at = self.busy = 0
+        caller = self._idle(num_columns + 1, rng)
+        cold = min(8, stem.codes.shape[1])
+        caller[:, :cold] = stem.codes[:, :cold]
+        pad = spelling.tokenizer.pad
+        self.call = Call(
+            agent=np.repeat(library.silence[:, None], num_columns, axis=1),
+            caller=caller[:, 1:],  # a call's first frame is never read
+            text=np.full(num_columns, pad, np.int64),
+            transcript=np.full(num_columns, pad, np.int64),
+            forced=np.zeros(num_columns, bool),
+            end=num_columns,
+        )
+
+    @property
+    def free(self) -> int:
+        """The first column after everything that was said."""
+        return max(self.at, self.busy)
+
+    def _idle(self, length: int, rng: random.Random) -> NDArray[np.int64]:
+        """Frames of the caller's line alone, in short runs as they were heard: int64 [K, length]."""
+        picks: list[int] = []
+        while len(picks) < length:
+            start = rng.randrange(len(self.stem.idle))
+            picks += self.stem.idle[start : start + rng.randint(2, 6)].tolist()
+        return self.stem.codes[:, picks[:length]].astype(np.int64)
+
+    def hear(self, turn: TokenTurn, onset: int) -> int:
+        """Place the caller's turn to be first heard at column `onset`; the column of its last sound."""
+        shift = onset - turn.first
+        first, last = turn.first - BEFORE_FRAMES, min(turn.last + AFTER_FRAMES, self.stem.codes.shape[1])
+        source = np.arange(first, last)
+        target = source + shift
+        inside = (target >= 0) & (target < self.num_columns)
+        self.call.caller[:, target[inside]] = self.stem.codes[:, source[inside]]
+        if turn.request is not None:
+            self._write_down(turn, shift)
+        self.busy = max(self.busy, turn.last + shift + AFTER_FRAMES)
+        return turn.last + shift
+
+    def _write_down(self, turn: TokenTurn, shift: int) -> None:
+        at = 0
+        for word, frame in turn.words:
+            # caller[:, i] is read at column i + 1, where the transcript is asked a little later.
+            at = max(at, frame + shift + 1 + TRANSCRIPT_DELAY)
+            for piece in self.spelling(word):
+                if at < self.num_columns:
+                    self.call.transcript[at] = piece
+                at += 1
+
+    def say(self, line: Line, start: int, *, is_told: bool = False) -> None:
+        """Place a line of the agent from column `start` on.
+
+        A line that it is told by the runtime is spoken by the model, not worded by it: the words, and the
+        mark before the first, are no targets. When the words within come stays the model's to learn.
+        """
+        entry = self.library[line]
+        length, tokenizer = self.num_columns, self.spelling.tokenizer
+        stop = min(length, start + entry.codes.shape[1])
+        self.started = start
+        if start < length:
+            self.call.agent[:, start:stop] = entry.codes[:, : stop - start]
+        at = start
+        for place, (word, frame) in enumerate(entry.words):
+            at = max(at, start + frame)
+            if 0 < at <= length and self.call.text[at - 1] == tokenizer.pad:
+                self.call.text[at - 1] = tokenizer.epad
+                self.call.forced[at - 1] |= is_told and place == 0
+            for piece in self.spelling(word):
+                if at < length:
+                    self.call.text[at] = piece
+                    self.call.forced[at] |= is_told
+                at += 1
+        end = max(start + entry.codes.shape[1] - 2, at)
+        if line.control in self.spelling.controls and end < length:
+            self.call.text[end] = self.spelling.controls[line.control]
+        self.at = max(end, stop)
+
+    def force(self, token: int, at: int) -> None:
+        """A token that the runtime puts into the text."""
+        if at < self.num_columns:
+            self.call.text[at] = token
+            self.call.forced[at] = True
+
+    def cut(self, at: int) -> None:
+        """The agent falls silent at a column, its sentence unfinished."""
+        if at >= self.num_columns:
+            return
+        stop = self.at + 3
+        self.call.agent[:, at:stop] = self.library.silence[:, None]
+        self.call.text[at:stop] = self.spelling.tokenizer.pad
+        self.call.forced[at:stop] = False
+        self.at = min(self.at, at)
+
+    def finish(self, rng: random.Random) -> Call:
+        """The call, with a little of the line after its last word."""
+        self.call.end = min(self.num_columns, self.free + rng.randint(8, 20))
+        return self.call
