@@ -127,7 +127,7 @@ class EngineFactory:
         from agent.cascade.engine import Cascade  # loads the order line and a tokenizer
         from agent.settings import load_settings
 
-        # Read here and not from the command line, which everybody on the machine can read: there are keys in it.
+        # Not from the command line, which everybody on the machine can read: there are keys among them.
         settings = load_settings(os.environ).cascade
         folder = model_folder(self._choice.model)
         return Cascade(num_slots, settings, read_text_tokenizer(tokenizer_file(folder)))

@@ -156,8 +156,8 @@ class CascadeSettings(_Section):
     barge_in_s: float = Field(default=0.25, ge=0.05, le=3)  # of the caller's speech, before the agent stops
     silence_s: float = Field(default=4.2, ge=1, le=60)  # nobody speaks: the agent asks, then hangs up
     synthesiser: Literal["flite", "espeak"] = "flite"
-    # Services that speak as OpenAI's do; unset: our own rules, recogniser and synthesiser. A URL is that of the
-    # API's root, like http://127.0.0.1:8000/v1.
+    # Services that speak as OpenAI's do; unset: our own rules, recogniser and synthesiser. A URL is the API's
+    # root, like http://127.0.0.1:8000/v1.
     llm_url: str = Field(default="", pattern=_SERVICE)
     llm_model: str = ""
     llm_key: SecretStr | None = None

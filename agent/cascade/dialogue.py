@@ -9,19 +9,19 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from agent.cascade.grammar import plain, understand
+from agent.cascade.grammar import understand
 from agent.cascade.mouth import whole_sentences
 from agent.cascade.services import Chat
-from model.order_line import GIVE_UP, GREETING, NOBODY, NOT_UNDERSTOOD, STILL_THERE, Control, Line, OrderLine
+from model.order_line import DELEGATE, GREETING, NOT_UNDERSTOOD, UNKNOWN, Control, Line, OrderLine
 
 SORRY = Line("Sorry, I cannot answer that just now. Please say it again.")
 MAX_MESSAGES = 40
 HANG_UP_MARK, TRANSFER_MARK = "[hangup]", "[transfer]"
 DEFAULT_ROLE = "You answer the telephone of a small shop. Be brief and friendly."
 _MANNER = (
-    "\nYou are on the telephone: answer in one or two short sentences of plain words, without lists, markup or "
-    f"emoji. Numbers are written as words. To end the call, say goodbye and write {HANG_UP_MARK} at the end; to "
-    f"have a person take over, say so and write {TRANSFER_MARK} at the end."
+    "\nYou are on the telephone: answer in one or two short sentences of plain words, without lists, markup "
+    f"or emoji. Numbers are written as words. To end the call, say goodbye and write {HANG_UP_MARK} at the "
+    f"end; to have a person take over, say so and write {TRANSFER_MARK} at the end."
 )
 _PICKED_UP = "(The caller has been connected and says nothing yet: greet them.)"
 
@@ -56,7 +56,10 @@ class RuleMind:
 
     def answer(self, words: str) -> Iterator[Line]:
         """What the rules say to the caller's words."""
-        yield self._rules.answer(understand(words)) if words else NOT_UNDERSTOOD
+        line = self._rules.answer(understand(words)) if words else NOT_UNDERSTOOD
+        yield line
+        if line.text == DELEGATE.text:  # it has nobody to ask
+            yield self._rules.say(UNKNOWN)
 
     def remark(self, line: Line) -> None:
         """The agent said this unasked."""
@@ -120,6 +123,3 @@ def _line(sentence: str) -> Line:
             at = sentence.lower().index(mark)
             sentence, control = f"{sentence[:at]}{sentence[at + len(mark) :]}".strip(), meaning
     return Line(sentence, control)
-
-
-REMARKS = {plain(line.text): line for line in (STILL_THERE, GIVE_UP, NOBODY)}

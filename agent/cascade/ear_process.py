@@ -1,4 +1,4 @@
-"""An ear in a process of its own: its recogniser keeps the interpreter's lock, which the engine's thread needs.
+"""An ear in a process of its own: its recogniser keeps the interpreter's lock, which the engine needs.
 
     python -m agent.cascade.ear_process FD     # started by RemoteEar; FD is its end of a socket pair
 

@@ -1,4 +1,4 @@
-"""The cascade as an engine: `OFFHOOK_WORKER__ENGINE=cascade`. The same seam, call path and metrics as the model.
+"""The cascade as an engine, `OFFHOOK_WORKER__ENGINE=cascade`: the model's seam, call path and metrics.
 
 A step costs the engine's thread well under a millisecond a call: hearing runs in a process for each slot,
 dialogue and synthesis on a thread for each, and their results come ticks later.
@@ -54,7 +54,7 @@ class Cascade:
     ) -> None:
         """`is_virtual` is for calls without a clock: all work is done in `step`, and what it took is waited.
 
-        Raises ConfigError if a package is missing that only this engine needs, EarLost if an ear does not start.
+        Raises ConfigError if a package is missing that only this engine needs, EarLost if no ear starts.
         """
         network_file()
         self.tokenizer, self._settings = tokenizer, settings

@@ -1,4 +1,4 @@
-"""What callers say to the order line, as word trigrams for the recogniser, and the way back: words -> request.
+"""What callers say to the order line: word trigrams for the recogniser, and the way back, words -> request.
 
 Absolute discounting with backing off to shorter histories; unigrams are flattened so that a wording which was
 never trained can still be put together from its words.
@@ -8,38 +8,37 @@ from __future__ import annotations
 
 import math
 import random
-import re
 from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 
-from model.order_line import DRINKS, MILKS, PHRASINGS, SIZES, Intent, Order, Request, draw_request
+from model.order import Change, Number, Order, plain_words
+from model.order import understand as in_order
+from model.phrasings import BACKCHANNELS, PHRASINGS, Intent
+from model.requests import OPEN_ENDS, Request, draw_request
 
 _NUM_SENTENCES = 20_000
 _ORDER_SHARE = 0.4
+_LIVELY_SHARE = 0.3
 _DISCOUNT = 0.5
 _FLATTENING = 5  # added to each word's count
 _ORDER = 3
 _LEAST_LOG = -99.0
 
 Gram = tuple[str, ...]
-OPEN_ENDS = frozenset("a an some with get have me small medium large the to of like want can could i".split())
-
-
-def plain(text: str) -> str:
-    """Words alone, lower case."""
-    return " ".join(re.findall(r"[a-z']+", text.lower()))
+LEAST_LIKENESS = 0.5
+_NOT_WHOLE = (Intent.UNCLEAR, Intent.OTHER, Intent.NUMBER)
 
 
 @cache
 def training_sentences() -> tuple[str, ...]:
     """Callers' turns in trained wordings, the same every time."""
     rng = random.Random(1)
-    others = [intent for intent in Intent if intent is not Intent.ORDER]
+    others = [intent for intent in Intent if intent is not Intent.ORDER]  # with the call's own turns evenly
 
     def draw() -> str:
         intent = Intent.ORDER if rng.random() < _ORDER_SHARE else rng.choice(others)
-        return plain(draw_request(rng, intent).text)
+        return " ".join(plain_words(draw_request(rng, intent, is_lively=rng.random() < _LIVELY_SHARE).text))
 
     return tuple(draw() for _ in range(_NUM_SENTENCES))
 
@@ -100,39 +99,38 @@ def _discounted(
     return table, backoffs
 
 
-def _any_of(words: tuple[str, ...]) -> str:
-    return "|".join(sorted(words, key=len, reverse=True))
-
-
-_ORDERED = re.compile(
-    rf"(?:\b(?P<size>{_any_of(SIZES)}) )?\b(?P<drink>{_any_of(DRINKS)})\b"
-    rf"(?:.*?\bwith (?:some |a bit of |a little bit of |a lot of |lots of )?(?P<milk>{_any_of(MILKS)})\b)?"
-)
-_TRAINED = {plain(text): intent for intent, some in PHRASINGS.items() for text in some.train}
+_TRAINED = tuple(
+    (frozenset(plain_words(text)), intent) for intent, some in PHRASINGS.items() for text in some.train
+) + tuple((frozenset(plain_words(text)), Intent.BACKCHANNEL) for text in BACKCHANNELS)
 
 
 def understand(words: str) -> Request:
-    """What these words ask for: an order if they name a drink, else what the nearest trained wording asks."""
-    text = plain(words)
-    found = _ORDERED.search(text)
-    if found:
-        return Request(Intent.ORDER, text, Order(found["drink"], found["size"], found["milk"]))
-    said = set(text.split())
+    """What these words ask for: what they say of an order, else what the nearest trained wording asks."""
+    meant = in_order(words)
+    if isinstance(meant, Order):
+        return Request(Intent.ORDER, words, order=meant)
+    if isinstance(meant, Change):
+        return Request(Intent.CHANGE, words, change=meant)
+    if isinstance(meant, Number):
+        return Request(Intent.NUMBER, words, number=meant.digits)
+    said = frozenset(plain_words(words))
     likeness, intent = max(
-        (
-            (len(said & set(one.split())) / len(said | set(one.split())), intent)
-            for one, intent in _TRAINED.items()
-        ),
-        key=lambda pair: pair[0],
+        ((_likeness(said, one), intent) for one, intent in _TRAINED), key=lambda pair: pair[0]
     )
-    return Request(intent if likeness >= 0.5 else Intent.OTHER, text)
+    return Request(intent if likeness >= LEAST_LIKENESS else Intent.UNCLEAR, words)
+
+
+def _likeness(one: frozenset[str], other: frozenset[str]) -> float:
+    """The words in both, of those in either."""
+    return len(one & other) / max(1, len(one | other))
 
 
 def is_complete(words: str) -> bool:
     """Whether a caller who stops here has said something whole."""
-    return bool(words) and words.split()[-1] not in OPEN_ENDS and understand(words).intent is not Intent.OTHER
+    return bool(words) and not is_open(words) and understand(words).intent not in _NOT_WHOLE
 
 
 def is_open(words: str) -> bool:
     """Whether a caller who stops here is plainly in the middle of a sentence."""
-    return bool(words) and words.split()[-1] in OPEN_ENDS
+    spoken = words.split()
+    return bool(spoken) and spoken[-1] in OPEN_ENDS

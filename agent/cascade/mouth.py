@@ -44,7 +44,7 @@ def whole_sentences(parts: Iterator[str]) -> Iterator[str]:
 
 def ascii_words(text: str) -> str:
     """What a synthesiser of English can read: ASCII, no markup."""
-    plain = text.translate(str.maketrans({"’": "'", "–": ",", "—": ",", "“": '"', "”": '"'}))
+    plain = text.replace("\u2019", "'").translate(dict.fromkeys((0x2013, 0x2014), ","))  # quote, dashes
     kept = re.sub(r"[^A-Za-z0-9'.,!?;: -]", " ", plain)
     return " ".join(kept.split())
 

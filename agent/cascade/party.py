@@ -1,5 +1,6 @@
-"""One call on the engine's thread: what is heard goes to the ear, what it ends goes to the talker, and what the
-talker gives is played, frame by frame. Nothing here waits.
+"""One call on the engine's thread: sound goes to the ear, words to the talker, and what that gives is played.
+
+Nothing here waits.
 
 The history row of a frame is [the agent's text token, 0, the caller's]: enough to go on elsewhere.
 """
