@@ -155,6 +155,7 @@ class CascadeSettings(_Section):
     hold_open_s: float = Field(default=1.1, ge=0.1, le=5)  # and where they are plainly unfinished
     barge_in_s: float = Field(default=0.25, ge=0.05, le=3)  # of the caller's speech, before the agent stops
     silence_s: float = Field(default=4.2, ge=1, le=60)  # nobody speaks: the agent asks, then hangs up
+    noise_filter: bool = True  # before the recogniser
     synthesiser: Literal["flite", "espeak"] = "flite"
     # Services that speak as OpenAI's do; unset: our own rules, recogniser and synthesiser. A URL is the API's
     # root, like http://127.0.0.1:8000/v1.

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.cascade.grammar import is_complete, is_open
+from agent.cascade.noise import NoiseFilter
 from agent.cascade.recogniser import GrammarRecogniser, Keeper, Recogniser
 from agent.cascade.voice_activity import CHUNK_S, CHUNK_SAMPLES, RATE_HZ, VoiceActivity
 from agent.settings import CascadeSettings
@@ -57,12 +58,13 @@ class Ear:
     def reset(self) -> None:
         """Another call begins."""
         self._activity = VoiceActivity()
+        self._filter = NoiseFilter() if self._settings.noise_filter else None
         self._resampler = StreamResampler(SAMPLE_RATE_HZ, RATE_HZ)
         self._rest = np.zeros(0, np.float32)
         self._recent: deque[NDArray[np.float32]] = deque(maxlen=PRE_ROLL_CHUNKS)
         self._num_onset = 0
         self._is_open = False
-        self._speech_s = self._silence_s = 0.0
+        self._speech_s = self._silence_s = 0.0  # of this turn; since its last speech
 
     def hear(self, pcm: NDArray[np.float32]) -> Heard:
         """Take a frame, float32 [1920] at 24 kHz."""
@@ -72,6 +74,8 @@ class Ear:
         turn: Turn | None = None
         for chunk in sound[:whole].reshape(-1, CHUNK_SAMPLES):
             (probability,) = self._activity.push(chunk)
+            if self._filter is not None:
+                chunk = self._filter.push(chunk, is_silent=not self._is_open and probability < SILENT)
             self._follow(chunk, probability)
             turn = self._ended() or turn
         return Heard(self._speech_s if self._is_open else 0.0, turn)
