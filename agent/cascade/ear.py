@@ -52,7 +52,7 @@ class Ear:
     def __init__(self, settings: CascadeSettings) -> None:
         self._settings = settings
         self._keeper = Keeper() if settings.stt_url else None
-        self._recogniser: Recogniser = self._keeper or GrammarRecogniser()
+        self.recogniser: Recogniser = self._keeper or GrammarRecogniser()
         self.reset()
 
     def reset(self) -> None:
@@ -87,7 +87,7 @@ class Ear:
             if self._num_onset >= ONSET_CHUNKS:
                 self._begin()
             return
-        self._recogniser.push(chunk)
+        self.recogniser.push(chunk)
         if probability > SPEAKS or (probability > SILENT and not self._silence_s):
             self._speech_s += CHUNK_S
             self._silence_s = 0.0
@@ -98,15 +98,15 @@ class Ear:
         self._is_open = True
         self._speech_s, self._silence_s = self._num_onset * CHUNK_S, 0.0
         self._num_onset = 0
-        self._recogniser.begin()
-        self._recogniser.push(np.concatenate(self._recent))
+        self.recogniser.begin()
+        self.recogniser.push(np.concatenate(self._recent))
         self._recent.clear()
 
     def _ended(self) -> Turn | None:
         """The turn, if the caller's silence has ended it just now."""
         if not self._is_open or self._silence_s < self._hold_s():
             return None
-        words = self._recogniser.end()
+        words = self.recogniser.end()
         self._is_open = False
         if self._speech_s < LEAST_SPEECH_S:
             return None
@@ -120,7 +120,7 @@ class Ear:
         own = self._settings
         if self._silence_s < min(own.hold_s, own.hold_complete_s):
             return own.hold_open_s + own.hold_s
-        words = self._recogniser.partial()
+        words = self.recogniser.partial()
         if is_open(words):
             return own.hold_open_s
         return own.hold_complete_s if is_complete(words) else own.hold_s

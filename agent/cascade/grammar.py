@@ -17,7 +17,7 @@ from model.order import understand as in_order
 from model.phrasings import BACKCHANNELS, PHRASINGS, Intent
 from model.requests import OPEN_ENDS, Request, draw_request
 
-_NUM_SENTENCES = 20_000
+_NUM_SENTENCES = 8_000
 _ORDER_SHARE = 0.4
 _LIVELY_SHARE = 0.3
 _DISCOUNT = 0.5
