@@ -95,6 +95,7 @@ def _engines(
     settings: Settings, *, with_text_first: bool
 ) -> Iterator[tuple[str, Callable[[], Answerer], str]]:
     """(name, how to make it, what tells its results from another's)."""
+    from agent.cascade.ear import Ear
     from agent.cascade.engine import Cascade
     from agent.evaluation.text_first import TextFirst
     from model.engine import Engine
@@ -103,9 +104,10 @@ def _engines(
     folder, device = model_folder(settings.worker.model_dir), settings.worker.device
     digest = model_digest(folder)
     tokenizer = read_text_tokenizer(tokenizer_file(folder))
-    tuned = settings.cascade.model_dump_json(exclude={"llm_key", "stt_key", "tts_key"})
+    own = settings.cascade
+    tuned = own.model_dump_json(exclude={"llm_key", "stt_key", "tts_key"})
     yield MODEL, lambda: Engine.load(folder, CONCURRENT, device=device), digest
-    yield CASCADE, lambda: Cascade(CONCURRENT, settings.cascade, tokenizer, is_virtual=True), tuned
+    yield CASCADE, lambda: Cascade(CONCURRENT, own, tokenizer, [Ear(own) for _ in range(CONCURRENT)]), tuned
     if with_text_first:
         yield TEXT_FIRST, lambda: TextFirst(Engine.load(folder, 2 * CONCURRENT, device=device)), digest
 

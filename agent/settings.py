@@ -156,6 +156,8 @@ class CascadeSettings(_Section):
     barge_in_s: float = Field(default=0.25, ge=0.05, le=3)  # of the caller's speech, before the agent stops
     silence_s: float = Field(default=4.2, ge=1, le=60)  # nobody speaks: the agent asks, then hangs up
     noise_filter: bool = True  # before the recogniser
+    # Of 1: how sure the recogniser must be of a turn; with less the caller is asked to say it again.
+    least_confidence: float = Field(default=0.07, ge=0, le=1)
     synthesiser: Literal["flite", "espeak"] = "flite"
     # Services that speak as OpenAI's do; unset: our own rules, recogniser and synthesiser. A URL is the API's
     # root, like http://127.0.0.1:8000/v1.

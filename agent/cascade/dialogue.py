@@ -98,7 +98,7 @@ class ChatMind:
                     said.append(line.text)
                     yield line
         finally:  # also when nobody waits for the rest: it has been interrupted
-            self._note("assistant", " ".join(said))
+            self._note("assistant", " ".join(said).strip())
 
     def remark(self, line: Line) -> None:
         """The agent said this unasked."""

@@ -52,7 +52,9 @@ class Ear:
     def __init__(self, settings: CascadeSettings) -> None:
         self._settings = settings
         self._keeper = Keeper() if settings.stt_url else None
-        self.recogniser: Recogniser = self._keeper or GrammarRecogniser()
+        self.recogniser: Recogniser = self._keeper or GrammarRecogniser(
+            least_confidence=settings.least_confidence
+        )
         self.reset()
 
     def reset(self) -> None:

@@ -7,14 +7,14 @@ dialogue and synthesis on a thread for each, and their results come ticks later.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from agent.cascade.ear import Ear
+from agent.cascade.ear import Ear, Heard
 from agent.cascade.ear_process import Frame, RemoteEar
 from agent.cascade.lanes import ThreadLane, VirtualLane
 from agent.cascade.party import CALLER_COLUMN, NUM_COLUMNS, TEXT_COLUMN, Hearing, Party, Talking, said_in
@@ -49,18 +49,17 @@ class Cascade:
         num_slots: int,
         settings: CascadeSettings,
         tokenizer: TextTokenizer,
-        *,
-        is_virtual: bool = False,
+        ears: Sequence[Ear] | None = None,
     ) -> None:
-        """`is_virtual` is for calls without a clock: all work is done in `step`, and what it took is waited.
+        """With `ears`, one a slot, it is for calls without a clock: `step` does all work, and waits its time.
 
         Raises ConfigError if a package is missing that only this engine needs, EarLost if no ear starts.
         """
         network_file()
         self.tokenizer, self._settings = tokenizer, settings
         self._ears: list[RemoteEar] = []
-        if is_virtual:
-            self._lanes = [self._virtual_lanes() for _ in range(num_slots)]
+        if ears is not None:
+            self._lanes = [self._virtual_lanes(ear) for ear in ears]
         else:
             self._ears = [RemoteEar(settings) for _ in range(num_slots)]  # they load side by side
             for ear in self._ears:
@@ -69,16 +68,17 @@ class Cascade:
         self._parties: list[Party | None] = [None] * num_slots
         self._log = structlog.get_logger("agent.cascade")
 
-    def _virtual_lanes(self) -> tuple[Hearing, Talking]:
-        ear, is_alone = Ear(self._settings), not (self._settings.llm_url or self._settings.tts_url)
+    def _virtual_lanes(self, ear: Ear) -> tuple[Hearing, Talking]:
+        own = self._settings
 
-        def hear(frame: Frame):  # type: ignore[no-untyped-def]
+        def hear(frame: Frame) -> Iterator[Heard]:
             if frame is None:
                 ear.reset()
             else:
                 yield ear.hear(frame)
 
-        timer = time.thread_time if is_alone and not self._settings.stt_url else time.monotonic
+        is_alone = not (own.llm_url or own.stt_url or own.tts_url)
+        timer = time.thread_time if is_alone else time.monotonic  # another's work takes no time of ours
         return VirtualLane(hear, time.thread_time), VirtualLane(Talker(self._settings).work, timer)
 
     def _thread_lanes(self, ear: RemoteEar) -> tuple[Hearing, Talking]:

@@ -121,8 +121,21 @@ def understand(words: str) -> Request:
 
 
 def _likeness(one: frozenset[str], other: frozenset[str]) -> float:
-    """The words in both, of those in either."""
-    return len(one & other) / max(1, len(one | other))
+    """The weight of the words in both, of those in either: "goodbye" tells more than "you"."""
+    weight = _weights()
+    rare = max(weight.values())
+
+    def total(words: frozenset[str]) -> float:
+        return sum(weight.get(word, rare) for word in words)
+
+    return total(one & other) / max(1e-9, total(one | other))
+
+
+@cache
+def _weights() -> dict[str, float]:
+    """The rarer among the trained wordings, the heavier."""
+    counts = Counter(word for words, _intent in _TRAINED for word in words)
+    return {word: math.log(1 + len(_TRAINED) / count) for word, count in counts.items()}
 
 
 def is_complete(words: str) -> bool:

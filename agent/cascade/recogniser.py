@@ -42,7 +42,8 @@ class Recogniser(Protocol):
 class GrammarRecogniser:
     """pocketsphinx over the order line's grammar; ready after about a second."""
 
-    def __init__(self, *, language_weight: float = 6.5) -> None:
+    def __init__(self, *, least_confidence: float = 0.0, language_weight: float = 6.5) -> None:
+        """`least_confidence`, 0 to 1: an utterance that it is less sure of has no words."""
         from pocketsphinx import Decoder
 
         self._decoder = Decoder(loglevel="FATAL", lm=None, samprate=RATE_HZ, lw=language_weight, **_BEAMS)
@@ -55,6 +56,7 @@ class GrammarRecogniser:
             write_trigrams(sentences, path)
             self._decoder.add_lm_file("order_line", str(path))
         self._decoder.activate_search("order_line")
+        self._least_confidence = least_confidence
         self._noise = np.random.default_rng(0)
         self._is_open = False
 
@@ -78,6 +80,9 @@ class GrammarRecogniser:
         """The words of the utterance, lower case; empty if none were recognised."""
         self._decoder.end_utt()
         self._is_open = False
+        hypothesis = self._decoder.hyp()
+        if hypothesis is None or hypothesis.best_score < self._least_confidence:
+            return ""
         return self._words()
 
     def _words(self) -> str:

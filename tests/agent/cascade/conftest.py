@@ -13,7 +13,7 @@ from model.tokenizer import TextTokenizer, load_text_tokenizer
 from model.voices import SAMPLE_RATE_HZ, Voice, synthesize
 from telephony.endpoint import FRAME_SAMPLES
 
-CALLER = Voice("festival", "kal")
+CALLER = Voice("flite", "awb")
 Say = Callable[..., Pcm]
 
 

@@ -1,4 +1,4 @@
-"""A local server that speaks OpenAI's interface as its reference documents it, and can be told to misbehave."""
+"""A local server that speaks OpenAI's interface as its reference documents it, and can misbehave."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ class Service:
         form = await request.post()
         file = form["file"]
         assert isinstance(file, web.FileField)
-        pcm, rate_hz = soundfile.read(io.BytesIO(file.file.read()), dtype="int16")
+        with file.file as sent:
+            pcm, rate_hz = soundfile.read(io.BytesIO(sent.read()), dtype="int16")
         await self._note(request, {"model": form["model"], "samples": len(pcm), "rate_hz": rate_hz})
         return web.json_response({"text": self.words}, status=self.status)
 
@@ -90,10 +91,19 @@ def served() -> Iterator[Service]:
         service.url = f"http://127.0.0.1:{port}/v1"
         yield service
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(_end(runner), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
+
+
+async def _end(runner: web.AppRunner) -> None:
+    """Also of requests that nobody waits for any more."""
+    await runner.cleanup()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 def _application(service: Service) -> web.Application:

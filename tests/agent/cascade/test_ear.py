@@ -34,7 +34,7 @@ def test_a_whole_request_ends_early_and_is_understood(ear: Ear, say: Say) -> Non
 
 
 def test_a_pause_in_an_unfinished_sentence_is_waited_out(ear: Ear, say: Say) -> None:
-    parts = [say("can I get a large", after_s=0.4), say("latte with soy milk", before_s=0.4)]
+    parts = [say("can I get a large", after_s=0.3), say("coffee with soy milk", before_s=0.2)]
     ((_at_s, turn),) = turns(ear, np.concatenate(parts))
     order = understand(turn.words).order
     assert order is not None and (order.size, order.milk) == ("large", "soy milk"), turn.words

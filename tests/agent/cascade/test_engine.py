@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 
+from agent.cascade.ear import Ear
 from agent.cascade.engine import Cascade
 from agent.evaluation.judge import Judge
 from agent.evaluation.offline import OfflineCall, call_offline
@@ -24,8 +25,8 @@ ALL = np.ones(1, np.bool_)
 
 
 @pytest.fixture(scope="module")
-def engine(tokens: TextTokenizer) -> Cascade:
-    return Cascade(1, CascadeSettings(), tokens, is_virtual=True)
+def engine(tokens: TextTokenizer, ear: Ear) -> Cascade:
+    return Cascade(1, CascadeSettings(), tokens, [ear])
 
 
 def test_a_caller_is_greeted_answered_and_hung_up_on(engine: Cascade) -> None:

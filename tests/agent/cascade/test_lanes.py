@@ -1,4 +1,4 @@
-"""Lanes: order is kept, nothing blocks, what is cleared is not heard of, and virtual time is as long as the work."""
+"""Lanes: order is kept, what is cleared is not heard of, and virtual time is as long as the work."""
 
 import threading
 import time

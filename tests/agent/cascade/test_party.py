@@ -1,4 +1,4 @@
-"""One call on hand-driven lanes: what is asked when, what is played, what stops it, what the history tells."""
+"""One call on hand-driven lanes: what is asked when, what is played, what stops it."""
 
 from __future__ import annotations
 
@@ -110,6 +110,7 @@ def test_speech_over_the_agent_stops_it_and_what_it_would_still_say_is_dropped(r
 
 def test_a_murmur_under_the_agents_words_asks_nothing(rig: Rig) -> None:
     rig.answer("off hook coffee", 2.0)
+    rig.steps(1)
     rig.hears(0.0, said("mhm", speech_s=0.15))
     assert min(rig.steps(5)) == 0.25 and rig.asked()[-1] is Kind.GREET
 

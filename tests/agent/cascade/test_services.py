@@ -1,4 +1,4 @@
-"""External services by HTTP against a real server: the documented shapes, and errors that name the setting."""
+"""External services by HTTP against a real server: the documented shapes, errors that name the setting."""
 
 from collections.abc import Iterator
 

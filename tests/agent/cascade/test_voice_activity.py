@@ -1,6 +1,6 @@
 """The network tells speech from silence and from a tone, whatever the chunks."""
 
-import sys
+import importlib.util
 
 import numpy as np
 import pytest
@@ -27,7 +27,6 @@ def test_the_size_of_chunks_does_not_show(say: Say) -> None:
 
 
 def test_without_the_package_the_error_names_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", [])
-    monkeypatch.setattr(sys, "meta_path", [])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"silero-vad.*deploy/setup\.sh cascade"):
         network_file()
