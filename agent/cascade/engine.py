@@ -162,11 +162,11 @@ class Cascade:
             np.full(size, NO_TOKEN, np.int32),
             np.zeros((size, NUM_COLUMNS), np.int16),
         )
-        for slot in np.flatnonzero(active):
+        for slot in np.flatnonzero(active).tolist():
             try:
                 out.pcm[slot], out.text[slot], out.caller_text[slot] = self._party(slot).step(pcm[slot])
             except Exception:
-                self._log.exception("cascade_failed", slot=int(slot))
+                self._log.exception("cascade_failed", slot=slot)
                 out.pcm[slot] = np.nan
             out.tokens[slot, TEXT_COLUMN] = out.text[slot]
             out.tokens[slot, CALLER_COLUMN] = out.caller_text[slot]

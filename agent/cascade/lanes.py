@@ -15,16 +15,15 @@ from typing import Generic, Protocol, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 ItemIn = TypeVar("ItemIn", contravariant=True)
-ResultOut = TypeVar("ResultOut", covariant=True)
 
 
-class Lane(Protocol[ItemIn, ResultOut]):
+class Lane(Protocol[ItemIn, Result]):
     """Serial work elsewhere; every method returns at once."""
 
     def give(self, item: ItemIn, now_s: float) -> None:
         """Queue a piece of work; a full queue drops its oldest and counts it."""
 
-    def take(self, now_s: float) -> list[ResultOut]:
+    def take(self, now_s: float) -> list[Result]:
         """What is done by now, in order. Raises what the work raised, once."""
 
     def clear(self) -> None:

@@ -12,7 +12,7 @@ import io
 import json
 import queue
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Generator, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -77,7 +77,7 @@ class Service:
 class Chat(Service):
     """A language model."""
 
-    def stream(self, messages: Sequence[dict[str, str]]) -> Iterator[str]:
+    def stream(self, messages: Sequence[dict[str, str]]) -> Generator[str, None, None]:
         """The answer in pieces, as they come. Raises ServiceError."""
         pieces: queue.SimpleQueue[str | Exception | None] = queue.SimpleQueue()
         task = asyncio.run_coroutine_threadsafe(self._pump(messages, pieces), _loop())
@@ -175,7 +175,7 @@ class Speech(Service):
         pcm = np.frombuffer(sound[: len(sound) // 2 * 2], "<i2")
         if not len(pcm):
             raise self._failed(ValueError("it sent no sound"))
-        return pcm.astype(np.float32) / 32_768
+        return pcm.astype(np.float32) / np.float32(32_768)
 
     async def _speak(self, text: str) -> bytes:
         wanted = {"model": self._model, "voice": self._voice, "input": text, "response_format": "pcm"}

@@ -27,7 +27,8 @@ from model.engine import Engine
 from model.tokenizer import TextTokenizer
 
 HISTORY_FRAMES = 375  # what the writing slot is told of the call: 30 s
-QUIET_FRAMES = 10  # without a word: the answer is over, or another begins
+QUIET_FRAMES = 10  # without a word: what comes next is another answer
+WRITTEN_QUIET_FRAMES = 18  # and so many end the writing: a long word may take a second
 MAX_WRITTEN_FRAMES = 125
 _WARM_SAMPLES = 25 * FRAME_SAMPLES  # of the caller's sound, for its hearing
 
@@ -37,9 +38,11 @@ class _Call:
     """What has to be kept of a call, newest last."""
 
     seed: int
+    profile: CallProfile
     columns: list[NDArray[np.int16]] = field(default_factory=list)
     heard: list[NDArray[np.float32]] = field(default_factory=list)
-    quiet_frames: int = QUIET_FRAMES  # since the agent's last word
+    # Since the agent's last word; None before its first: the greeting answers nobody and is left as it is.
+    quiet_frames: int | None = None
     num_to_say: int = 0  # words and marks of a written answer that are not said yet
 
     def note(self, column: NDArray[np.int16], pcm: NDArray[np.float32]) -> None:
@@ -78,9 +81,9 @@ class TextFirst:
         history: NDArray[np.int16] | None = None,
         caller_pcm: NDArray[np.float32] | None = None,
     ) -> None:
-        """As the engine's; what is written has the same profile only if it is the default one."""
+        """As the engine's."""
         self._engine.start(slot, seed=seed, profile=profile, history=history, caller_pcm=caller_pcm)
-        self._calls[slot] = _Call(seed)
+        self._calls[slot] = _Call(seed, profile)
 
     def say(self, slot: int, tokens: Sequence[int]) -> None:
         """As the engine's."""
@@ -117,8 +120,9 @@ class TextFirst:
 
     def _follow(self, slot: int, call: _Call, token: int) -> None:
         is_word = bool(self.tokenizer.piece(token))
-        begins = is_word and call.quiet_frames >= QUIET_FRAMES and not call.num_to_say
-        call.quiet_frames = 0 if is_word else call.quiet_frames + 1
+        quiet = call.quiet_frames
+        begins = is_word and quiet is not None and quiet >= QUIET_FRAMES and not call.num_to_say
+        call.quiet_frames = 0 if is_word else None if quiet is None else quiet + 1
         call.num_to_say = max(0, call.num_to_say - (is_word or token in self._marks))
         if not begins:
             return
@@ -126,21 +130,28 @@ class TextFirst:
         written, num_steps = self._write(slot + self.num_slots, call, token)
         wait_s = num_steps * self._step_s if self._step_s is not None else time.perf_counter() - began_s
         self.waits_s.append(wait_s)
+        self._engine.stop(slot)  # and goes on without its first word, which no column holds yet
+        self._start_again(slot, call)
         self._engine.silence(slot, max(1, math.ceil(wait_s / PERIOD_S)))
         self._engine.say(slot, written)
         call.num_to_say = len(written)
 
+    def _start_again(self, slot: int, call: _Call) -> None:
+        heard = np.concatenate(call.heard)[-_WARM_SAMPLES:]
+        self._engine.start(
+            slot, seed=call.seed, profile=call.profile, history=np.stack(call.columns), caller_pcm=heard
+        )
+
     def _write(self, slot: int, call: _Call, first: int) -> tuple[list[int], int]:
         """The answer's text tokens from the `first` one on, and how many steps they took."""
-        heard = np.concatenate(call.heard)[-_WARM_SAMPLES:]
-        self._engine.start(slot, seed=call.seed, history=np.stack(call.columns), caller_pcm=heard)
+        self._start_again(slot, call)
         self._engine.force_text(slot, first)
         pcm = np.zeros((self._engine.num_slots, FRAME_SAMPLES), np.float32)
         active = np.zeros(self._engine.num_slots, np.bool_)
         active[slot] = True
         tokens: list[int] = []
         num_quiet = num_steps = 0
-        while num_quiet < QUIET_FRAMES and num_steps < MAX_WRITTEN_FRAMES:
+        while num_quiet < WRITTEN_QUIET_FRAMES and num_steps < MAX_WRITTEN_FRAMES:
             token = int(self._engine.step(pcm, active).text[slot])
             num_steps += 1
             is_word = bool(self.tokenizer.piece(token))

@@ -1,6 +1,6 @@
 """Minds: the rules answer words, resume where a call was, and a model's marks become what is to be done."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from agent.cascade.dialogue import ChatMind, RuleMind
 from agent.cascade.services import Chat
@@ -37,9 +37,9 @@ class Recorded(Chat):
         super().__init__("LLM", "http://127.0.0.1:9", "m", None, 1.0)
         self.pieces, self.told = pieces, list[Sequence[dict[str, str]]]()
 
-    def stream(self, messages: Sequence[dict[str, str]]) -> Iterator[str]:
+    def stream(self, messages: Sequence[dict[str, str]]) -> Generator[str, None, None]:
         self.told.append(messages)
-        return (piece for piece in self.pieces)
+        yield from self.pieces
 
 
 def test_a_model_is_told_its_role_and_what_was_said_and_its_mark_is_obeyed() -> None:

@@ -1,5 +1,7 @@
 """Sentences are cut where they end, said with the times of their words, and begin at once."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -36,7 +38,7 @@ def test_text_is_cut_into_sentences() -> None:
 def test_pieces_of_text_become_sentences_as_soon_as_they_are_whole() -> None:
     seen: list[str] = []
 
-    def pieces():  # type: ignore[no-untyped-def]
+    def pieces() -> Iterator[str]:
         for piece in ("Hel", "lo. How ", "are you", "? Fi", "ne"):
             seen.append(piece)
             yield piece
