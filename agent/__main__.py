@@ -115,6 +115,11 @@ COMMANDS: dict[str, Command] = {
         "calls of the model whose worker is killed, or whose Redis is away",
         "offhook bench survival --calls 4",
     ),
+    "bench versus": Command(
+        "agent.bench_versus",
+        "the same scripted calls on the model and on a cascade, clean and in noise, drawn on one page",
+        "offhook bench versus --calls 8\noffhook bench versus --rooms clean --text-first",
+    ),
     "models": Command(
         "agent.models",
         "the models that can be run: what they do, what they need, whether they are here",

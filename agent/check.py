@@ -24,7 +24,7 @@ from pydantic import BaseModel, SecretStr
 from redis.exceptions import RedisError
 
 from agent.calibration import CalibrationFile, cache_folder
-from agent.engines import STANDIN, EngineChoice, EngineFactory, model_folder
+from agent.engines import CASCADE, STANDIN, WITHOUT_WEIGHTS, EngineChoice, EngineFactory, model_folder
 from agent.errors import AgentError, RedisUnavailable
 from agent.profile import build_profile, load_tokens
 from agent.redis_server import find_redis_server
@@ -201,10 +201,12 @@ def _peers(settings: Settings) -> Iterator[Finding]:
 
 def _model(settings: Settings) -> Iterator[Finding]:
     worker = settings.worker
-    if worker.count == 0 or worker.engine == STANDIN:
+    if worker.count == 0 or worker.engine in WITHOUT_WEIGHTS:
         yield Finding(Level.OK, "no model is loaded here")
         if worker.engine == STANDIN:
             yield from _agent(settings, VOICES, takes_role=False)
+        elif worker.engine == CASCADE:
+            yield from _cascade(settings)
         return
     remedy = "set OFFHOOK_WORKER__MODEL_DIR to a model folder, OFFHOOK_WORKER__DEVICE to one that is here"
 
@@ -226,6 +228,19 @@ def _model(settings: Settings) -> Iterator[Finding]:
             settings, factory.voices(engine), takes_role=factory.takes_role(engine), engine=engine
         )
         yield from _capacity(settings, factory)
+
+
+def _cascade(settings: Settings) -> Iterator[Finding]:
+    """Whether the packages are here that only this engine needs."""
+    from agent.cascade.voice_activity import VoiceActivity
+
+    try:
+        VoiceActivity()
+    except AgentError as error:
+        yield Finding(Level.PROBLEM, str(error), "or set OFFHOOK_WORKER__ENGINE=builtin")
+        return
+    yield Finding(Level.OK, "the cascade's voice activity network loads")
+    yield from _agent(settings, (), takes_role=bool(settings.cascade.llm_url))
 
 
 def _agent(

@@ -22,12 +22,13 @@ from agent.tick_loop import Stepper
 from agent.wire import MAX_VOICES
 from agent.wire_fields import MAX_VOICE_BYTES
 from model.package import package_key, package_path
-from model.tokenizer import TOKENIZER_FILE
+from model.tokenizer import TOKENIZER_FILE, read_text_tokenizer
 
 if TYPE_CHECKING:
     from agent.settings import WorkerSettings
 
-STANDIN = "standin"
+STANDIN, CASCADE = "standin", "cascade"
+WITHOUT_WEIGHTS = (STANDIN, CASCADE)  # engines that load no model of ours, and have no step to measure
 MODEL_SOURCES = Path(__file__).resolve().parent.parent / "model"
 CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
@@ -67,7 +68,7 @@ def model_argument(model: Path) -> str:
 class EngineChoice:
     """Which engine a worker runs, and where."""
 
-    engine: str  # builtin, standin
+    engine: str  # builtin, standin, cascade
     model: Path  # a folder, or a published model's name
     device: str
     num_threads: int
@@ -93,7 +94,8 @@ class EngineFactory:
     @property
     def name(self) -> str:
         """What the worker calls its model."""
-        return STANDIN if self._choice.engine == STANDIN else self._choice.model.name
+        engine = self._choice.engine
+        return engine if engine in WITHOUT_WEIGHTS else self._choice.model.name
 
     def build(self, num_slots: int) -> Stepper:
         """An engine, cold yet; an earlier one must be out of use, or memory holds both.
@@ -102,6 +104,8 @@ class EngineFactory:
         """
         if self._choice.engine == STANDIN:
             return StandIn(num_slots)
+        if self._choice.engine == CASCADE:
+            return self._cascade(num_slots)
         torch = self._torch()
         from model.engine import Engine
         from model.presets import hub_cache_folder
@@ -118,6 +122,15 @@ class EngineFactory:
         if self.packages is not None and self._choice.device == "cpu" and kv_dtype is None:
             self._adopt_kept(engine, self.packages)
         return engine
+
+    def _cascade(self, num_slots: int) -> Stepper:
+        from agent.cascade.engine import Cascade  # loads the order line and a tokenizer
+        from agent.settings import load_settings
+
+        # Not from the command line, which everybody on the machine can read: there are keys among them.
+        settings = load_settings(os.environ).cascade
+        folder = model_folder(self._choice.model)
+        return Cascade(num_slots, settings, read_text_tokenizer(tokenizer_file(folder)))
 
     def _adopt_kept(self, engine: Any, packages: Path) -> None:
         from model.compiled import Unpacked, why_not
@@ -145,7 +158,7 @@ class EngineFactory:
 
     def has_packages(self, max_slots: int) -> bool:
         """Whether there is a compiled step for any number of slots up to this."""
-        if self.packages is None or self._choice.engine == STANDIN or self._choice.device != "cpu":
+        if self.packages is None or self._choice.engine in WITHOUT_WEIGHTS or self._choice.device != "cpu":
             return False
         if not any(self.packages.glob("step-*")):
             return False
@@ -166,7 +179,7 @@ class EngineFactory:
 
     def memory(self) -> tuple[int, int]:
         """Bytes that are free and bytes there are, where the engine's state lies."""
-        if self._choice.engine != STANDIN and self._choice.device.startswith("cuda"):
+        if self._choice.engine not in WITHOUT_WEIGHTS and self._choice.device.startswith("cuda"):
             free_bytes, all_bytes = self._torch().cuda.mem_get_info(self._choice.device)
             return int(free_bytes), int(all_bytes)
         return host_memory()
@@ -174,9 +187,9 @@ class EngineFactory:
     def key(self) -> dict[str, str | int | float]:
         """What a measured step time depends on."""
         choice = self._choice
-        is_standin = choice.engine == STANDIN
+        has_weights = choice.engine not in WITHOUT_WEIGHTS
         return {
-            "device": "none" if is_standin else self._device_name(),
+            "device": self._device_name() if has_weights else "none",
             "cpu": cpu_name(),
             "num_cpus": len(os.sched_getaffinity(0)),
             "num_threads": choice.num_threads,
@@ -184,7 +197,7 @@ class EngineFactory:
             "kv": choice.kv,
             "torch": importlib.metadata.version("torch"),
             "model": self.name,
-            "files": "none" if is_standin else _digest_of_sizes(model_folder(choice.model)),
+            "files": _digest_of_sizes(model_folder(choice.model)) if has_weights else "none",
             "sources": _digest_of_sources(MODEL_SOURCES),
         }
 

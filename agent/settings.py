@@ -62,6 +62,7 @@ def _slots(value: object) -> int | str:
     return number
 
 
+_SERVICE = r"^(https?://[^\s]+)?$"
 Slots = Annotated[int | Literal["auto"], BeforeValidator(_slots)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
@@ -103,7 +104,8 @@ class WorkerSettings(_Section):
 
     count: int = Field(default=1, ge=0, le=64)  # how many to start here; 0 when all are listed in `addresses`
     slots: Slots = "auto"  # calls per worker; auto: as many as this machine is measured to hold
-    engine: Literal["builtin", "standin"] = "builtin"  # standin: a tone machine that needs no model
+    # standin: a tone machine that needs no model; cascade: a recogniser, rules and a synthesiser
+    engine: Literal["builtin", "standin", "cascade"] = "builtin"
     model_dir: Path = BUILTIN_MODEL  # a model folder, or the name of a published model
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
     threads: int = Field(default=1, ge=1, le=64)  # of one worker's tensor work
@@ -143,6 +145,44 @@ class WorkerSettings(_Section):
         if self.device.startswith("cuda"):
             return 1 / num_workers
         return min(1.0, len(os.sched_getaffinity(0)) / (num_workers * self.threads))
+
+
+class CascadeSettings(_Section):
+    """The engine `cascade`: when a caller's turn is over, and what stands in for its own parts."""
+
+    hold_s: float = Field(default=0.6, ge=0.1, le=3)  # silence that ends a caller's turn
+    hold_complete_s: float = Field(default=0.35, ge=0.1, le=3)  # the same where the words are a whole request
+    hold_open_s: float = Field(default=1.1, ge=0.1, le=5)  # and where they are plainly unfinished
+    barge_in_s: float = Field(default=0.25, ge=0.05, le=3)  # of the caller's speech, before the agent stops
+    silence_s: float = Field(default=4.2, ge=1, le=60)  # nobody speaks: the agent asks, then hangs up
+    noise_filter: bool = True  # before the recogniser
+    # Of 1: how sure the recogniser must be of a turn; with less the caller is asked to say it again.
+    least_confidence: float = Field(default=0.07, ge=0, le=1)
+    synthesiser: Literal["flite", "espeak"] = "flite"
+    # Services that speak as OpenAI's do; unset: our own rules, recogniser and synthesiser. A URL is the API's
+    # root, like http://127.0.0.1:8000/v1.
+    llm_url: str = Field(default="", pattern=_SERVICE)
+    llm_model: str = ""
+    llm_key: SecretStr | None = None
+    stt_url: str = Field(default="", pattern=_SERVICE)
+    stt_model: str = ""
+    stt_key: SecretStr | None = None
+    tts_url: str = Field(default="", pattern=_SERVICE)
+    tts_model: str = ""
+    tts_voice: str = ""
+    tts_key: SecretStr | None = None
+    timeout_s: float = Field(default=4.0, gt=0, le=60)  # a service that says nothing for so long has failed
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        for part, url, model in (
+            ("llm", self.llm_url, self.llm_model),
+            ("stt", self.stt_url, self.stt_model),
+            ("tts", self.tts_url, self.tts_model),
+        ):
+            if bool(url) != bool(model):
+                raise ValueError(f"{part}_url and {part}_model go together; set both, or neither")
+        return self
 
 
 class RecordingSettings(_Section):
@@ -233,6 +273,7 @@ class Settings(_Section):
     sip: SipSettings = SipSettings()
     http: HttpSettings = HttpSettings()
     worker: WorkerSettings = WorkerSettings()
+    cascade: CascadeSettings = CascadeSettings()
     agent: AgentSettings = AgentSettings()
     recording: RecordingSettings = RecordingSettings()
     call: CallSettings = CallSettings()

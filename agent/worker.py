@@ -38,7 +38,7 @@ from agent.calibration import (
     search,
 )
 from agent.compiling import StepCompiler
-from agent.engines import STANDIN, EngineChoice, EngineFactory
+from agent.engines import WITHOUT_WEIGHTS, EngineChoice, EngineFactory
 from agent.errors import ConfigError
 from agent.local_worker import EXIT_CONFIG
 from agent.tick_loop import Stepper
@@ -52,7 +52,7 @@ NUM_WARM_STEPS = 3
 SWITCH_INTERVAL_S = 0.0005  # how long the event loop may keep the interpreter from the engine's thread
 EXIT_ENGINE = 3
 MAX_WORKER_SLOTS = 256
-STANDIN_SLOTS = 2  # of a stand-in for which no number is given: it has no speed to measure
+UNMEASURED_SLOTS = 2  # of an engine without a step to measure, where no number is given
 NO, KEPT, YES = "no", "kept", "yes"  # what --compile may be
 FALLBACK_SLOTS = 2  # where the measuring failed
 
@@ -95,8 +95,8 @@ def build(config: WorkerConfig) -> Built:
     """
     factory = EngineFactory(config.choice)
     num_slots, step_p99_s = config.num_slots, 0.0
-    if config.choice.engine == STANDIN:
-        num_slots = num_slots or STANDIN_SLOTS
+    if config.choice.engine in WITHOUT_WEIGHTS:
+        num_slots = num_slots or UNMEASURED_SLOTS
     elif (compiled := _measured_compiled(config, factory)) is not None:
         num_slots = num_slots or compiled.num_slots
         step_p99_s = compiled.p99_s if compiled.num_slots == num_slots else 0.0
@@ -202,6 +202,8 @@ async def serve(config: WorkerConfig) -> None:
     try:
         await _serve_until_told(server, config)
     finally:
+        if (close := getattr(built.stepper, "close", None)) is not None:  # one that has processes of its own
+            await asyncio.to_thread(close)
         if compiler is not None:
             await asyncio.to_thread(compiler.close)
         if isinstance(stepper, TracedStepper):  # an engine that broke leaves its calls behind, too
@@ -235,7 +237,7 @@ def _compiler(
     stepper: Stepper, config: WorkerConfig, factory: EngineFactory, server: WorkerServer
 ) -> StepCompiler | None:
     """Have the step compiled, where it is not and may be."""
-    if config.choice.engine == STANDIN or config.choice.device != "cpu" or config.compiling == NO:
+    if config.choice.engine in WITHOUT_WEIGHTS or config.choice.device != "cpu" or config.compiling == NO:
         return None
     is_compiled = bool(getattr(stepper, "is_compiled", False))
     log.info("step_chosen", is_compiled=is_compiled)
@@ -285,7 +287,7 @@ def parse_arguments(argv: list[str]) -> WorkerConfig:
     parser.add_argument("--address", required=True, help="unix:/path or tcp:host:port")
     parser.add_argument("--worker-id", default=f"worker-{os.getpid()}")
     parser.add_argument("--slots", default="auto", help="calls at once; auto: as many as are measured to fit")
-    parser.add_argument("--engine", choices=("builtin", "standin"), default="builtin")
+    parser.add_argument("--engine", choices=("builtin", *WITHOUT_WEIGHTS), default="builtin")
     parser.add_argument(
         "--model-dir", type=Path, default=Path(__file__).resolve().parent.parent / "model" / "builtin"
     )

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Make this machine ready: system packages, .venv with pinned packages, torch, the native SIP extension.
 #
-#   deploy/setup.sh [voices] [test]
+#   deploy/setup.sh [voices] [cascade] [test]
 #
-# voices  also the speech synthesisers that demo, eval and training call with
-# test    also the telephone peers, linters, test tools and Triton, and the SIP extension with assertions compiled in
+# voices   also the speech synthesisers that demo, eval and training call with
+# cascade  also what the engine `cascade` runs on: the synthesisers, and the network that finds speech
+# test     also the telephone peers, linters, test tools and Triton, and the SIP extension with assertions compiled in
 #
 # Safe to repeat: what is there stays, and a second run takes seconds. Read from the environment:
 #   OFFHOOK_TORCH_INDEX          package index to take torch from, instead of a local CPU wheel or the default build
@@ -162,9 +163,10 @@ wants() { case " $groups " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 
 groups="$*"
 for group in "$@"; do
-    case $group in voices | test) ;; *) fail "unknown group '$group'; use voices, test, or nothing" ;; esac
+    case $group in voices | cascade | test) ;; *) fail "unknown group '$group'; use voices, cascade, test, or nothing" ;; esac
 done
-if wants test; then groups="$groups voices"; fi
+if wants test; then groups="$groups cascade"; fi
+if wants cascade; then groups="$groups voices"; fi
 
 mkdir -p "$STATE"
 packages="$RUN_PACKAGES $(python_packages)"
@@ -177,6 +179,7 @@ if [ -n "$missing" ]; then install_packages $missing; fi
 
 make_venv
 install_locked requirements.txt
+if wants cascade; then install_locked requirements-cascade.txt; fi
 if wants test; then install_locked requirements-test.txt; fi
 install_torch
 if wants test; then install_triton; fi

@@ -45,7 +45,7 @@ from model.phrasings import (
 )
 
 # Words after which a sentence plainly goes on.
-_OPEN_ENDS = frozenset(
+OPEN_ENDS = frozenset(
     """a an some with get have me small medium large the to of eight twelve sixteen twenty ounce light dark
     roast single double triple shot drip house iced skim whole soy almond brown little bit lot lots and is at
     my um uh no without""".split()
@@ -69,7 +69,7 @@ class Request:
     def incomplete_words(self) -> list[int]:
         """After how many words the caller may pause while the sentence is plainly unfinished."""
         words = self.text.split()
-        places = [n for n, word in enumerate(words[:-1], start=1) if word.lower() in _OPEN_ENDS and n > 1]
+        places = [n for n, word in enumerate(words[:-1], start=1) if word.lower() in OPEN_ENDS and n > 1]
         if self.number is not None:
             digits = [n for n, word in enumerate(words, start=1) if word in (*DIGIT_WORDS, "oh", "double")]
             places += [n for n in range(digits[0], len(words)) if not digits_in(" ".join(words[:n]))]
@@ -82,7 +82,7 @@ class Request:
             n
             for n in range(1, len(words))
             if self.order is not None
-            and words[n - 1].lower() not in _OPEN_ENDS
+            and words[n - 1].lower() not in OPEN_ENDS
             and isinstance(understand(" ".join(words[:n])), Order)
         ]
 

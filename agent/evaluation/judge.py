@@ -108,11 +108,11 @@ class Judge:
         grammar = _grammar()
         for word in _words(re.sub(r"<\w+>", "", grammar.split("agent;")[1].replace("public", ""))):
             if self._decoder.lookup_word(word) is None:
-                self._decoder.add_word(word, _pronounced(word), False)
+                self._decoder.add_word(word, pronounced(word), False)
         # The agent's own way ("latte" as in "latch") counts beside the dictionary's.
         slots = (*SIZES, *ROASTS, *SHOTS, *DRINKS, *MILKS, *SUGARS, *DIGIT_WORDS)
         for word in _words(" ".join((*(line.text for line in AGENT_LINES), *slots))):
-            if self._decoder.lookup_word(word) != (own := _pronounced(word)):
+            if self._decoder.lookup_word(word) != (own := pronounced(word)):
                 self._decoder.add_word(f"{word}(9)", own, False)
             if own.endswith("K S"):  # what the telephone's band leaves of "six" and "thanks"
                 for number, dull in enumerate(("K F", "K", "K TH")):
@@ -139,7 +139,7 @@ class Judge:
 
 
 @cache
-def _pronounced(word: str) -> str:
+def pronounced(word: str) -> str:
     """ARPAbet for a word that the recogniser's dictionary lacks, from the agent's own synthesiser."""
     if word in _HUMS:
         return _HUMS[word]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -17,11 +18,36 @@ from agent.energy_gate import Pcm
 from agent.evaluation.placed_call import FRAME_S
 from agent.evaluation.script import Script, ScriptedCaller
 from agent.playout import DcBlocker, SilenceGate
-from model.channel import fit, g711, resample
-from model.engine import Engine
+from agent.tick_loop import Stepper
+from model.channel import active_rms, fit, g711, resample
 from telephony.endpoint import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 WIRE_RATE_HZ = 8000
+NOISE_S = 20.0
+
+
+class Spelling(Protocol):
+    """The tokens by which a model asks for something, and is answered."""
+
+    @property
+    def hangup(self) -> int:
+        """The call is over once this has been said."""
+
+    @property
+    def transfer(self) -> int:
+        """A person shall take over."""
+
+    @property
+    def nobody(self) -> int:
+        """Nobody can."""
+
+
+class Answerer(Stepper, Protocol):
+    """What callers can be held against: `model.engine.Engine`, `agent.cascade.engine.Cascade`."""
+
+    @property
+    def tokenizer(self) -> Spelling:
+        """Its tokens."""
 
 
 def over_the_wire(pcm: Pcm) -> Pcm:
@@ -37,6 +63,7 @@ class OfflineCall:
     script: Script
     caller: ScriptedCaller
     limit_s: float
+    noise: Pcm | None = None  # float32 [N], added to what the caller sends, again and again
     _said: list[Pcm] = field(default_factory=list)
     _heard: list[Pcm] = field(default_factory=list)
     _centre: DcBlocker = field(default_factory=DcBlocker)
@@ -52,7 +79,11 @@ class OfflineCall:
         if said is None or len(self._said) * FRAME_S >= self.limit_s:
             return None
         self._said.append(said)
-        return said
+        return said if self.noise is None else said + self._noise_now(self.noise)
+
+    def _noise_now(self, noise: Pcm) -> Pcm:
+        places = (len(self._said) - 1) * FRAME_SAMPLES + np.arange(FRAME_SAMPLES)
+        return noise[places % len(noise)]
 
     def hear(self, pcm: Pcm, text: int, requests: tuple[int, ...]) -> int | None:
         """Take the model's frame; one of the request tokens once the model has finished speaking after it."""
@@ -76,16 +107,23 @@ class OfflineCall:
 
 
 def call_offline(
-    engine: Engine, scripts: list[Script], limit_s: float, on_done: Callable[[OfflineCall], None]
+    engine: Answerer,
+    scripts: list[Script],
+    limit_s: float,
+    on_done: Callable[[OfflineCall], None],
+    snr_db: float | None = None,
 ) -> None:
-    """Hold every script's call on the engine's slots; each is handed over when it has ended."""
+    """Hold every script's call on the engine's slots; each is handed over when it has ended.
+
+    With `snr_db` every caller is in a room whose pink noise is so far below the speech.
+    """
     waiting = iter(scripts)
     slots: list[OfflineCall | None] = [None] * engine.num_slots
     while True:
         pcm = np.zeros((engine.num_slots, FRAME_SAMPLES), np.float32)
         active = np.zeros(engine.num_slots, bool)
         for slot in range(engine.num_slots):
-            slots[slot] = slots[slot] or _begin(engine, slot, waiting, limit_s)
+            slots[slot] = slots[slot] or _begin(engine, slot, waiting, limit_s, snr_db)
             call = slots[slot]
             frame = call.say() if call is not None else None
             if frame is not None:
@@ -106,27 +144,41 @@ def call_offline(
                 slots[slot] = None
 
 
-def _begin(engine: Engine, slot: int, waiting: Iterator[Script], limit_s: float) -> OfflineCall | None:
+def _begin(
+    engine: Answerer, slot: int, waiting: Iterator[Script], limit_s: float, snr_db: float | None
+) -> OfflineCall | None:
     script = next(waiting, None)
     if script is None:
         return None
     engine.start(slot, seed=script.number)
-    return offline_call(script, limit_s)
+    return offline_call(script, limit_s, snr_db)
 
 
-def offline_call(script: Script, limit_s: float) -> OfflineCall:
+def offline_call(script: Script, limit_s: float, snr_db: float | None = None) -> OfflineCall:
     """The script's call at its first frame, its caller's sound as the wire leaves it."""
     # Each step whole: the wire's filters know no frames.
     steps = [replace(step, pcm=over_the_wire(step.pcm)) if len(step.pcm) else step for step in script.steps]
-    return OfflineCall(script, ScriptedCaller(steps), limit_s)
+    noise = None if snr_db is None else over_the_wire(_room_noise(script, snr_db))
+    return OfflineCall(script, ScriptedCaller(steps), limit_s, noise)
 
 
-def _end(engine: Engine, slot: int, call: OfflineCall, on_done: Callable[[OfflineCall], None]) -> None:
+def _room_noise(script: Script, snr_db: float) -> Pcm:
+    """Pink noise, float32 [T], below the mean level of this caller's turns; the same every time."""
+    levels = [active_rms(step.pcm, SAMPLE_RATE_HZ) for step in script.steps if len(step.pcm)]
+    rms = float(np.mean(levels)) * 10 ** (-snr_db / 20) if levels else 0.0
+    rng = np.random.default_rng(script.number)
+    spectrum = np.fft.rfft(rng.standard_normal(round(NOISE_S * SAMPLE_RATE_HZ)))
+    hertz = np.fft.rfftfreq(round(NOISE_S * SAMPLE_RATE_HZ), 1 / SAMPLE_RATE_HZ)
+    pink = np.fft.irfft(spectrum / np.sqrt(np.maximum(hertz, 50.0)))
+    return np.asarray(pink * rms / np.sqrt(np.mean(np.square(pink))), np.float32)
+
+
+def _end(engine: Answerer, slot: int, call: OfflineCall, on_done: Callable[[OfflineCall], None]) -> None:
     engine.stop(slot)
     on_done(call)
 
 
-def is_over(engine: Engine, slot: int, call: OfflineCall, pcm: Pcm, text: int) -> bool:
+def is_over(engine: Answerer, slot: int, call: OfflineCall, pcm: Pcm, text: int) -> bool:
     """Hand the model's frame to the call; a transfer finds nobody, a hang-up ends it (then true)."""
     tokenizer = engine.tokenizer
     request = call.hear(pcm, text, (tokenizer.hangup, tokenizer.transfer))

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import importlib.util
 import resource
 import socket
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from agent import check
 from agent.calibration import Calibration, CalibrationFile
+from agent.cascade import voice_activity
 from agent.check import Finding, Level, describe, look, run
 from agent.engines import EngineChoice, EngineFactory
 from agent.redis_server import private_redis
@@ -83,6 +85,15 @@ def test_a_taken_http_port_is_a_problem() -> None:
     with taken_port(socket.SOCK_STREAM) as port:
         (found,) = obstacles(with_(http=HttpSettings(port=port)))
         assert "OFFHOOK_HTTP__PORT" in found.remedy
+
+
+def test_a_cascade_without_its_packages_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = with_(worker=WorkerSettings(engine="cascade"))
+    assert obstacles(settings) == []
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    voice_activity._session.cache_clear()
+    (problem,) = obstacles(settings)
+    assert "deploy/setup.sh cascade" in problem.what
 
 
 def test_a_missing_model_is_a_problem(tmp_path: Path) -> None:

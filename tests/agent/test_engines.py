@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent import engines
+from agent.cascade.engine import Cascade
 from agent.engines import (
     EngineChoice,
     EngineFactory,
@@ -28,6 +29,23 @@ def test_the_stand_in_needs_no_model() -> None:
     assert isinstance(engine, StandIn) and engine.num_slots == 3
     assert (factory.name, factory.voices(engine), factory.takes_role(engine)) == ("standin", ("tone",), False)
     assert factory.key()["device"] == factory.key()["files"] == "none"
+
+
+def test_a_cascade_is_set_up_by_the_workers_own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {
+        "LLM_URL": "http://127.0.0.1:9/v1",
+        "LLM_MODEL": "m",
+        "STT_URL": "http://127.0.0.1:9/v1",
+        "STT_MODEL": "m",
+    }
+    for name, value in names.items():  # a recogniser elsewhere: none is loaded here
+        monkeypatch.setenv(f"OFFHOOK_CASCADE__{name}", value)
+    factory = EngineFactory(EngineChoice("cascade", BUILTIN_MODEL, "cpu", 1))
+    engine = factory.build(1)
+    assert isinstance(engine, Cascade) and engine.num_slots == 1
+    assert (factory.name, factory.voices(engine), factory.takes_role(engine)) == ("cascade", (), True)
+    assert factory.key()["files"] == "none"
+    engine.close()
 
 
 def test_a_folder_is_found_wherever_a_worker_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from agent.standin import StandIn
 from agent.worker import (
     FALLBACK_SLOTS,
     NUM_WARM_STEPS,
-    STANDIN_SLOTS,
+    UNMEASURED_SLOTS,
     WorkerConfig,
     build,
     main,
@@ -87,7 +87,7 @@ def test_the_stand_in_is_built_without_a_model() -> None:
     assert isinstance(built.stepper, StandIn) and built.stepper.num_slots == 5
     assert (built.voices, built.takes_role, built.step_p99_s) == (("tone",), False, 0.0)
     config = parse_arguments("--address unix:/tmp/w --engine standin".split())
-    assert config.num_slots is None and build(config).stepper.num_slots == STANDIN_SLOTS
+    assert config.num_slots is None and build(config).stepper.num_slots == UNMEASURED_SLOTS
 
 
 class Slow(EngineFactory):

@@ -80,7 +80,7 @@ def test_an_unknown_group_is_refused_before_anything_is_installed() -> None:
         [str(ROOT / "deploy/setup.sh"), "voice"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "unknown group 'voice'; use voices, test" in done.stderr
+    assert "unknown group 'voice'; use voices, cascade, test" in done.stderr
 
 
 def test_a_tarball_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,176 @@
+"""Chain of modality on our own model: first the text of a whole answer, only then its sound.
+
+Per frame, as the model is made, each step gives a piece of text and of sound together. Here, when a call's
+agent begins an answer, its voice is held silent while a second slot, primed with the same history, writes the
+answer out to its end in a silent room; the first slot then says those words. Holding and saying are the
+engine's own controls (`silence`, `say`), so the weights, sampling and call path are the same.
+
+What it costs is counted as a machine would need it that writes one step of text after another without waiting
+for the clock: the second slot's steps at the measured time of a step. Source: the text-first answers of
+spoken-dialogue models, e.g. arXiv 2305.11000.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.tick_loop import StepOutput
+from agent.wire import DEFAULT_PROFILE, FRAME_SAMPLES, PERIOD_S
+from model.control import CallProfile
+from model.engine import Engine
+from model.tokenizer import TextTokenizer
+
+HISTORY_FRAMES = 375  # what the writing slot is told of the call: 30 s
+QUIET_FRAMES = 10  # without a word: what comes next is another answer
+WRITTEN_QUIET_FRAMES = 18  # and so many end the writing: a long word may take a second
+MAX_WRITTEN_FRAMES = 125
+_WARM_SAMPLES = 25 * FRAME_SAMPLES  # of the caller's sound, for its hearing
+
+
+@dataclass(slots=True)
+class _Call:
+    """What has to be kept of a call, newest last."""
+
+    seed: int
+    profile: CallProfile
+    columns: list[NDArray[np.int16]] = field(default_factory=list)
+    heard: list[NDArray[np.float32]] = field(default_factory=list)
+    # Since the agent's last word; None before its first: the greeting answers nobody and is left as it is.
+    quiet_frames: int | None = None
+    num_to_say: int = 0  # words and marks of a written answer that are not said yet
+
+    def note(self, column: NDArray[np.int16], pcm: NDArray[np.float32]) -> None:
+        """One step that this call has made."""
+        self.columns = [*self.columns[1 - HISTORY_FRAMES :], column]
+        self.heard = [*self.heard[-24:], pcm]
+
+
+class TextFirst:
+    """A `Stepper` over half of an engine's slots; the other half writes."""
+
+    def __init__(self, engine: Engine, step_s: float | None = None) -> None:
+        """`step_s` is what a step of writing is counted with; by default each is measured."""
+        assert engine.num_slots % 2 == 0, engine.num_slots
+        self._engine, self._step_s = engine, step_s
+        self._marks = (engine.tokenizer.hangup, engine.tokenizer.transfer)
+        self._calls: list[_Call | None] = [None] * (engine.num_slots // 2)
+        self.waits_s: list[float] = []  # what writing took, of every answer
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        """The engine's."""
+        return self._engine.tokenizer
+
+    @property
+    def num_slots(self) -> int:
+        """Rows of the batch."""
+        return len(self._calls)
+
+    def start(
+        self,
+        slot: int,
+        *,
+        seed: int,
+        profile: CallProfile = DEFAULT_PROFILE,
+        history: NDArray[np.int16] | None = None,
+        caller_pcm: NDArray[np.float32] | None = None,
+    ) -> None:
+        """As the engine's."""
+        self._engine.start(slot, seed=seed, profile=profile, history=history, caller_pcm=caller_pcm)
+        self._calls[slot] = _Call(seed, profile)
+
+    def say(self, slot: int, tokens: Sequence[int]) -> None:
+        """As the engine's."""
+        self._engine.say(slot, tokens)
+
+    def silence(self, slot: int, frames: int) -> None:
+        """As the engine's."""
+        self._engine.silence(slot, frames)
+
+    def force_text(self, slot: int, token: int) -> None:
+        """As the engine's."""
+        self._engine.force_text(slot, token)
+
+    def age(self, frames: int) -> None:
+        """As the engine's."""
+        self._engine.age(frames)
+
+    def stop(self, slot: int) -> None:
+        """As the engine's."""
+        self._engine.stop(slot)
+        self._calls[slot] = None
+
+    def step(self, pcm: NDArray[np.float32], active: NDArray[np.bool_]) -> StepOutput:
+        """Advance the active rows by one frame; an answer that begins in it is written out first."""
+        size = self.num_slots
+        both = np.concatenate([pcm, np.zeros_like(pcm)])
+        out = self._engine.step(both, np.concatenate([active, np.zeros(size, np.bool_)]))
+        for slot in np.flatnonzero(active):
+            call = self._calls[slot]
+            assert call is not None, slot
+            call.note(out.tokens[slot], pcm[slot])
+            self._follow(int(slot), call, int(out.text[slot]))
+        return _first(out, size)
+
+    def _follow(self, slot: int, call: _Call, token: int) -> None:
+        is_word = bool(self.tokenizer.piece(token))
+        quiet = call.quiet_frames
+        begins = is_word and quiet is not None and quiet >= QUIET_FRAMES and not call.num_to_say
+        call.quiet_frames = 0 if is_word else None if quiet is None else quiet + 1
+        call.num_to_say = max(0, call.num_to_say - (is_word or token in self._marks))
+        if not begins:
+            return
+        began_s = time.perf_counter()
+        written, num_steps = self._write(slot + self.num_slots, call, token)
+        wait_s = num_steps * self._step_s if self._step_s is not None else time.perf_counter() - began_s
+        self.waits_s.append(wait_s)
+        self._engine.stop(slot)  # and goes on without its first word, which no column holds yet
+        self._start_again(slot, call)
+        self._engine.silence(slot, max(1, math.ceil(wait_s / PERIOD_S)))
+        self._engine.say(slot, written)
+        call.num_to_say = len(written)
+
+    def _start_again(self, slot: int, call: _Call) -> None:
+        heard = np.concatenate(call.heard)[-_WARM_SAMPLES:]
+        self._engine.start(
+            slot, seed=call.seed, profile=call.profile, history=np.stack(call.columns), caller_pcm=heard
+        )
+
+    def _write(self, slot: int, call: _Call, first: int) -> tuple[list[int], int]:
+        """The answer's text tokens from the `first` one on, and how many steps they took."""
+        self._start_again(slot, call)
+        self._engine.force_text(slot, first)
+        pcm = np.zeros((self._engine.num_slots, FRAME_SAMPLES), np.float32)
+        active = np.zeros(self._engine.num_slots, np.bool_)
+        active[slot] = True
+        tokens: list[int] = []
+        num_quiet = num_steps = 0
+        while num_quiet < WRITTEN_QUIET_FRAMES and num_steps < MAX_WRITTEN_FRAMES:
+            token = int(self._engine.step(pcm, active).text[slot])
+            num_steps += 1
+            is_word = bool(self.tokenizer.piece(token))
+            num_quiet = 0 if is_word else num_quiet + 1
+            if is_word or token in self._marks:
+                tokens.append(token)
+        self._engine.stop(slot)
+        return tokens, num_steps - num_quiet
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The first rows of a step's output."""
+
+    pcm: NDArray[np.float32]
+    text: NDArray[np.int32]
+    caller_text: NDArray[np.int32]
+    tokens: NDArray[np.int16]
+
+
+def _first(out: StepOutput, size: int) -> StepOutput:
+    return _Rows(out.pcm[:size], out.text[:size], out.caller_text[:size], out.tokens[:size])
