@@ -20,7 +20,7 @@ from model.config import ModelConfig
 from model.errors import CheckpointError, ModelError
 from model.footprint import BFLOAT16_BYTES, FLOAT32_BYTES, call_bytes, num_parameters, weight_bytes
 from model.model_folder import ModelFolder, check_folder, open_folder
-from model.presets import BUILTIN, Preset, find_model, hub_cache_folder, presets
+from model.presets import SHIPPED, Preset, find_model, hub_cache_folder, presets
 
 MAX_NAMED = 12  # problems of a folder that are listed
 FRAME_S = 0.08
@@ -95,7 +95,7 @@ def table(search: Search) -> Table:
 
 def _whereabouts(preset: Preset, search: Search) -> str:
     place = search.place(preset)
-    if place == BUILTIN:
+    if place in SHIPPED.values():
         return "[green]here[/], part of offhook"
     if place is not None and place.is_relative_to(search.hub_cache):
         return "[green]here[/], in the hub's cache"

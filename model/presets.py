@@ -17,6 +17,8 @@ from model.errors import CheckpointError
 from model.published_config import Condition, FileNames, PublishedConfig
 
 BUILTIN = Path(__file__).parent / "builtin"
+# Models in this package, the default one first; a size whose folder was not shipped is left out.
+SHIPPED = {"builtin": BUILTIN, "builtin-small": BUILTIN.with_name("builtin_small")}
 DEFAULT_PRESET = "moshiko"
 CC_BY = "CC-BY-4.0"
 MAX_NAME_BYTES = 4095  # of a path; each part has 255 at the most
@@ -160,14 +162,18 @@ def _hibiki() -> Preset:
 @cache
 def presets() -> dict[str, Preset]:
     """Every model that we know, by name; the built-in one first."""
-    builtin = Preset(
-        name="builtin",
-        summary="Offhook Coffee's order line, English; runs on any CPU",
-        config=read_config(BUILTIN),
-        licence="GPL-3.0-or-later",
-    )
+    shipped = [
+        Preset(
+            name=name,
+            summary="Offhook Coffee's order line, English; runs on any CPU",
+            config=read_config(folder),
+            licence="GPL-3.0-or-later",
+        )
+        for name, folder in SHIPPED.items()
+        if folder.is_dir()
+    ]
     listed = [
-        builtin,
+        *shipped,
         _moshi("moshiko", "male"),
         _moshi("moshika", "female"),
         _personaplex(),
@@ -210,7 +216,7 @@ def find_model(name_or_path: str, *, directory: Path | None = None, hub_cache: P
     """
     preset = presets().get(name_or_path)
     if preset is not None and not preset.repository:
-        return BUILTIN
+        return SHIPPED[preset.name]
     parts = [len(part) for part in name_or_path.encode(errors="replace").split(b"/")]
     if sum(parts) > MAX_NAME_BYTES or max(parts) > MAX_PART_BYTES:
         raise CheckpointError(f"{name_or_path[:40]}... is longer than a folder's or a model's name can be")

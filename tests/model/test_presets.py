@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from model import presets as presets_module
 from model.errors import CheckpointError
 from model.model_folder import empty_modules
-from model.presets import BUILTIN, find_model, hub_cache_folder, presets
+from model.presets import BUILTIN, SHIPPED, find_model, hub_cache_folder, presets
+from model.training.sizes import SMALL, builtin_config, write_config
 
 
 @pytest.mark.parametrize(
@@ -104,3 +106,15 @@ def test_the_hubs_cache_is_where_its_own_tools_keep_it(environ: dict[str, str], 
 def test_a_name_that_no_file_system_takes_is_refused(name: str) -> None:
     with pytest.raises(CheckpointError, match="longer than a folder's or a model's name"):
         find_model(name)
+
+
+def test_every_shipped_size_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert next(name for name in presets() if name in SHIPPED) == "builtin"
+    write_config(builtin_config(SMALL), tmp_path)
+    monkeypatch.setattr(presets_module, "SHIPPED", {"builtin": BUILTIN, "builtin-small": tmp_path})
+    presets.cache_clear()
+    try:
+        assert presets()["builtin-small"].config == builtin_config(SMALL)
+        assert find_model("builtin-small") == tmp_path and find_model("builtin") == BUILTIN
+    finally:
+        presets.cache_clear()
