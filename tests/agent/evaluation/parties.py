@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from model.control import CallProfile
 from model.voices import AGENT_VOICE, synthesize
 from telephony.audio import dbfs
 from telephony.endpoint import FRAME_SAMPLES
+from tests.agent.evaluation.scenes import channel
 
 PAD = 3
 HANG_UP, TRANSFER, NOBODY, DELEGATE = 700, 701, 702, 703
@@ -27,10 +29,19 @@ class Manners:
 
     line: str = "We are open from seven in the morning to six at night."
     greeting: str = "Off hook coffee. What can I get you?"
+    is_buzz: bool = True  # lines are a buzz as long as they would take: no breaks but the planted ones
     answers_after_s: float = 0.24  # of the caller's silence
     yields_after_s: float | None = 0.24  # of the caller's voice; None: never
     breaks_s: float = 0.0  # a break of so long instead of yielding; 0: it stops for good
     told: str = ""  # what it writes as the caller's words, once a turn
+
+
+@cache
+def spoken_line(line: str) -> Pcm:
+    """The agent's voice from its first word's start to its last one's end, float32 [T]."""
+    spoken = synthesize(line, AGENT_VOICE)
+    start, end = (round(at_s * 24_000) for at_s in (spoken.words[0].start_s, spoken.words[-1].end_s))
+    return spoken.pcm[start:end]
 
 
 @dataclass(slots=True)
@@ -74,9 +85,8 @@ class Party:
         self.heard_s = 0.0
 
     def _say(self, line: str) -> None:
-        spoken = synthesize(line, AGENT_VOICE)
-        start, end = (round(at_s * 24_000) for at_s in (spoken.words[0].start_s, spoken.words[-1].end_s))
-        self.left = spoken.pcm[start:end]
+        spoken = spoken_line(line)
+        self.left = channel([(0.0, 60.0)], len(spoken) / 24_000) if self.manners.is_buzz else spoken
         self.num_lines += 1
 
 

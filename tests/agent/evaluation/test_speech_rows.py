@@ -23,7 +23,7 @@ class Speaks(Parties):
     """Says the words of what it was told, or always the same."""
 
     def __init__(self, always: str = "") -> None:
-        super().__init__(Manners(greeting=""), 2)
+        super().__init__(Manners(greeting="", is_buzz=False), 2)
         self.always, self.spelt = always, dict[int, str]()
 
     def encode(self, text: str) -> list[int]:
