@@ -382,6 +382,14 @@ def _transfer(settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.OK, f"who asks for a person is sent to {settings.call.transfer_target}")
 
 
+def _delegate(settings: Settings) -> Iterator[Finding]:
+    if not settings.agent.delegate_url:
+        remedy = "set OFFHOOK_AGENT__DELEGATE_URL=http://..., or answer by POST /v1/calls/{id}/say"
+        yield Finding(Level.NOTE, "nobody is asked what the model cannot know", remedy)
+    else:
+        yield Finding(Level.OK, f"what the model cannot know is asked of {settings.agent.delegate_url}")
+
+
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _python,
     _sip_library,
@@ -394,5 +402,6 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _traces,
     _open_files,
     _transfer,
+    _delegate,
     _model,
 )

@@ -6,7 +6,8 @@
     GET  /v1/calls                 {"calls": [...]}, oldest first; callers masked unless OFFHOOK_LOG__PII
     GET  /v1/calls/{id}            one of them
     POST /v1/calls/{id}/hangup     202: the call is ending
-    POST /v1/calls/{id}/say        {"text": "..."}; 202: the agent says it next, in its own rhythm
+    POST /v1/calls/{id}/say        {"text": "..."}; 202: the agent says it next, in its own rhythm;
+                                   it answers what a call shows as `delegated`
     POST /v1/calls/{id}/silence    {"seconds": 5}; 202: the agent is silent for so long, 0: no longer
 
 Every error is JSON: {"error": {"code": ..., "message": ..., "remedy": ...}}. Only this machine and the peers

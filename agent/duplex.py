@@ -1,8 +1,8 @@
 """The frame loop of one call: every caller frame goes to the model, every step of the model to the caller.
 
-Event loop only; no call here blocks. The model's tokens steer: `hangup` and `transfer` become signals, all
-others are words. Nothing here decides who may speak: when the model falls silent under the caller's voice,
-what still waits for playout is dropped, so that the stop is heard at once.
+Event loop only; no call here blocks. The model's tokens steer: `hangup`, `transfer` and `delegate` become
+signals, all others are words. Nothing here decides who may speak: when the model falls silent under the
+caller's voice, what still waits for playout is dropped, so that the stop is heard at once.
 """
 
 import asyncio
@@ -57,6 +57,10 @@ class Tokens(Pieces, Protocol):
         """Sampled by the model: a person shall take over."""
 
     @property
+    def delegate(self) -> int:
+        """Sampled by the model: somebody else knows, find it out."""
+
+    @property
     def nobody(self) -> int:
         """Forced on the model: there is nobody to take over, say so."""
 
@@ -99,6 +103,7 @@ class Signal(StrEnum):
 
     HANG_UP = "hang_up"
     TRANSFER = "transfer"
+    DELEGATE = "delegate"
 
 
 class ComfortTone:
@@ -158,6 +163,12 @@ class Duplex:
         self._last_tick = 0
         self._last_number = 0
         self._quiet_frames = 0
+        wishes = {
+            tokens.hangup: Signal.HANG_UP,
+            tokens.transfer: Signal.TRANSFER,
+            tokens.delegate: Signal.DELEGATE,
+        }
+        self._wishes = {token: signal for token, signal in wishes.items() if token >= 0}
         self._to_say: deque[int] = deque()  # of the sentence given to the model, what it has not said yet
         self._stepped = asyncio.Event()  # replaced at each step, so that every waiter sees the next one
 
@@ -311,8 +322,8 @@ class Duplex:
         heard_s = self.audio_s - (self._last_number - reply.number) * FRAME_S
         self._tell(self.transcript.push(Speaker.AGENT, reply.text, played_s))
         self._tell(self.transcript.push(Speaker.CALLER, reply.caller_text, heard_s))
-        if reply.text >= 0 and reply.text in (self._tokens.hangup, self._tokens.transfer):
-            self._signal(Signal.HANG_UP if reply.text == self._tokens.hangup else Signal.TRANSFER)
+        if reply.text in self._wishes:
+            self._signal(self._wishes[reply.text])
         up_s = up_delay_s(heard, self._endpoint.stats().jitter_buffer_s, reply.collected_s)
         if reply.number == self._last_number:  # else `heard` is a later frame's
             self.bridge.note(up_s, down_delay_s(heard, reply.delivered_s, sent_s, queued))

@@ -237,7 +237,7 @@ class Gateway:
             clock.now,
             self._recorder(call_id),
             self._settings.recording.consent,
-            self._settings.agent.greeting,
+            self._settings.agent,
         )
         session = self._sessions[call_id] = Session(endpoint, slot, record, parts)
         self._is_idle.clear()

@@ -88,6 +88,19 @@ BARGE_IN_STOP_SECONDS = Histogram(
     registry=REGISTRY,
 )
 
+DELEGATIONS = Counter(
+    "offhook_delegations",
+    "Questions that the model passed on; `result` is a DelegateResult.",
+    labelnames=("result",),
+    registry=REGISTRY,
+)
+DELEGATION_SECONDS = Histogram(
+    "offhook_delegation_seconds",
+    "A question passed on to its answer, the operator's or the fallback.",
+    buckets=(0.1, 0.25, 0.5, 1, 2, 3, 4, 6, 10, 20, 60),
+    registry=REGISTRY,
+)
+
 # ---- bridge ----
 BRIDGE_DELAY_SECONDS = Histogram(
     "offhook_bridge_delay_seconds",

@@ -11,7 +11,7 @@ import contextlib
 import math
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from agent import metrics
 from agent.call_stats import CallStats
 from agent.clock import Now
+from agent.delegate import Delegation, question_of
 from agent.duplex import Duplex, ModelSlot, Pcm, Signal, Tokens, sayable
 from agent.errors import EndReason, NoFreeSlot, WorkerUnavailable
 from agent.recording import Recorder
-from agent.settings import CallSettings
+from agent.settings import AgentSettings, CallSettings
 from agent.slot import PromptRefused, SlotFault, WorkerLost
 from agent.store import SessionRecord
 from agent.transcript import Speaker, TimedWord
@@ -65,7 +66,7 @@ class Parts:
     now: Now
     recorder: Recorder | None = None
     has_consent: bool = False
-    greeting: str = ""  # what the agent says first; empty: what the model likes
+    agent: AgentSettings = field(default_factory=AgentSettings)  # its greeting, and whom it asks
 
 
 class Session:
@@ -83,6 +84,8 @@ class Session:
         self._stats = CallStats(endpoint, parts.now)
         self._end: asyncio.Future[EndReason] = asyncio.get_running_loop().create_future()
         self._transfer: asyncio.Future[int] | None = None  # waits for the new call's final status
+        self._questions: asyncio.Queue[None] = asyncio.Queue(1)  # the model asks; again meanwhile is the same
+        self._delegation = Delegation(parts.agent, parts.now, self._say)
         self._digits: list[tuple[float, str]] = []
         self._lines: dict[Speaker, TimedWord] = {}  # of the dialogue, not yet complete
 
@@ -94,8 +97,15 @@ class Session:
     async def say(self, text: str) -> bool:
         """Let the agent say this next, in place of a sentence it has not finished.
 
-        False when no model answers just now. Raises ValueError if there is nothing in it to say, or too much.
+        It is the answer to what the model has passed on, if it has. False when no model answers just now.
+        Raises ValueError if there is nothing in it to say, or too much.
         """
+        is_sent = await self._say(text)
+        if is_sent:
+            self._delegation.answered_by_operator()
+        return is_sent
+
+    async def _say(self, text: str) -> bool:
         tokens = sayable(self._parts.tokens, text)
         if not tokens:
             raise ValueError("it holds nothing that this model can say")
@@ -133,7 +143,14 @@ class Session:
         return reason
 
     async def _live(self) -> EndReason:
-        jobs = (self._duplex.hear, self._converse, self._follow_events, self._obey, self._watch)
+        jobs = (
+            self._duplex.hear,
+            self._converse,
+            self._follow_events,
+            self._obey,
+            self._watch,
+            self._look_up,
+        )
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(job()) for job in jobs]
             reason = await self._end
@@ -212,8 +229,9 @@ class Session:
 
     async def _greet(self, slot: ModelSlot) -> None:
         """Give the model the configured first sentence, unless the conversation has begun."""
-        if self._parts.greeting and not len(self._duplex.history):
-            await self._duplex.greet(slot, sayable(self._parts.tokens, self._parts.greeting))
+        greeting = self._parts.agent.greeting
+        if greeting and not len(self._duplex.history):
+            await self._duplex.greet(slot, sayable(self._parts.tokens, greeting))
 
     async def _recover(self) -> ModelSlot | None:
         """Another slot that remembers the conversation, as soon as there is one; None after RECOVERY_S.
@@ -243,9 +261,23 @@ class Session:
             if signal is Signal.HANG_UP:
                 await self._duplex.until_quiet()
                 self.hang_up(EndReason.AGENT_HUNG_UP)
+            elif signal is Signal.DELEGATE:
+                if not self._questions.full():
+                    self._questions.put_nowait(None)
             elif not await self._try_transfer():
                 log.info("transfer_impossible", has_target=self._parts.limits.transfer_target is not None)
                 await self._duplex.force(self._parts.tokens.nobody)
+
+    async def _look_up(self) -> None:
+        """Find out what the model asks for, one question at a time, while the conversation goes on."""
+        while True:
+            await self._questions.get()
+            question = question_of(self.record.call_id, self._duplex.transcript.dialogue())
+            self._note(delegated=question.transcript)
+            try:
+                await self._delegation.ask(question)
+            finally:
+                self._note(delegated=None)
 
     async def _try_transfer(self) -> bool:
         """Hand the caller over to the configured target; False if nobody took the call."""

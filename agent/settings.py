@@ -208,9 +208,20 @@ class AgentSettings(_Section):
     greeting: str = Field(
         default="", max_length=2000
     )  # what it says first; empty: the model greets by itself
+    # What it cannot know, like the state of an order, is asked here: see agent/delegate.py. Empty: of whoever
+    # follows the call.
+    delegate_url: str = ""
+    delegate_timeout_s: float = Field(default=6.0, gt=0, le=60)
+    delegate_fallback: str = Field(
+        default="Sorry, I cannot find that out right now.", min_length=1, max_length=2000
+    )  # said when no answer has come in time
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
+        if self.delegate_url and not re.fullmatch(r"https?://[^\s/]\S*", self.delegate_url):
+            raise ValueError(
+                f"delegate_url={self.delegate_url!r} is no HTTP address; write http://127.0.0.1:9000/ask"
+            )
         if self.role and self.role_file is not None:
             raise ValueError("role and role_file are both set; keep one")
         if len(self.voice.encode()) > MAX_VOICE_BYTES:

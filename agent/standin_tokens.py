@@ -10,6 +10,7 @@ class StandInTokens:
 
     hangup = HANGUP_TOKEN
     transfer = TRANSFER_TOKEN
+    delegate = -1  # it passes nothing on
     nobody = NOBODY_TOKEN
 
     def encode(self, text: str) -> list[int]:

@@ -89,10 +89,12 @@ class SessionRecord:
     ended_at_ms: int | None = None
     end_reason: EndReason | None = None
     num_turns: int = 0
+    delegated: str | None = None  # the caller's question that waits for an answer; masked like the caller
 
     def public(self, *, show_pii: bool) -> dict[str, Any]:
-        """The record as JSON values, its caller masked by default."""
-        return {**asdict(self), "caller": self.caller if show_pii else mask_address(self.caller)}
+        """The record as JSON values, its caller and their question masked by default."""
+        masked = {"caller": mask_address(self.caller), "delegated": None if self.delegated is None else "***"}
+        return {**asdict(self), **({} if show_pii else masked)}
 
 
 @dataclass(frozen=True, slots=True)

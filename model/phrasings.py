@@ -184,7 +184,7 @@ PHRASINGS: dict[Intent, Phrasings] = {
         ("uh", "um", "hm", "I uh", "so the uh", "um the", "and then uh", "what was I",
          "could you uh", "I was um", "hm let me", "uh the thing", "so um yeah the", "well uh",
          "I think um", "you know the", "er", "er I um", "can you um", "the uh the", "sort of um",
-         "like uh", "what I um", "hang on uh", "it's the um"),
+         "like uh", "I mean um", "hang on uh", "it's the um"),
         ("um so uh", "the um thing", "uh I just", "and uh"),
     ),
     Intent.OTHER: Phrasings(

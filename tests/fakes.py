@@ -127,14 +127,14 @@ class FakeEndpoint:
 
 
 UNKNOWN = 0  # as SentencePiece spells what it has no piece for
-PAD, HANG_UP, TRANSFER, NOBODY = 3, 4, 5, 6
+PAD, HANG_UP, TRANSFER, NOBODY, DELEGATE = 3, 4, 5, 6, 7
 WORDS = {10: "▁good", 11: "bye", 12: "▁hello", 13: "▁latte"}
 
 
 class FakeTokens:
     """A tokenizer of four words."""
 
-    hangup, transfer, nobody = HANG_UP, TRANSFER, NOBODY
+    hangup, transfer, nobody, delegate = HANG_UP, TRANSFER, NOBODY, DELEGATE
 
     def encode(self, text: str) -> list[int]:
         spelt = {word.removeprefix("▁"): token for token, word in WORDS.items()}

@@ -1,8 +1,9 @@
 """Which sentence did the agent say? A closed-grammar recogniser over what the caller heard.
 
 pocketsphinx with its bundled 16 kHz model chooses among the order line's own sentences, every possible
-read-back, and more than 60 foils that sound alike or belong to other shops: open vocabulary is useless at
-8 kHz (word error rate 0.6), a closed grammar is not. One judge belongs to one thread.
+read-back of an order or a number, and more than 60 foils that sound alike or belong to other shops: open
+vocabulary is useless at 8 kHz (word error rate 0.6), a closed grammar is not. One judge belongs to one
+thread.
 """
 
 from __future__ import annotations
@@ -17,18 +18,25 @@ import numpy as np
 from agent.energy_gate import Pcm
 from agent.evaluation.segments import SAMPLE_RATE_HZ
 from model.channel import resample
-from model.order_line import AGENT_LINES, DRINKS, MILKS, NOBODY, SIZES, TRANSFER, Order
+from model.numbers import DIGIT_WORDS, NUM_DIGITS, digits_in
+from model.order import AMOUNTS, DRINKS, MILKS, ROASTS, SHOTS, SIZES, SUGARS, Change, Order, understand
+from model.order_line import AGENT_LINES, ANGRY_PREFIX, NOBODY, TRANSFER, Tone, in_tone
 from model.voices import AGENT_VOICE, SILENCE, synthesize
 
 _RATE_HZ = 16_000
 _PADDING_S = 0.25
 _PEAK = 12_000
-FOIL_SIZES = ("tiny", "huge", "double", "extra large", "regular")
+FOIL_SIZES = ("tiny", "huge", "extra large", "regular", "ten ounce", "thirty ounce")
+FOIL_ROASTS = ("blonde roast", "french roast", "city roast")
+FOIL_SHOTS = ("half shot", "extra shot")
 FOIL_DRINKS = (
     "tea", "green tea", "hot chocolate", "flat white", "cold brew", "lemonade", "orange juice", "matcha",
     "macchiato", "iced tea", "black coffee", "water",
 )  # fmt: skip
-FOIL_MILKS = ("oat milk", "rice milk", "coconut milk", "sugar", "brown sugar", "honey", "ice", "lemon")
+FOIL_EXTRAS = ("oat milk", "rice milk", "coconut milk", "honey", "lemon", "cinnamon")
+FOIL_AMOUNTS = ("extra", "no")
+# How people hum agreement stands in no dictionary.
+_HUMS = {"mm": "AH M", "hm": "HH AH M"}
 FOIL_LINES = tuple(
     " ".join(foil.split())
     for foil in """
@@ -58,10 +66,12 @@ FOIL_LINES = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was heard: the words, and the order if they read one back. Empty words: nothing intelligible."""
+    """What was heard: the words, and the order or the number if they read one back. Empty words: nothing
+    intelligible."""
 
     words: str
     order: Order | None = None
+    number: str | None = None
 
     def says(self, text: str) -> bool:
         """True if these are the words of a line (punctuation, case, and "a" for "an" aside)."""
@@ -89,20 +99,24 @@ class Judge:
 
         self._decoder = Decoder(loglevel="FATAL", lm=None, samprate=_RATE_HZ)
         grammar = _grammar()
-        for word in _words(grammar.split("=")[1]):
+        for word in _words(re.sub(r"<\w+>", "", grammar.split("agent;")[1].replace("public", ""))):
             if self._decoder.lookup_word(word) is None:
                 self._decoder.add_word(word, pronounced(word), False)
         # The agent's own way ("latte" as in "latch") counts beside the dictionary's.
-        for word in _words(" ".join((*(line.text for line in AGENT_LINES), *SIZES, *DRINKS, *MILKS))):
+        slots = (*SIZES, *ROASTS, *SHOTS, *DRINKS, *MILKS, *SUGARS, *DIGIT_WORDS)
+        for word in _words(" ".join((*(line.text for line in AGENT_LINES), *slots))):
             if self._decoder.lookup_word(word) != (own := pronounced(word)):
                 self._decoder.add_word(f"{word}(9)", own, False)
+            if own.endswith("K S"):  # what the telephone's band leaves of "six" and "thanks"
+                for number, dull in enumerate(("K F", "K", "K TH")):
+                    self._decoder.add_word(f"{word}({6 + number})", own.removesuffix("K S") + dull, False)
         self._decoder.add_jsgf_string("agent", grammar)
         self._decoder.activate_search("agent")
 
     def hear(self, pcm: Pcm) -> Verdict:
         """The most likely sentence in float32 [T] at 24 kHz (one talk of the agent, little else)."""
         words = self._decode(pcm)
-        return Verdict(words, order_in(words))
+        return Verdict(words, order_in(words), number_in(words))
 
     def _decode(self, pcm: Pcm) -> str:
         silence = np.zeros(int(_PADDING_S * _RATE_HZ), np.float32)
@@ -117,35 +131,79 @@ class Judge:
         return str(hypothesis.hypstr) if hypothesis is not None else ""
 
 
+@cache
 def pronounced(word: str) -> str:
     """ARPAbet for a word that the recogniser's dictionary lacks, from the agent's own synthesiser."""
+    if word in _HUMS:
+        return _HUMS[word]
     phones = [timed.phone for timed in synthesize(word, AGENT_VOICE).phones]
     return " ".join(phone.upper() for phone in phones if phone != SILENCE)
 
 
+def _any_of(parts: Iterable[str]) -> str:
+    return "( " + " | ".join(dict.fromkeys(parts)) + " )"
+
+
 @cache
 def _grammar() -> str:
-    """Every line, read-back and foil as JSGF."""
-    lines = [plain(line.text) for line in AGENT_LINES] + list(FOIL_LINES)
-    lines += [f"{plain(TRANSFER.text)} {plain(NOBODY.text)}"]  # said in one breath when nobody is free
+    """Every line, read-back and foil as JSGF; what angry callers are offered may stand before anything."""
+    lines = [plain(line.text) for line in AGENT_LINES if not line.text.startswith(ANGRY_PREFIX)]
+    both = (f"{in_tone(TRANSFER, tone).text} {in_tone(NOBODY, tone).text}" for tone in Tone)
+    rules = {
+        "line": _any_of(
+            [*lines, *FOIL_LINES, *(plain(text) for text in both)]
+        ),  # in one breath if nobody is free
+        "amount": _any_of([one for one in (*AMOUNTS, *FOIL_AMOUNTS) if one]),
+        "extra": "[ <amount> ] " + _any_of((*MILKS, *SUGARS, *FOIL_EXTRAS)),
+        "quality": _any_of((*SIZES, *FOIL_SIZES)),
+        "drink": (
+            f"[ <quality> ] [ {_any_of((*ROASTS, *FOIL_ROASTS))} ] [ {_any_of((*SHOTS, *FOIL_SHOTS))} ] "
+            f"{_any_of((*DRINKS, *FOIL_DRINKS))}"
+        ),
+        "digit": _any_of(DIGIT_WORDS),
+        "question": "is that right",
+        "calm": "( a | an ) <drink> [ with <extra> [ and <extra> ] ] <question>",
+        "terse": "<drink> [ <extra> [ <extra> ] ] right",
+        "number": f"{' '.join(['<digit>'] * NUM_DIGITS)} ( <question> | right )",
+    }
+    body = "".join(f"<{name}> = {rule};\n" for name, rule in rules.items())
+    said = "<line> | <calm> | <terse> | <number>"
+    return f"#JSGF V1.0;\ngrammar agent;\n{body}public <said> = [ {plain(ANGRY_PREFIX)} ] ( {said} );\n"
 
-    def any_of(parts: Iterable[str]) -> str:
-        return "( " + " | ".join(dict.fromkeys(parts)) + " )"
 
-    read_back = (
-        f"( a | an ) [ {any_of((*SIZES, *FOIL_SIZES))} ] {any_of((*DRINKS, *FOIL_DRINKS))} "
-        f"[ with {any_of((*MILKS, *FOIL_MILKS))} ] is that right"
-    )
-    return f"#JSGF V1.0;\ngrammar agent;\npublic <line> = {any_of(lines)} | {read_back};\n"
+def without_offer(words: str) -> str:
+    """What was said after the offer that angry callers get."""
+    return words.removeprefix(plain(ANGRY_PREFIX)).strip()
 
 
 _READ_BACK = re.compile(
-    rf"an? (?:(?P<size>{'|'.join((*SIZES, *FOIL_SIZES))}) )?"
-    r"(?P<drink>.+?)(?: with (?P<milk>.+))? is that right"
+    rf"(?:an? )?(?:(?P<size>{'|'.join((*SIZES, *FOIL_SIZES))}) )?(?:(?P<roast>\w+ roast) )?"
+    rf"(?:(?P<shots>\w+ shot) )?(?P<drink>{'|'.join((*DRINKS, *FOIL_DRINKS))})"
+    r"(?: (?P<extras>.+))?(?: is that)? right"
+)
+_EXTRA = re.compile(
+    rf"(?:(?:{'|'.join(one for one in (*AMOUNTS, *FOIL_AMOUNTS) if one)}) )?"
+    rf"(?:{'|'.join(sorted((*MILKS, *SUGARS, *FOIL_EXTRAS), key=len, reverse=True))})"
 )
 
 
 def order_in(words: str) -> Order | None:
-    """The order that these words read back, if they do."""
-    match = _READ_BACK.fullmatch(words)
-    return Order(match["drink"], match["size"], match["milk"]) if match else None
+    """The order that these words read back, if they do; foils stand in it as they were said."""
+    match = _READ_BACK.fullmatch(without_offer(words))
+    if match is None:
+        return None
+    extras = re.sub(r" is that$", "", match["extras"] or "")
+    milk = sugar = None
+    for extra in _EXTRA.findall(extras):
+        if isinstance(meant := understand(extra), Change) and meant.sugar:
+            sugar = extra
+        else:
+            milk = extra
+    return Order(match["drink"], match["size"], milk, match["roast"], match["shots"], sugar)
+
+
+def number_in(words: str) -> str | None:
+    """The number that these words read back, if they do."""
+    said = without_offer(words)
+    is_read_back = said.endswith("right") and all(word in DIGIT_WORDS for word in said.split()[:NUM_DIGITS])
+    return digits_in(said) if is_read_back else None

@@ -17,19 +17,22 @@ from agent.evaluation.placed_call import AHEAD_SAMPLES
 from agent.evaluation.scores import BargeIn, TurnScore, score_barge_in, score_turn
 from agent.evaluation.script import Manner, SaidTurn
 from agent.evaluation.segments import SAMPLE_RATE_HZ, CallerTurn, speech_segments, talks
+from model.order import Order
 from model.order_line import (
+    CANCELLED,
     CONFIRMED,
     GIVE_UP,
     GREETING,
     NOBODY,
+    NUMBER_TAKEN,
     STILL_THERE,
     TRANSFER,
-    Intent,
-    Order,
     OrderLine,
     Pending,
-    Request,
+    in_tone,
 )
+from model.phrasings import Intent, Tone
+from model.requests import Request
 from model.voices import AGENT_VOICE, synthesize
 from telephony.endpoint import FRAME_SAMPLES
 
@@ -51,9 +54,7 @@ class PlacedTurn:
         """Plain values."""
         request = self.request
         return {
-            "intent": request.intent.value if request else None,
-            "text": request.text if request else "",
-            "order": asdict(request.order) if request and request.order else None,
+            "request": request.as_json() if request else None,
             "manner": self.manner.value,
             "start_s": self.turn.start_s,
             "end_s": self.turn.end_s,
@@ -63,8 +64,7 @@ class PlacedTurn:
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> PlacedTurn:
         """What `as_json` gave."""
-        order = Order(**row["order"]) if row["order"] else None
-        request = Request(Intent(row["intent"]), row["text"], order) if row["intent"] else None
+        request = Request.from_json(row["request"]) if row["request"] else None
         pauses = tuple(Segment(*pause) for pause in row["pauses"])
         return cls(request, Manner(row["manner"]), CallerTurn(row["start_s"], row["end_s"], pauses))
 
@@ -116,10 +116,12 @@ def judge_call(
     greeting = next((talk for talk in heard.answers if talk.start_s < first_s), None)
     before = greeted = heard.verdict(greeting)
     expected: tuple[str, ...] = (GREETING.text,)
+    order: Order | None = None  # the last that was heard read back
     outcomes: list[TurnOutcome] = []
     for index, (one, until_s) in enumerate(zip(placed, untils, strict=False)):
         trial = _trial(one, heard.segments, expected)
-        expected = expected_lines(one.request, before)
+        order = before.order or order
+        expected = expected_lines(one.request, before, order)
         is_cut = index + 1 < len(placed) and placed[index + 1].manner is Manner.CUT_IN
         answer = Verdict("") if is_cut else heard.verdict(heard.answer_to(one.turn, until_s))
         outcomes.append(_outcome(one, until_s, heard.segments, trial, expected, answer, is_cut=is_cut))
@@ -202,20 +204,34 @@ def line_seconds(text: str) -> float:
     return words[-1].end_s - words[0].start_s
 
 
-def expected_lines(request: Request | None, before: Verdict) -> tuple[str, ...]:
-    """The right answers, given what the agent was heard to say before: a slip is held against it once."""
+def expected_lines(request: Request | None, before: Verdict, order: Order | None = None) -> tuple[str, ...]:
+    """The right answers, given what the agent was heard to say before: a slip is held against it once.
+
+    `order` is the last that was heard read back, which a change after its confirmation still changes.
+    """
     if request is None:
         return (STILL_THERE.text, GIVE_UP.text)
+    tone = request.tone
     if request.intent is Intent.REPEAT:
-        return (before.words,) if before.words else (GREETING.text,)
+        return (before.words,) if before.words else (in_tone(GREETING, tone).text,)
     if request.intent is Intent.PERSON:
-        return (TRANSFER.text, NOBODY.text, f"{TRANSFER.text} {NOBODY.text}")
+        put_through, nobody = in_tone(TRANSFER, tone).text, in_tone(NOBODY, tone).text
+        return (put_through, nobody, f"{put_through} {nobody}")
     rules = OrderLine()
-    if isinstance(before.order, Order):
-        rules.pending = Pending.CONFIRM
-    elif before.says(CONFIRMED.text):
-        rules.pending = Pending.MORE
+    rules.pending = _pending_after(before)
+    if rules.pending in (Pending.CONFIRM, Pending.MORE):
+        rules.order = before.order or order
     return (rules.answer(request).text,)
+
+
+def _pending_after(before: Verdict) -> Pending:
+    """What the line that was heard asks."""
+    if before.order is not None:
+        return Pending.CONFIRM
+    if before.number is not None:
+        return Pending.NUMBER
+    asking = (in_tone(line, tone) for line in (CONFIRMED, NUMBER_TAKEN, CANCELLED) for tone in Tone)
+    return Pending.MORE if any(before.says(line.text) for line in asking) else Pending.NOTHING
 
 
 def place_turns(said: Sequence[SaidTurn], caller: Pcm) -> list[PlacedTurn]:

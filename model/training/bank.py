@@ -40,7 +40,8 @@ SAMPLE_RATE_HZ = 24_000
 # What every stem holds; orders have the most wordings and need the most hearing, then digits.
 STEM_INTENTS: tuple[Intent, ...] = (
     *[Intent.ORDER] * 5,
-    *[Intent.CHANGE, Intent.NUMBER, Intent.YES, Intent.NO, Intent.REPEAT, Intent.BACKCHANNEL] * 2,
+    *[Intent.NUMBER] * 3,
+    *[Intent.CHANGE, Intent.YES, Intent.NO, Intent.REPEAT, Intent.BACKCHANNEL] * 2,
     *[Intent.HOURS, Intent.WHERE, Intent.PERSON, Intent.GOODBYE],
 )
 # And some of these.

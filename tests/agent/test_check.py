@@ -179,6 +179,11 @@ def test_transfer_target_is_told() -> None:
     assert any("sip:desk@192.0.2.7" in f.what and f.level is Level.OK for f in look(settings))
 
 
+def test_whom_the_model_asks_is_told() -> None:
+    settings = with_(agent=AgentSettings(delegate_url="http://192.0.2.7/ask"))
+    assert any("http://192.0.2.7/ask" in f.what and f.level is Level.OK for f in look(settings))
+
+
 def test_settings_are_listed_with_their_source_and_without_secrets(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,12 +20,22 @@ from agent.errors import EndReason, NoFreeSlot
 from agent.playout import Pcm
 from agent.recording import Recorder
 from agent.session import Parts, Session
-from agent.settings import CallSettings
+from agent.settings import AgentSettings, CallSettings
 from agent.slot import PromptRefused, SlotFault, WorkerLost
 from agent.store import SessionRecord
 from agent.wire import RefusalReason
 from telephony.endpoint import FRAME_SAMPLES, EndpointEventKind, path_samples
-from tests.fakes import HANG_UP, NOBODY, TRANSFER, Answer, FakeEndpoint, FakeSlot, FakeTokens, settle
+from tests.fakes import (
+    DELEGATE,
+    HANG_UP,
+    NOBODY,
+    TRANSFER,
+    Answer,
+    FakeEndpoint,
+    FakeSlot,
+    FakeTokens,
+    settle,
+)
 
 TARGET = "sip:desk@192.0.2.7"
 SPEECH = np.asarray(0.2 * np.sin(2 * np.pi * 300 * np.arange(FRAME_SAMPLES) / 24_000), np.float32)
@@ -54,6 +64,7 @@ class Scene:
         self.limits = CallSettings.model_validate(limits)
         self.recorder: Recorder | None = None
         self.greeting = ""
+        self.agent = AgentSettings()
         self.prompt_refusal: PromptRefused | None = None
         self.latest: Session | None = None
 
@@ -67,7 +78,7 @@ class Scene:
             self.clock,
             self.recorder,
             has_consent=True,
-            greeting=self.greeting,
+            agent=self.agent.model_copy(update={"greeting": self.greeting}),
         )
         self.latest = Session(self.endpoint, self.slot, record, parts)
         return self.latest
@@ -154,6 +165,28 @@ async def test_a_transfer_without_a_target_makes_the_model_say_that_nobody_is_fr
         await scene.frames(5)
         assert scene.slot.forced == [NOBODY]
         assert scene.endpoint.referred_to == []
+
+
+async def test_what_the_model_passes_on_is_shown_and_answered_by_the_operator() -> None:
+    said = {2: Answer(text=3, caller_text=13), 6: Answer(text=DELEGATE)}
+    scene = Scene(lambda number, pcm: said.get(number, Answer()))
+    async with running(scene):
+        await scene.frames(8)
+        assert scene.latest is not None and scene.latest.record.delegated == "latte"
+        shown = scene.latest.record.public(show_pii=False)["delegated"]
+        assert shown == "***" and scene.slot.said == []
+        assert await scene.latest.say("hello")
+        await settle()
+        assert scene.latest.record.delegated is None and scene.slot.said == [[12]]
+
+
+async def test_nobody_answers_what_the_model_passes_on() -> None:
+    scene = Scene(lambda number, pcm: Answer(text=DELEGATE if number == 2 else 3))
+    scene.agent = AgentSettings(delegate_timeout_s=0.03, delegate_fallback="hello latte")
+    async with running(scene):
+        await scene.frames(4)
+        await asyncio.sleep(0.1)
+        assert scene.slot.said == [[12, 13]] and scene.slot.forced == []
 
 
 async def test_a_transfer_refers_the_caller_and_ends_our_part() -> None:

@@ -88,6 +88,7 @@ def test_variables_win_over_the_file(tmp_path: Path) -> None:
         ({"OFFHOOK_CASCADE__LLM_URL": "http://127.0.0.1:1/v1"}, "llm_url and llm_model go together"),
         ({"OFFHOOK_CASCADE__TTS_URL": "here"}, "OFFHOOK_CASCADE__TTS_URL: .*pattern"),
         ({"OFFHOOK_CALL__TRANSFER_TARGET": "the desk"}, "no SIP URI"),
+        ({"OFFHOOK_AGENT__DELEGATE_URL": "the shop"}, "no HTTP address"),
         ({"OFFHOOK_AGENT__ROLE": "x", "OFFHOOK_AGENT__ROLE_FILE": "y"}, "OFFHOOK_AGENT: role and role_file"),
         ({"OFFHOOK_AGENT__ROLE": "x" * 16385}, "role is longer than 16384 bytes"),
         ({"OFFHOOK_AGENT__VOICE": "x" * 129}, "voice is no voice's name"),

@@ -29,14 +29,15 @@ def test_case_and_marks_are_not_kept(tokenizer: TextTokenizer) -> None:
 
 
 def test_text_cannot_spell_a_control_token(tokenizer: TextTokenizer) -> None:
-    controls = {tokenizer.hangup, tokenizer.transfer, tokenizer.nobody}
-    assert len(controls) == 3
+    controls = {tokenizer.hangup, tokenizer.transfer, tokenizer.nobody, tokenizer.delegate}
+    assert len(controls) == 4
     assert not controls & {EPAD, 1, 2, PAD, -1}
-    assert not controls & set(tokenizer.encode("<hangup> <transfer> <nobody>"))
+    assert not controls & set(tokenizer.encode("<hangup> <transfer> <nobody> <delegate>"))
 
 
 def test_only_words_have_pieces(tokenizer: TextTokenizer) -> None:
-    silent = [EPAD, 1, 2, PAD, tokenizer.hangup, tokenizer.transfer, tokenizer.nobody, -1, tokenizer.card]
+    controls = [tokenizer.hangup, tokenizer.transfer, tokenizer.nobody, tokenizer.delegate]
+    silent = [EPAD, 1, 2, PAD, *controls, -1, tokenizer.card]
     assert [tokenizer.piece(token) for token in silent] == [""] * len(silent)
     first = tokenizer.encode("milk")[0]
     assert tokenizer.piece(first).startswith("▁")
@@ -56,7 +57,8 @@ def test_a_published_alphabet_keeps_case_and_marks_and_has_no_control_tokens(tmp
     (tmp_path / "spm.model").write_bytes(text_model())
     published = read_text_tokenizer(tmp_path / "spm.model")
     assert published.keeps_case
-    assert (published.hangup, published.transfer, published.nobody) == (-1, -1, -1)
+    controls = (published.hangup, published.transfer, published.nobody, published.delegate)
+    assert controls == (-1, -1, -1, -1)
     assert published.decode(published.encode("Hello, Jo.")) == "Hello, Jo."
     assert [published.piece(token) for token in (0, 1, 2, 3)] == [""] * 4
     assert published.encode("<system> you")[:2].count(published.encode("<system>")[-1]) == 1, "one token"

@@ -1,16 +1,21 @@
 """The bank of callers: pauses keep words where their sound is, shards give back what they were given."""
 
+import json
+import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from model.order_line import Intent, Order, Request
+from model.errors import CheckpointError
+from model.order_line import Change, Intent, Order, Request, Tone
 from model.training import bank
 from model.training.bank import Stem, Turn, build_bank, insert_pause, load_shard, phone_labels, save_shard
+from model.training.pool import Pool, draw_pool
 from model.voices import PHONE_IDS, SILENCE, SpeechSynthesisError, TimedPhone, TimedWord, Utterance
 
 RATE = 24_000
+POOL = draw_pool(num_orders=20, num_numbers=4)
 WORDS = [TimedWord("a", 0.1, 0.2), TimedWord("large", 0.2, 0.5), TimedWord("latte", 0.5, 0.9)]
 PHONES = [
     TimedPhone("ah", 0.1, 0.2),
@@ -80,8 +85,18 @@ def _stem(name: str) -> Stem:
     order = Order("latte", "large")
     speech = _speech()
     first = Turn(Request(Intent.ORDER, "a large latte", order), speech.pcm, speech.words, speech.phones)
-    second = Turn(Request(Intent.YES, "yes"), speech.pcm[:2400], speech.words[:1], speech.phones[:1])
-    return Stem(name, [first, second])
+    change = Request(Intent.CHANGE, "no milk", change=Change(without=("milk",)), tone=Tone.ANGRY)
+    second = Turn(change, speech.pcm[:2400], speech.words[:1], speech.phones[:1], ((0.1, 0.4),))
+    cough = Turn(None, speech.pcm[:1200], [], [])
+    return Stem(name, [first, second, cough])
+
+
+def test_shards_of_another_order_line_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bank-1-0000.npz"
+    for truth, version in ([], "1"), ({"version": 99, "stems": []}, "99"):
+        np.savez(path, pcm=np.zeros(1, np.int16), truth=np.array(json.dumps(truth)))
+        with pytest.raises(CheckpointError, match=rf"of version {version}.*remove .* and run the stage"):
+            load_shard(path)
 
 
 def test_a_shard_gives_back_what_it_was_given(tmp_path: Path) -> None:
@@ -93,7 +108,7 @@ def test_a_shard_gives_back_what_it_was_given(tmp_path: Path) -> None:
     assert [stem.voice for stem in loaded] == ["one", "two"]
     for was, now in zip(stems, loaded, strict=True):
         for before, after in zip(was.turns, now.turns, strict=True):
-            assert after.request == before.request
+            assert (after.request, after.pauses) == (before.request, before.pauses)
             assert after.words == before.words
             assert after.phones == before.phones
             np.testing.assert_allclose(after.pcm, before.pcm, atol=2e-5)
@@ -102,7 +117,8 @@ def test_a_shard_gives_back_what_it_was_given(tmp_path: Path) -> None:
 def test_the_bank_is_taken_up_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
 
-    def make(seed: int) -> Stem:
+    def make(seed: int, pool: Pool) -> Stem:
+        assert pool is POOL
         made.append(seed)
         if seed == 101:
             raise SpeechSynthesisError("no such word")
@@ -110,20 +126,39 @@ def test_the_bank_is_taken_up_where_it_stopped(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(bank, "STEMS_PER_SHARD", 2)
     monkeypatch.setattr(bank, "make_stem", make)
-    paths = list(build_bank(tmp_path, 2, 100))
+    paths = list(build_bank(tmp_path, 2, 100, pool=POOL))
     assert made == [100, 101, 102, 103]
     assert [stem.voice for stem in load_shard(paths[0])] == ["100"], "a voice that refuses is left out"
     paths[1].unlink()
-    assert list(build_bank(tmp_path, 2, 100)) == paths[1:]
+    assert list(build_bank(tmp_path, 2, 100, pool=POOL)) == paths[1:]
     assert made[4:] == [102, 103]
 
 
 def test_a_stem_is_one_speaker_with_every_intent() -> None:
-    stem = bank.make_stem(3)
-    intents = [turn.request.intent for turn in stem.turns]
+    pool = draw_pool(num_orders=200, num_numbers=20)
+    stem = bank.make_stem(3, pool)
+    intents = [turn.request.intent for turn in stem.turns if turn.request]
     assert intents.count(Intent.ORDER) == 5
     assert set(bank.STEM_INTENTS) <= set(intents)
     for turn in stem.turns:
         assert turn.pcm.dtype == np.float32
         assert np.abs(turn.pcm).max() > 0.1
         assert turn.words[-1].end_s <= len(turn.pcm) / RATE + 0.05
+
+
+def test_a_tenth_of_what_is_said_is_digits_and_each_change_fits_an_order() -> None:
+    rng = random.Random(5)
+    pool = draw_pool(num_orders=200, num_numbers=20)
+    num_words = num_digits = 0
+    for tone in Tone:
+        for _ in range(20):
+            requests = bank.draw_requests(rng, pool, tone)
+            assert {request.tone for request in requests} == {tone}
+            orders = [request.order for request in requests if request.order]
+            wishes = [wish for wish in pool.wishes[tone] if wish.order in orders]
+            for request in requests:
+                num_words += len(request.text.split())
+                num_digits += 7 * (request.number is not None)
+                assert request.change is None or request.change in [wish.change for wish in wishes]
+                assert request.number is None or request.number in pool.numbers[tone]
+    assert num_digits / num_words > 0.1

@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from model import order_line
 from model.checkpoint import read_config, read_safetensors
 from model.config import FRAME_SAMPLES, ModelConfig
 from model.engine import BUILTIN, Engine
 from model.errors import CheckpointError
-from model.tokenizer import TOKENIZER_FILE, load_text_tokenizer
+from model.tokenizer import TOKENIZER_FILE, TextTokenizer, load_text_tokenizer
 from model.training import bank, pipeline
 from model.training.codec_stage import INPUT_GAIN, CodecDials, CodecTraining
 from model.training.pipeline import (
@@ -100,15 +99,12 @@ def test_a_stage_that_comes_too_early_names_the_one_before(tmp_path: Path) -> No
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelConfig]:
+def small(monkeypatch: pytest.MonkeyPatch, alphabet: TextTokenizer) -> Iterator[ModelConfig]:
     """A model, an order line and shards that a stage gets through in a second."""
-    config = tiny.model_config(load_text_tokenizer(BUILTIN).card)
+    config = tiny.model_config(alphabet.card)
     monkeypatch.setattr(pipeline, "builtin_config", lambda: config)
     monkeypatch.setattr(pipeline, "OTHER_SENTENCES", 1)
     monkeypatch.setattr(bank, "STEMS_PER_SHARD", 2)
-    monkeypatch.setattr(order_line, "DRINKS", ("latte",))
-    monkeypatch.setattr(order_line, "SIZES", ("large",))
-    monkeypatch.setattr(order_line, "MILKS", ("milk",))
     agent_sentences.cache_clear()
     yield config
     agent_sentences.cache_clear()
@@ -116,7 +112,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelConfig]:
 
 def _small_options(folder: Path, *words: str) -> argparse.Namespace:
     minutes = [f"--{stage}-minutes={1 / 60}" for stage in TIMED]
-    return _options(f"--folder={folder}", f"--out={folder / 'out'}", "--shards=1", *minutes, *words)
+    size = "--shards=1", "--pool-orders=8", "--pool-numbers=4"
+    return _options(f"--folder={folder}", f"--out={folder / 'out'}", *size, *minutes, *words)
 
 
 TIMED = ("codec", "lm", "voice")
@@ -128,10 +125,10 @@ def _moments(folder: Path) -> dict[Path, int]:
 
 
 def test_a_whole_run_makes_a_model_that_the_engine_runs(
-    tmp_path: Path, small: ModelConfig, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, small: ModelConfig, alphabet_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "model").mkdir()
-    shutil.copy(BUILTIN / TOKENIZER_FILE, tmp_path / "model")
+    shutil.copy(alphabet_folder / TOKENIZER_FILE, tmp_path / "model")
     told: list[str] = []
     train(_small_options(tmp_path), told.append)
     assert [line for line in told if line.startswith("stage ")] == [f"stage {name}" for name in STAGES]
@@ -197,6 +194,13 @@ def test_stages_without_their_material_say_which_stage_makes_it(tmp_path: Path, 
     with pytest.raises(CheckpointError, match=r"voice.pt does not exist; run the stage `voice` first"):
         run.export(tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_alphabet_that_cannot_delegate_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    shutil.copy(BUILTIN / TOKENIZER_FILE, tmp_path / "model")
+    with pytest.raises(CheckpointError, match=r"no <delegate>.*remove it"):
+        Pipeline(tmp_path, Machine(), print)._tokenizer()
 
 
 def test_one_stage_alone_is_that_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,37 +5,25 @@ from pathlib import Path
 
 import pytest
 
-from model.tokenizer import EPAD, PAD, WORD_START, TextTokenizer, load_text_tokenizer
-from model.training import tokenizer_stage
-from model.training.tokenizer_stage import CARD, sentences, train_tokenizer
-
-SENTENCES = 9000  # the order line and a part of the dictionary; all of it would take longer
+from model.tokenizer import EPAD, PAD, WORD_START, TextTokenizer
+from model.training.tokenizer_stage import sentences
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tokenizer_stage, "sentences", lambda seed: islice(sentences(seed), SENTENCES))
-        assert train_tokenizer(folder) == CARD
-    return load_text_tokenizer(folder)
-
-
-def test_common_words_are_single_pieces(tokenizer: TextTokenizer) -> None:
+def test_common_words_are_single_pieces(alphabet: TextTokenizer) -> None:
     for word in ("large", "latte", "milk", "goodbye", "is", "that", "right"):
-        assert [tokenizer.piece(token) for token in tokenizer.encode(word)] == [WORD_START + word]
+        assert [alphabet.piece(token) for token in alphabet.encode(word)] == [WORD_START + word]
 
 
 @pytest.mark.parametrize("text", ["quizzical zebra's jump", "route 66", "xylophone"])
-def test_any_english_can_be_spelt(tokenizer: TextTokenizer, text: str) -> None:
-    tokens = tokenizer.encode(text)
+def test_any_english_can_be_spelt(alphabet: TextTokenizer, text: str) -> None:
+    tokens = alphabet.encode(text)
     assert EPAD not in tokens
-    assert tokenizer.decode(tokens) == text
+    assert alphabet.decode(tokens) == text
 
 
-def test_control_tokens_and_padding_have_their_places(tokenizer: TextTokenizer) -> None:
-    controls = {tokenizer.hangup, tokenizer.transfer, tokenizer.nobody}
-    assert len(controls) == 3
+def test_control_tokens_and_padding_have_their_places(alphabet: TextTokenizer) -> None:
+    controls = {alphabet.hangup, alphabet.transfer, alphabet.nobody, alphabet.delegate}
+    assert len(controls) == 4
     assert not controls & {-1, EPAD, PAD}
 
 

@@ -1,5 +1,6 @@
 """Speech as tokens: times lie on the sound, padding and company change nothing, shards are taken up."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -94,6 +95,18 @@ def test_idle_frames_hold_only_the_line(seed: int) -> None:
     assert (idle < turns[0].first).sum() >= 4
 
 
+def test_a_pause_and_a_distractor_are_placed() -> None:
+    """A turn's silence is told in frames; a sound without words is as long as it lasts."""
+    paused = replace(_turn(), pauses=((0.4, 0.9),))
+    cough = Turn(None, np.full(RATE // 2, 0.3, np.float32), [], [])
+    pcm, (turn, distractor), _ = lay_out(Stem("x", [paused, cough]), np.random.default_rng(0))
+    ((first, last),) = turn.pauses
+    assert turn.words[0][1] < first <= last < turn.words[1][1] + 2 and last - first in (4, 5)
+    assert distractor.request is None and distractor.words == []
+    sounding = np.flatnonzero(_peaks(pcm) == np.float32(0.3))
+    assert (sounding[0], sounding[-1]) == (distractor.first, distractor.last)
+
+
 def test_turns_start_anywhere_in_a_frame() -> None:
     rng = np.random.default_rng(0)
     phases = {int(np.flatnonzero(lay_out(_stem(1), rng)[0])[0]) % FRAME_SAMPLES for _ in range(20)}
@@ -157,7 +170,8 @@ def _token_stems() -> list[TokenStem]:
         codes = np.random.default_rng(length).integers(0, 2048, (8, length)).astype(np.int16)
         turns = [
             TokenTurn(REQUEST, 14, 20, [("large", 17), ("latte", 20)]),
-            TokenTurn(Request(Intent.YES, "yes"), 24, 26, [("yes", 26)]),
+            TokenTurn(Request(Intent.YES, "yes"), 24, 26, [("yes", 26)], ((25, 25),)),
+            TokenTurn(None, 27, 28, []),
         ]
         stems.append(TokenStem(codes, turns, np.arange(8, 12)))
     return stems
@@ -187,6 +201,13 @@ def test_what_a_broken_off_write_leaves_is_no_shard(tmp_path: Path, monkeypatch:
                 save_stems(_token_stems(), tmp_path / shard)
     assert list(tmp_path.iterdir())
     assert not list(tmp_path.glob("*.npz"))
+
+
+def test_tokens_of_another_order_line_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tokens-1-0000.npz"
+    np.savez(path, codes=np.zeros((8, 1), np.int16), truth=np.array("[]"))
+    with pytest.raises(CheckpointError, match=r"of version 1.*remove"):
+        load_stems(path)
 
 
 def _bank(folder: Path, count: int = 2) -> Path:
