@@ -160,9 +160,9 @@ class Party:
             playing.tokens.extend((frame, token) for token in self._tokens.encode(word))
         playing.pcm = np.concatenate([playing.pcm, spoken.pcm])
         tokens = self._tokens
-        token = {
-            Control.HANG_UP: tokens.hangup, Control.TRANSFER: tokens.transfer, Control.DELEGATE: tokens.delegate,
-        }.get(sentence.control, PAD)  # fmt: skip
+        control = {Control.HANG_UP: tokens.hangup, Control.TRANSFER: tokens.transfer}
+        control[Control.DELEGATE] = tokens.delegate
+        token = control.get(sentence.control, PAD)
         if token >= 0:
             playing.tokens.append((self._frame + playing.num_frames, token))
         elif sentence.control is Control.DELEGATE:  # these tokens have no word for it: nobody can be asked
