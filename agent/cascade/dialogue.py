@@ -9,10 +9,10 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from agent.cascade.grammar import understand
 from agent.cascade.mouth import whole_sentences
 from agent.cascade.services import Chat
-from model.order_line import DELEGATE, GREETING, NOT_UNDERSTOOD, UNKNOWN, Control, Line, OrderLine
+from model.order_line import GREETING, NOT_UNDERSTOOD, Control, Line, OrderLine
+from model.understanding import interpret
 
 SORRY = Line("Sorry, I cannot answer that just now. Please say it again.")
 MAX_MESSAGES = 40
@@ -56,10 +56,7 @@ class RuleMind:
 
     def answer(self, words: str) -> Iterator[Line]:
         """What the rules say to the caller's words."""
-        line = self._rules.answer(understand(words)) if words else NOT_UNDERSTOOD
-        yield line
-        if line.text == DELEGATE.text:  # it has nobody to ask
-            yield self._rules.say(UNKNOWN)
+        yield self._rules.answer(interpret(words)) if words else NOT_UNDERSTOOD
 
     def remark(self, line: Line) -> None:
         """The agent said this unasked."""
@@ -69,7 +66,7 @@ class RuleMind:
         """Answer the caller's earlier words again, silently: that leaves the rules where they were."""
         for is_agent, words in lines:
             if not is_agent:
-                self._rules.answer(understand(words))
+                self._rules.answer(interpret(words))
 
 
 class ChatMind:

@@ -1,4 +1,4 @@
-"""What callers say to the order line: word trigrams for the recogniser, and the way back, words -> request.
+"""What callers say to the order line, as word trigrams for the recogniser; and whether a sentence is whole.
 
 Absolute discounting with backing off to shorter histories; unigrams are flattened so that a wording which was
 never trained can still be put together from its words.
@@ -12,10 +12,10 @@ from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 
-from model.order import Change, Number, Order, plain_words
-from model.order import understand as in_order
-from model.phrasings import BACKCHANNELS, PHRASINGS, Intent
-from model.requests import OPEN_ENDS, Request, draw_request
+from model.order import plain_words
+from model.phrasings import Intent
+from model.requests import OPEN_ENDS, draw_request
+from model.understanding import interpret
 
 _NUM_SENTENCES = 8_000
 _ORDER_SHARE = 0.4
@@ -26,7 +26,6 @@ _ORDER = 3
 _LEAST_LOG = -99.0
 
 Gram = tuple[str, ...]
-LEAST_LIKENESS = 0.5
 _NOT_WHOLE = (Intent.UNCLEAR, Intent.OTHER, Intent.NUMBER)
 
 
@@ -99,48 +98,9 @@ def _discounted(
     return table, backoffs
 
 
-_TRAINED = tuple(
-    (frozenset(plain_words(text)), intent) for intent, some in PHRASINGS.items() for text in some.train
-) + tuple((frozenset(plain_words(text)), Intent.BACKCHANNEL) for text in BACKCHANNELS)
-
-
-def understand(words: str) -> Request:
-    """What these words ask for: what they say of an order, else what the nearest trained wording asks."""
-    meant = in_order(words)
-    if isinstance(meant, Order):
-        return Request(Intent.ORDER, words, order=meant)
-    if isinstance(meant, Change):
-        return Request(Intent.CHANGE, words, change=meant)
-    if isinstance(meant, Number):
-        return Request(Intent.NUMBER, words, number=meant.digits)
-    said = frozenset(plain_words(words))
-    likeness, intent = max(
-        ((_likeness(said, one), intent) for one, intent in _TRAINED), key=lambda pair: pair[0]
-    )
-    return Request(intent if likeness >= LEAST_LIKENESS else Intent.UNCLEAR, words)
-
-
-def _likeness(one: frozenset[str], other: frozenset[str]) -> float:
-    """The weight of the words in both, of those in either: "goodbye" tells more than "you"."""
-    weight = _weights()
-    rare = max(weight.values())
-
-    def total(words: frozenset[str]) -> float:
-        return sum(weight.get(word, rare) for word in words)
-
-    return total(one & other) / max(1e-9, total(one | other))
-
-
-@cache
-def _weights() -> dict[str, float]:
-    """The rarer among the trained wordings, the heavier."""
-    counts = Counter(word for words, _intent in _TRAINED for word in words)
-    return {word: math.log(1 + len(_TRAINED) / count) for word, count in counts.items()}
-
-
 def is_complete(words: str) -> bool:
     """Whether a caller who stops here has said something whole."""
-    return bool(words) and not is_open(words) and understand(words).intent not in _NOT_WHOLE
+    return bool(words) and not is_open(words) and interpret(words).intent not in _NOT_WHOLE
 
 
 def is_open(words: str) -> bool:

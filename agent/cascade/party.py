@@ -22,7 +22,7 @@ from agent.cascade.talker import Ask, Kind, Sentence
 from agent.duplex import Tokens
 from agent.settings import CascadeSettings
 from agent.wire import FRAME_SAMPLES, PERIOD_S, SAMPLE_RATE_HZ
-from model.order_line import Control
+from model.order_line import UNKNOWN, Control
 from model.tokenizer import PAD
 
 NUM_COLUMNS = 3
@@ -159,9 +159,14 @@ class Party:
             frame = int((begins_s + start_s) / PERIOD_S)
             playing.tokens.extend((frame, token) for token in self._tokens.encode(word))
         playing.pcm = np.concatenate([playing.pcm, spoken.pcm])
-        control = {Control.HANG_UP: self._tokens.hangup, Control.TRANSFER: self._tokens.transfer}
-        if (token := control.get(sentence.control)) is not None:
+        tokens = self._tokens
+        control = {Control.HANG_UP: tokens.hangup, Control.TRANSFER: tokens.transfer}
+        control[Control.DELEGATE] = tokens.delegate
+        token = control.get(sentence.control, PAD)
+        if token >= 0:
             playing.tokens.append((self._frame + playing.num_frames, token))
+        elif sentence.control is Control.DELEGATE:  # these tokens have no word for it: nobody can be asked
+            self._ask(Kind.SAY, UNKNOWN.text)
 
     def _speak(self) -> tuple[NDArray[np.float32], int]:
         """The frame's sound and text token; one token a frame, none before it is due."""

@@ -3,11 +3,11 @@
 import numpy as np
 
 from agent.cascade.ear import Ear, Turn
-from agent.cascade.grammar import understand
 from agent.energy_gate import Pcm
 from agent.settings import CascadeSettings
 from model.order import Order
 from model.phrasings import Intent
+from model.understanding import interpret
 from model.voices import SAMPLE_RATE_HZ
 from telephony.endpoint import FRAME_SAMPLES
 from tests.agent.cascade.conftest import Say
@@ -27,7 +27,7 @@ def turns(ear: Ear, pcm: Pcm) -> list[tuple[float, Turn]]:
 def test_a_whole_request_ends_early_and_is_understood(ear: Ear, say: Say) -> None:
     pcm = say("what are your opening hours", after_s=1.6)
     ((at_s, turn),) = turns(ear, pcm)
-    assert understand(turn.words).intent is Intent.HOURS, turn.words
+    assert interpret(turn.words).intent is Intent.HOURS, turn.words
     ended_s = len(pcm) / SAMPLE_RATE_HZ - 1.6
     assert 0.2 < at_s - ended_s < 0.7
     assert 0.9 < turn.speech_s < 2.0 and not len(turn.pcm)
@@ -36,7 +36,7 @@ def test_a_whole_request_ends_early_and_is_understood(ear: Ear, say: Say) -> Non
 def test_a_pause_in_an_unfinished_sentence_is_waited_out(ear: Ear, say: Say) -> None:
     parts = [say("can I get a large", after_s=0.3), say("coffee with soy milk", before_s=0.2)]
     ((_at_s, turn),) = turns(ear, np.concatenate(parts))
-    order = understand(turn.words).order
+    order = interpret(turn.words).order
     assert order is not None and (order.size, order.milk) == ("large", "soy milk"), turn.words
 
 
@@ -57,5 +57,5 @@ def test_for_a_recogniser_elsewhere_the_sound_is_kept(say: Say) -> None:
 def test_an_order_said_twice_is_two_turns(ear: Ear, say: Say) -> None:
     pcm = np.concatenate([say("a small mocha please"), say("yes please")])
     first, second = turns(ear, pcm)
-    assert understand(first[1].words).order == Order("mocha", "small"), first
-    assert understand(second[1].words).intent is Intent.YES, second
+    assert interpret(first[1].words).order == Order("mocha", "small"), first
+    assert interpret(second[1].words).intent is Intent.YES, second

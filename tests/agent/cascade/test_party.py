@@ -141,6 +141,16 @@ def test_the_engines_controls_are_obeyed(rig: Rig) -> None:
     assert rig.text[-1] == rig.tokens.nobody
 
 
+def test_what_nobody_can_be_asked_is_said_not_to_be_known(rig: Rig) -> None:
+    rig.answer("one moment", 0.4, Control.DELEGATE)
+    rig.steps(1)
+    if rig.tokens.delegate < 0:
+        assert rig.asked()[-1] is Kind.SAY
+    else:
+        rig.steps(6)
+        assert rig.tokens.delegate in rig.text
+
+
 def test_a_history_tells_who_said_what(tokens: TextTokenizer) -> None:
     history = np.full((80, NUM_COLUMNS), 3, np.int16)
     for start, column, words in (

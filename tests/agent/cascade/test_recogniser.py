@@ -3,11 +3,11 @@
 import numpy as np
 
 from agent.cascade.ear import Ear
-from agent.cascade.grammar import understand
 from agent.cascade.recogniser import RATE_HZ, GrammarRecogniser, Keeper
 from agent.evaluation.offline import over_the_wire
 from model.channel import resample
 from model.order import Order
+from model.understanding import interpret
 from tests.agent.cascade.conftest import Say
 
 
@@ -21,7 +21,7 @@ def test_an_order_is_heard_as_it_is_said(ear: Ear, say: Say) -> None:
         recogniser.push(pcm[at : at + 4_096])
         partials.append(recogniser.partial())
     words = recogniser.end()
-    assert understand(words).order == Order("latte", "large", "soy milk"), words
+    assert interpret(words).order == Order("latte", "large", "soy milk"), words
     assert any(partial and len(partial) < len(words) for partial in partials)
     recogniser.begin()  # again, and an utterance that was not ended is no obstacle
     recogniser.begin()
