@@ -59,7 +59,7 @@ def _draw_gaps(at: Axes, figures: Sequence[Figures], room: str) -> None:
             told = f"95 % within {1000 * p95:.0f} ms\n{one.num_early} of {one.summary.turns} turns cut into"
             at.text(end_s, y, told, ha="left", va="center", color=colour, fontsize=9)
     at.axvline(0.2, color=FAINT, lw=1, ls=(0, (4, 3)))
-    at.text(0.2, 0.72, "a person, 200 ms", color=FAINT, fontsize=8, ha="center", va="bottom")
+    at.text(0.21, 0.46 - len(figures), "a person, 200 ms", color=FAINT, fontsize=8, ha="left", va="bottom")
     at.set(
         xlim=(min([-0.2, *(g for one in figures for g in one.gaps_s)]), end_s),
         ylim=(-len(figures) + 0.4, 0.85),
