@@ -112,7 +112,7 @@ def small(monkeypatch: pytest.MonkeyPatch, alphabet: TextTokenizer) -> Iterator[
 
 def _small_options(folder: Path, *words: str) -> argparse.Namespace:
     minutes = [f"--{stage}-minutes={1 / 60}" for stage in TIMED]
-    size = "--shards=1", "--pool-orders=8", "--pool-numbers=4"
+    size = "--shards=1", "--pool-orders=8", "--pool-numbers=4", "--hardness=0"
     return _options(f"--folder={folder}", f"--out={folder / 'out'}", *size, *minutes, *words)
 
 
