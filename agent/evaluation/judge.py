@@ -27,7 +27,7 @@ _RATE_HZ = 16_000
 _PADDING_S = 0.25
 _PEAK = 12_000
 FOIL_SIZES = ("tiny", "huge", "extra large", "regular", "ten ounce", "thirty ounce")
-FOIL_ROASTS = ("blonde roast", "french roast", "city roast")
+FOIL_ROASTS = ("french roast", "city roast")
 FOIL_SHOTS = ("half shot", "extra shot")
 FOIL_DRINKS = (
     "tea", "green tea", "hot chocolate", "flat white", "cold brew", "lemonade", "orange juice", "matcha",
@@ -74,8 +74,15 @@ class Verdict:
     number: str | None = None
 
     def says(self, text: str) -> bool:
-        """True if these are the words of a line (punctuation, case, and "a" for "an" aside)."""
-        return _any_article(self.words) == _any_article(plain(text))
+        """True if these are the words of a line (punctuation, case, and "a" for "an" aside).
+
+        Of a read-back what it reads back counts: the terse form and the calm one are alike.
+        """
+        words = plain(text)
+        if _any_article(self.words) == _any_article(words):
+            return True
+        is_same_order = self.order is not None and self.order == order_in(words)
+        return is_same_order or (self.number is not None and self.number == number_in(words))
 
 
 def plain(text: str) -> str:

@@ -46,7 +46,12 @@ def speak(text: str) -> AgentSentence:
     peak = float(np.abs(speech.pcm).max())
     pcm = (speech.pcm[start:end] * (LEVEL / peak)).astype(np.float32)
     words = [TimedWord(w.text, w.start_s - head_s, w.end_s - head_s) for w in speech.words]
-    phones = [TimedPhone(p.phone, p.start_s - head_s, p.end_s - head_s) for p in speech.phones]
+    end_s = len(pcm) / RATE_HZ
+    phones = [
+        TimedPhone(p.phone, max(0.0, p.start_s - head_s), min(p.end_s - head_s, end_s))
+        for p in speech.phones
+        if head_s < p.end_s and p.start_s - head_s < end_s
+    ]
     return AgentSentence(text, pcm, words, phones)
 
 

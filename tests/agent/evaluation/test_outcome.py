@@ -11,15 +11,20 @@ from agent.evaluation.placed_call import AHEAD_SAMPLES
 from agent.evaluation.script import Manner, SaidTurn, SpokenStep, Step
 from agent.evaluation.segments import CallerTurn
 from model.order_line import (
+    ASK_DRINK,
     CONFIRMED,
     GREETING,
     HOURS,
     NOBODY,
+    NUMBER_TAKEN,
     OKAY,
     TRANSFER,
+    Change,
     Intent,
     Order,
     Request,
+    Tone,
+    in_tone,
     readback,
 )
 from model.voices import AGENT_VOICE, synthesize
@@ -46,6 +51,14 @@ def test_right_answers_follow_from_what_was_heard() -> None:
     assert expected_lines(YES, Verdict("")) == (OKAY.text,)
     assert expected_lines(Request(Intent.REPEAT, "pardon"), asked) == (asked.words,)
     assert {TRANSFER.text, NOBODY.text} <= set(expected_lines(Request(Intent.PERSON, "a human"), asked))
+    change = Request(Intent.CHANGE, "no milk", change=Change(without=("milk",)))
+    assert expected_lines(change, asked) == ("A large latte. Is that right?",)
+    assert expected_lines(change, done, LATTE) == ("A large latte. Is that right?",)
+    assert expected_lines(change, done) == (ASK_DRINK.text,)
+    number = Verdict("five five five one two three four is that right", number="5551234")
+    assert expected_lines(YES, number) == (NUMBER_TAKEN.text,)
+    hurried = Request(Intent.YES, "yes", tone=Tone.HURRIED)
+    assert expected_lines(hurried, asked) == (in_tone(CONFIRMED, Tone.HURRIED).text,)
     assert expected_lines(None, asked)[0] == "Are you still there?"
 
 

@@ -60,7 +60,8 @@ def stem(requests: tuple[Request | None, ...] = REQUESTS) -> TokenStem:
 
 
 def _turn(request: Request, at: int) -> TokenTurn:
-    words, pauses = [], ()
+    words: list[tuple[str, int]] = []
+    pauses: tuple[tuple[int, int], ...] = ()
     for place, word in enumerate(request.text.split()):
         late = PAUSE_FRAMES if request is PAUSED and place >= 4 else 0
         words.append((word, at + 4 + 5 * place + late))
