@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from agent.evaluation.metrics.intervals import Estimate, mean, percentile, rate_by_call
-from agent.evaluation.metrics.word_errors import word_errors
+from agent.evaluation.metrics.word_errors import word_errors, words_of
 from agent.evaluation.panels import conversation, interaction
 from agent.evaluation.rows import EARLY_TURNS, LATE_TURNS
 from agent.evaluation.scenes import ECHO_DB, SNRS_DB, Family
@@ -92,14 +93,14 @@ def _given(calls: Sequence[Json]) -> Estimate:
 
 
 def _transcript(calls: Sequence[Json]) -> Estimate:
-    """Word errors of the caller's transcript; calls of a line that told none are not eligible."""
+    """Word errors of the caller's transcript; words of calls whose line told none are not eligible."""
     told = [word_errors(call["reference"], call["transcript"]) for call in calls if call["transcript"]]
-    words = [float(one.num_words) for one in told]
-    if not told:
-        return mean([], len(calls))
+    words = np.asarray([float(one.num_words) for one in told])
     # By call, so that the interval is one of calls; weighed by words, so that the value is the pooled rate.
-    weights = np.asarray(words) / np.mean(words)
-    return mean([[one.rate * weight] for one, weight in zip(told, weights, strict=True)], len(calls))
+    weights = words / words.mean() if told else words
+    rates = mean([[one.rate * weight] for one, weight in zip(told, weights, strict=True)])
+    num_words = sum(len(words_of(call["reference"])) for call in calls)
+    return replace(rates, num_eligible=int(words.sum()), num_attempted=num_words)
 
 
 def _floor(calls: Sequence[Json]) -> Figures:

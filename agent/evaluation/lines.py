@@ -33,7 +33,7 @@ from telephony.sip_uri import checked_uri
 if TYPE_CHECKING:
     from telephony.sip import SipGateway
 
-LIMIT_S = 240.0
+LIMIT_S = 160.0  # an agent that hears itself may never let the caller speak
 BATCH = 4  # scenes drawn ahead for each call that goes on at once
 
 

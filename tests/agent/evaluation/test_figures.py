@@ -50,7 +50,7 @@ def test_dialogues_give_gaps_answers_pauses_and_words() -> None:
     assert found["right_hours"].value == pytest.approx(1 / 3)
     assert found["premature"].value == pytest.approx(1 / 4) and found["taken_at_complete"].value == 1.0
     assert found["given_per_minute"].value == pytest.approx(1.0)
-    assert found["transcript_wer"].value == pytest.approx(0.25) and found["transcript_wer"].num_attempted == 2
+    assert found["transcript_wer"].value == pytest.approx(0.25) and found["transcript_wer"].num_eligible == 4
     assert found["right_early"].value == pytest.approx(4 / 6) and found["right_late"].num_eligible == 3
 
 
