@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from agent.energy_gate import Pcm
 from agent.engines import EngineChoice, EngineFactory, model_folder
 from agent.errors import AgentError
 from agent.evaluation.figures import Figures
@@ -23,15 +24,17 @@ from agent.profile import load_tokens
 from agent.settings import WorkerSettings
 from agent.tick_loop import Stepper
 from model.channel import fit, resample
-from model.order_line import CALM_LINES, draw_number, draw_order, read_number, readback
+from model.order_line import CALM_LINES, draw_number, draw_order
 from model.said_sentences import HELD_OUT_SENTENCES
-from model.voices import AGENT_VOICE, SAMPLE_RATE_HZ, synthesize
+from model.training.agent_voice import AgentSentence, speak_line, speak_number, speak_readback
+from model.voices import SAMPLE_RATE_HZ
 from telephony.endpoint import FRAME_SAMPLES
 
 TOLD_ROWS = ("lines", "words", "codec", "size")
 FIXED_SHARE = 0.4  # of the lines; half of the others are orders, half numbers
 PESQ_RATE_HZ = 8_000
 NUM_PESQ_LINES = 24
+SETTLE_FRAMES = 12  # of silence before a sentence
 NUM_TIMED_CALLS = 2
 NUM_STEPS, NUM_WARM_STEPS, AGE_FRAMES = 40, 10, 250
 TICK_S = 0.08
@@ -71,21 +74,21 @@ class ToldRows:
         return build_engine(self.worker, self.slots)
 
 
-def draw_lines(num: int, seed: int) -> list[str]:
-    """Sentences of the order line as the agent says them."""
+def draw_lines(num: int, seed: int) -> list[AgentSentence]:
+    """What the agent says on the order line, in its synthesiser's voice."""
     rng = random.Random(f"{seed}/lines")
 
-    def draw() -> str:
+    def draw() -> AgentSentence:
         if rng.random() < FIXED_SHARE:
-            return rng.choice(CALM_LINES).text
-        return readback(draw_order(rng)).text if rng.random() < 0.5 else read_number(draw_number(rng)).text
+            return speak_line(rng.choice(CALM_LINES))
+        return speak_readback(draw_order(rng)) if rng.random() < 0.5 else speak_number(draw_number(rng))
 
     return [draw() for _ in range(num)]
 
 
 def own_lines(stepper: Stepper, spelling: Spelling, num: int, seed: int, judge: Judge) -> Figures:
     """The order line's own sentences, told to the engine and judged as answers are."""
-    texts = draw_lines(num, seed)
+    texts = [line.text for line in draw_lines(num, seed)]
     flags = [False] * num
 
     def keep(number: int, pcm: np.ndarray[Any, np.dtype[np.float32]]) -> None:
@@ -118,21 +121,24 @@ def codec_pesq(codec: Any, num: int, seed: int) -> Figures:
         raise AgentError(
             "the row codec needs the package pesq: `.venv/bin/python -m pip install 'offhook[eval]'`"
         )
-    scores = [[_pesq(codec, text)] for text in draw_lines(num, seed)]
+    scores = [[_pesq(codec, line.pcm)] for line in draw_lines(num, seed)]
     return {"codec_pesq": mean(scores)}
 
 
-def _pesq(codec: Any, text: str) -> float:
+def _pesq(codec: Any, said: Pcm) -> float:
+    """Of a sentence float32 [T] at 24 kHz, said after silence as in a call: a codec is cold only once."""
     import torch
     from pesq import pesq
 
-    said = synthesize(text, AGENT_VOICE).pcm
-    whole = fit(said, -(-len(said) // FRAME_SAMPLES) * FRAME_SAMPLES)
+    lead = np.zeros(SETTLE_FRAMES * FRAME_SAMPLES, np.float32)
+    sentence = fit(said, (-(-len(said) // FRAME_SAMPLES) + 1) * FRAME_SAMPLES)
+    whole = np.concatenate([lead, sentence])
     with torch.inference_mode():
-        sound = torch.from_numpy(whole.copy())[None, None].to(next(codec.parameters()).device)
+        sound = torch.from_numpy(whole)[None, None].to(next(codec.parameters()).device)
         back = codec.decode(codec.encode(sound))[0, 0].float().cpu().numpy()
     before, after = (
-        resample(pcm, SAMPLE_RATE_HZ, PESQ_RATE_HZ) for pcm in (whole, np.asarray(back, np.float32))
+        resample(pcm[len(lead) :], SAMPLE_RATE_HZ, PESQ_RATE_HZ)
+        for pcm in (whole, np.asarray(back, np.float32))
     )
     return float(pesq(PESQ_RATE_HZ, before, after, "nb"))
 
