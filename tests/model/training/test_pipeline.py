@@ -20,10 +20,10 @@ from model.order_line import CONFIRMED, GIVE_UP, GREETING, HOURS, MM_HM, STILL_T
 from model.phrasings import Tone
 from model.tokenizer import TOKENIZER_FILE, load_text_tokenizer
 from model.training import bank, pipeline
-from model.training.codec_stage import INPUT_GAIN, CodecDials, CodecTraining
+from model.training.codec_stage import CodecDials, CodecTraining
 from model.training.metrics import stage_metrics
 from model.training.options import STAGES, Machine, add_arguments
-from model.training.pipeline import Pipeline, freeze
+from model.training.pipeline import Pipeline
 from model.training.pool import Pool
 from model.training.run import train
 from model.training.tokens_stage import load_stems
@@ -57,16 +57,6 @@ def small(monkeypatch: pytest.MonkeyPatch, alphabet_folder: Path, tmp_path: Path
     (tmp_path / "model").mkdir()
     shutil.copy(alphabet_folder / TOKENIZER_FILE, tmp_path / "model")
     yield config
-
-
-def test_a_frozen_codec_has_its_gain_built_in_and_is_stored_without_loss() -> None:
-    trained, frozen = tiny.codec(), freeze(tiny.codec())
-    sound = 0.1 * tiny.noise(1, 1, 10 * FRAME_SAMPLES)
-    with torch.no_grad():
-        wanted, got = trained.latent(INPUT_GAIN * sound), frozen.latent(sound)
-    assert (got - wanted).norm() < 0.02 * wanted.norm()
-    for tensor in frozen.state_dict().values():
-        assert torch.equal(tensor, tensor.half().to(tensor.dtype))
 
 
 def test_a_stage_that_comes_too_early_names_the_one_before(tmp_path: Path) -> None:
