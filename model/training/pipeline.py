@@ -188,10 +188,10 @@ class Pipeline:
         minutes = self.plan.lm_minutes
         if self._is_spent("lm", minutes):
             return
-        tokenizer = self._tokenizer()
+        stems = self._stems("tokens")
         has_recorded = (self.folder / self._recorded("tokens")).exists()
         recorded = self._stems(self._recorded("tokens")) if has_recorded else []
-        callers = Callers(self._stems("tokens"), recorded, self.recorded.share)
+        callers, tokenizer = Callers(stems, recorded, self.recorded.share), self._tokenizer()
         dials = LmDials(minutes=minutes)
         dials = replace(dials, calls=self.machine.batch_scale * dials.calls)
         library = self.folder / "tokens"

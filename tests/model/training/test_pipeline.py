@@ -19,7 +19,7 @@ from model.errors import CheckpointError
 from model.order_line import CONFIRMED, GIVE_UP, GREETING, HOURS, MM_HM, STILL_THERE, Intent, in_tone
 from model.phrasings import Tone
 from model.tokenizer import TOKENIZER_FILE, load_text_tokenizer
-from model.training import bank, pipeline
+from model.training import bank, pipeline, stage
 from model.training.codec_stage import CodecDials, CodecTraining
 from model.training.metrics import stage_metrics
 from model.training.options import STAGES, Machine, add_arguments
@@ -31,6 +31,7 @@ from tests.model import tiny
 
 ROOT = Path(__file__).parents[3]
 MINUTES = {"codec": 0.05, "lm": 0.01, "voice": 0.01}
+TICK_S = 0.15  # between two looks at the clock: the machine's speed decides nothing
 FEW_LINES = (GREETING, CONFIRMED, HOURS, STILL_THERE, GIVE_UP, MM_HM)
 
 
@@ -42,13 +43,26 @@ def _options(folder: Path, *words: str) -> argparse.Namespace:
     return parser.parse_args([f"--folder={folder}", f"--out={folder / 'out'}", *small, *minutes, *words])
 
 
+class _Clock:
+    """Time as training sees it."""
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+
+    def monotonic(self) -> float:
+        self._now_s += TICK_S
+        return self._now_s
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, alphabet_folder: Path, tmp_path: Path) -> Iterator[ModelConfig]:
     """A model and shards that a stage gets through in a second; the folder has an alphabet."""
     config = tiny.model_config(load_text_tokenizer(alphabet_folder).card)
     config = replace(config, lm=replace(config.lm, context=480))
     monkeypatch.setattr(pipeline, "builtin_config", lambda size: config)
+    monkeypatch.setattr(stage, "time", _Clock())
     monkeypatch.setattr(pipeline, "NUM_REHEARSALS", 1)
+    monkeypatch.setattr(pipeline, "NUM_VALIDATION_CALLS", 2)
     monkeypatch.setattr(bank, "STEMS_PER_SHARD", 1)
     monkeypatch.setattr(bank, "STEM_INTENTS", (Intent.ORDER, Intent.YES, Intent.HOURS))
     monkeypatch.setattr(bank, "NUM_OTHERS", 1)
