@@ -13,7 +13,9 @@ from model.order_line import (
     AGENT_LINES,
     CALM_LINES,
     CONFIRMED,
+    GOODBYE,
     NOBODY,
+    NUMBER_TAKEN,
     TRANSFER,
     Order,
     Tone,
@@ -42,6 +44,11 @@ def test_lines_are_recognised(judge: Judge) -> None:
     lines = [*CALM_LINES[::8], *(in_tone(line, Tone.HURRIED) for line in CALM_LINES[1:12:6])]
     texts = [line.text for line in (*lines, in_tone(CONFIRMED, Tone.ANGRY))]
     assert [text for text in texts if not judge.hear(over_the_phone(text, 45.0)).says(text)] == []
+
+
+def test_thanks_are_heard_though_the_line_takes_their_hiss(judge: Judge) -> None:
+    for line in (GOODBYE, in_tone(NUMBER_TAKEN, Tone.HURRIED)):
+        assert judge.hear(over_the_phone(line.text, 45.0)).says(line.text)
 
 
 def test_every_line_that_the_rules_give_is_in_the_grammar() -> None:
