@@ -43,6 +43,10 @@ class DelegateResult(StrEnum):
     UNSPEAKABLE = "unspeakable"  # the model cannot say the answer
 
 
+for _result in DelegateResult:  # a counter that appears with its first event hides it from rate()
+    metrics.DELEGATIONS.labels(_result.value)
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """What a call wants to know."""

@@ -114,9 +114,8 @@ class Judge:
         for word in _words(" ".join((*(line.text for line in AGENT_LINES), *slots))):
             if self._decoder.lookup_word(word) != (own := pronounced(word)):
                 self._decoder.add_word(f"{word}(9)", own, False)
-            if own.endswith("K S"):  # what the telephone's band leaves of "six" and "thanks"
-                for number, dull in enumerate(("K F", "K", "K TH")):
-                    self._decoder.add_word(f"{word}({6 + number})", own.removesuffix("K S") + dull, False)
+            for number, dull in enumerate(_dulled(own), start=10):
+                self._decoder.add_word(f"{word}({number})", dull, False)
         self._decoder.add_jsgf_string("agent", grammar)
         self._decoder.activate_search("agent")
 
@@ -136,6 +135,15 @@ class Judge:
         self._decoder.end_utt()
         hypothesis = self._decoder.hyp()
         return str(hypothesis.hypstr) if hypothesis is not None else ""
+
+
+def _dulled(phones: str) -> list[str]:
+    """What else the telephone's band leaves of "six", "thank" and "thanks", whose hiss lies above it."""
+    ends = [phones]
+    if phones.endswith("K S"):
+        ends += [phones.removesuffix("K S") + dull for dull in ("K F", "K", "K TH")]
+    heads = ("F ", "HH ", "P ", "T ", "") if phones.startswith("TH AE ") else ()
+    return [*ends[1:], *(head + end.removeprefix("TH ") for head in heads for end in ends)]
 
 
 @cache

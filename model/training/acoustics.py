@@ -6,7 +6,7 @@ Plain paths and numbers, so that a worker process can be handed them; recordings
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from model.config import SAMPLE_RATE_HZ
 from model.echo import draw_echo, echo_of
 from model.music import STYLES, music
 from model.noise import SoundPool, cough, lasting, throat_clearing, unit_rms
-from model.training.bank import Stem, Turn
+from model.training.bank import ECHO, Stem, Turn
 from model.training.folds import Selection
 from model.training.recorded_stems import RecordedBank
 
@@ -37,11 +37,15 @@ MOST_NOISE_S, MOST_SPEECH_S = 600.0, 400.0  # in memory, for each process
 DISTRACTORS_PER_STEM = 3.0  # on average, at full hardness; fewer between few turns
 FULL_STEM_TURNS = 6
 DISTRACTOR_S = (0.8, 2.8)
+# Callers on a loudspeaker: in all of their calls the agent hears itself. Louder than `echo.RETURN_DB`, whose
+# lower end nobody could hear beside a line's noise.
+ECHO_SHARE = 0.38  # of stems, at full hardness
+ECHO_DB = (-30.0, -12.0)
+ECHOES_PER_STEM, ECHO_S = 3, 4.0
 AGENT_ABOVE_CALLER_DB = 3.0  # in level: an echo's return is told against the agent
 _EDGE_S = 0.02
 _KIND_WEIGHTS = {
     "cough": 2.0, "throat": 1.0, "side talk": 2.0, "background speech": 1.0, "music": 1.0, "noise": 1.5,
-    "echo": 2.0,
 }  # fmt: skip
 
 
@@ -78,19 +82,23 @@ class Acoustics:
         Others talk in recordings, or else the speakers of `others` do.
         """
         spoken = [active_rms(turn.pcm, SAMPLE_RATE_HZ) for turn in stem.turns if turn.words]
-        fullness = min(1.0, len(stem.turns) / FULL_STEM_TURNS)
-        count = int(draws.poisson(DISTRACTORS_PER_STEM * self.hardness * fullness))
-        if not spoken or not count:
+        if not spoken or self.hardness <= 0:
             return stem
+        fullness = min(1.0, len(stem.turns) / FULL_STEM_TURNS)
         pool = self.pool
         speech = pool.speech or [turn.pcm for other in others if other is not stem for turn in other.turns]
-        makers = _makers(SoundPool(pool.noises, speech), agent)
+        makers = _makers(SoundPool(pool.noises, speech))
         weights = np.array([_KIND_WEIGHTS[kind] for kind in makers])
-        turns = list(stem.turns)
-        for _ in range(count):
+        sounds: list[tuple[str, Pcm]] = []
+        for _ in range(int(draws.poisson(DISTRACTORS_PER_STEM * self.hardness * fullness))):
             kind = list(makers)[int(draws.choice(len(makers), p=weights / weights.sum()))]
-            pcm = makers[kind](draws) * np.float32(np.median(spoken))
-            turns.insert(int(draws.integers(len(turns) + 1)), Turn(None, _faded(pcm), [], [], kind=kind))
+            sounds.append((kind, makers[kind](draws)))
+        if agent and draws.random() < ECHO_SHARE * self.hardness:
+            sounds += [(ECHO, pcm) for pcm in _echoes(agent, draws)]
+        turns = list(stem.turns)
+        for kind, pcm in sounds:
+            turn = Turn(None, _faded(pcm * np.float32(np.median(spoken))), [], [], kind=kind)
+            turns.insert(int(draws.integers(len(turns) + 1)), turn)
         return Stem(stem.voice, turns)
 
 
@@ -129,7 +137,15 @@ def _agent_track(num_samples: int, agent: Sequence[Pcm], draws: np.random.Genera
 Maker = Callable[[np.random.Generator], Pcm]
 
 
-def _makers(pool: SoundPool, agent: Sequence[Pcm]) -> dict[str, Maker]:
+def _echoes(agent: Sequence[Pcm], draws: np.random.Generator) -> list[Pcm]:
+    """Some of the agent's sentences as one loudspeaker gives them back, relative to a speaker as below."""
+    echo = replace(draw_echo(draws, num_rooms=NUM_ROOMS), return_db=float(draws.uniform(*ECHO_DB)))
+    chosen = [agent[int(n)] for n in draws.integers(len(agent), size=ECHOES_PER_STEM)]
+    heard = [echo_of(said[: round(ECHO_S * SAMPLE_RATE_HZ)], echo) for said in chosen]
+    return [_at(pcm, echo.return_db + AGENT_ABOVE_CALLER_DB) for pcm in heard]
+
+
+def _makers(pool: SoundPool) -> dict[str, Maker]:
     """What can be made of what there is; each sound is relative to a speaker whose active RMS is 1."""
 
     def some(sounds: Sequence[Pcm], draws: np.random.Generator) -> Pcm:
@@ -138,11 +154,6 @@ def _makers(pool: SoundPool, agent: Sequence[Pcm]) -> dict[str, Maker]:
     def played(draws: np.random.Generator) -> Pcm:
         num_samples = round(draws.uniform(*DISTRACTOR_S) * SAMPLE_RATE_HZ)
         return music(STYLES[int(draws.integers(len(STYLES)))], num_samples, SAMPLE_RATE_HZ, draws)
-
-    def echoed(draws: np.random.Generator) -> Pcm:
-        echo = draw_echo(draws, num_rooms=NUM_ROOMS)
-        said = agent[int(draws.integers(len(agent)))][: round(DISTRACTOR_S[1] * SAMPLE_RATE_HZ)]
-        return _at(echo_of(said, echo), echo.return_db + AGENT_ABOVE_CALLER_DB)
 
     makers: dict[str, Maker] = {
         "cough": lambda draws: _at(cough(SAMPLE_RATE_HZ, draws), draws.uniform(-6, 6)),
@@ -156,8 +167,6 @@ def _makers(pool: SoundPool, agent: Sequence[Pcm]) -> dict[str, Maker]:
         )
     if pool.noises:
         makers["noise"] = lambda draws: _at(some(pool.noises, draws), draws.uniform(-15, 0))
-    if agent:
-        makers["echo"] = echoed
     return makers
 
 

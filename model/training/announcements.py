@@ -90,7 +90,7 @@ class _AnnouncingDrawing(Drawing):
         writer.at = rng.randint(2, 30)
         while writer.at < writer.num_columns - 20:
             self._announce()
-        return writer.finish(rng)
+        return self._finish()
 
     def _follow_up(self, line: Line) -> bool:
         goes_on = super()._follow_up(line)

@@ -1,4 +1,4 @@
-"""A bank of synthetic callers. A *stem* is one speaker saying some eighteen requests, clean, at 24 kHz.
+"""A bank of synthetic callers. A *stem* is one speaker saying some 25 requests, clean, at 24 kHz.
 
 Noise and telephone are added anew whenever a stem is used. Shards are written whole or not at all.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from model.errors import CheckpointError
 from model.phrasings import Intent, Tone
 from model.requests import Request, draw_request, phrase_change, phrase_number, phrase_order
 from model.training.feed import side_by_side
-from model.training.pool import Pool, draw_pool, draw_tone
+from model.training.pauses import draw_pauses
+from model.training.pool import Pool, draw_pool, draw_second_tone, draw_tone
 from model.voices import (
     PHONE_IDS,
     SILENCE,
@@ -52,9 +53,12 @@ OTHER_INTENTS: tuple[Intent, ...] = (
     *[Intent.UNCLEAR, Intent.HOURS, Intent.WHERE, Intent.PERSON],
 )
 NUM_OTHERS = 5
-PAUSE_SHARE = 0.4
+SECOND_INTENTS: tuple[Intent, ...] = (  # of callers who have a second tone, in that one
+    *[Intent.ORDER] * 2,
+    *[Intent.CHANGE, Intent.NUMBER, Intent.YES, Intent.NO, Intent.REPEAT, Intent.PERSON, Intent.GOODBYE],
+)
 NO_LABEL = -100  # cross-entropy leaves it out
-PAUSE_S = (0.3, 1.1)
+ECHO = "echo"  # of the kinds of distractors the one that only comes while the agent speaks
 STYLED_CALM_SHARE = 0.5  # of calm callers that pass through the styles' method; the others are as spoken
 PLAIN_WORDS_SHARE = 0.5  # of callers with a tone who use a calm caller's words: the sound alone tells of them
 
@@ -121,20 +125,35 @@ def make_stem(seed: int, pool: Pool) -> Stem:
     tone = draw_tone(rng)
     voice = draw_voice(draws, TRAIN_VOICES)
     rate, pitch = draws.uniform(0.85, 1.25), draws.uniform(0.85, 1.2)
-    is_styled = tone is not Tone.CALM or rng.random() < STYLED_CALM_SHARE
-    manner = Manner(rate, pitch, Style(tone.value) if is_styled else None, draws)
+    second = draw_second_tone(tone, rng)
+    is_styled = second is not None or rng.random() < STYLED_CALM_SHARE
+    manner = Manner(rate, pitch, is_styled, draws)
     requests = draw_requests(rng, pool, tone)
+    if second is not None:
+        requests += draw_requests(rng, pool, second, SECOND_INTENTS)
+        rng.shuffle(requests)
     return Stem(voice.name, [speak_request(one, voice, rng, manner) for one in requests])
 
 
-def draw_requests(rng: random.Random, pool: Pool, tone: Tone) -> list[Request]:
-    """What one speaker says in a stem, a balanced mix in random order; each change fits one of the orders."""
-    wishes = rng.sample(pool.wishes[tone], min(STEM_INTENTS.count(Intent.ORDER), len(pool.wishes[tone])))
-    changes = [wish.change for wish in wishes[: STEM_INTENTS.count(Intent.CHANGE)]]
+def draw_requests(
+    rng: random.Random,
+    pool: Pool,
+    tone: Tone,
+    intents: Sequence[Intent] = (),
+    num_others: int = 0,
+) -> list[Request]:
+    """What one speaker says in a tone, in random order: `intents` (none: a balanced mix) and some others.
+
+    Each change fits one of the orders.
+    """
+    if not intents:
+        intents, num_others = STEM_INTENTS, NUM_OTHERS
+    wishes = rng.sample(pool.wishes[tone], min(intents.count(Intent.ORDER), len(pool.wishes[tone])))
+    changes = [wish.change for wish in wishes[: intents.count(Intent.CHANGE)]]
     orders = [wish.order for wish in wishes]
-    intents = [*STEM_INTENTS, *rng.sample(OTHER_INTENTS, NUM_OTHERS)]
-    others = [i for i in intents if i not in (Intent.ORDER, Intent.CHANGE, Intent.NUMBER)]
-    numbers = [rng.choice(pool.numbers[tone]) for _ in range(STEM_INTENTS.count(Intent.NUMBER))]
+    asked = [*intents, *rng.sample(OTHER_INTENTS, num_others)]
+    others = [i for i in asked if i not in (Intent.ORDER, Intent.CHANGE, Intent.NUMBER)]
+    numbers = [rng.choice(pool.numbers[tone]) for _ in range(intents.count(Intent.NUMBER))]
     words = Tone.CALM if rng.random() < PLAIN_WORDS_SHARE else tone
     requests = [phrase_order(order, rng, tone=words, is_lively=True) for order in orders]
     requests += [phrase_change(change, rng, tone=words, is_lively=True) for change in changes]
@@ -146,27 +165,33 @@ def draw_requests(rng: random.Random, pool: Pool, tone: Tone) -> list[Request]:
 
 @dataclass(frozen=True)
 class Manner:
-    """How a caller speaks: speed and F0 beside the voice's own, style, and where its shades come from."""
+    """How a caller speaks: speed and F0 beside the voice's own, and where their shades come from.
+
+    `is_styled`: calm speech goes through the styles' method as well. Other tones always do.
+    """
 
     rate: float
     pitch: float
-    style: Style | None
+    is_styled: bool
     draws: np.random.Generator
+
+    def style(self, tone: Tone) -> Style | None:
+        """How this caller says something in a tone, whatever the voice's engine."""
+        return Style(tone.value) if self.is_styled or tone is not Tone.CALM else None
 
 
 def speak_request(request: Request, voice: Voice, rng: random.Random, manner: Manner) -> Turn:
-    """A request as sound, at times with a pause where its sentence is open. Raises SpeechSynthesisError."""
-    shades = manner.draws if manner.style else None
-    speech = synthesize(
-        request.text, voice, rate=manner.rate, pitch=manner.pitch, rng=shades, style=manner.style
-    )
-    places = request.incomplete_words()
-    pauses: tuple[tuple[float, float], ...] = ()
-    if places and len(speech.words) == len(request.text.split()) and rng.random() < PAUSE_SHARE:
-        after, pause_s = rng.choice(places), rng.uniform(*PAUSE_S)
-        at_s = speech.words[after - 1].end_s
-        speech, pauses = insert_pause(speech, after, pause_s), ((at_s, at_s + pause_s),)
-    return Turn(request, speech.pcm, speech.words, speech.phones, pauses)
+    """A request as sound, at times with pauses. Raises SpeechSynthesisError."""
+    style = manner.style(request.tone)
+    shades = manner.draws if style else None
+    speech = synthesize(request.text, voice, rate=manner.rate, pitch=manner.pitch, rng=shades, style=style)
+    pauses: list[tuple[float, float]] = []
+    if len(speech.words) == len(request.text.split()):
+        for after, pause_s in draw_pauses(request, rng):
+            at_s = speech.words[after - 1].end_s
+            speech = insert_pause(speech, after, pause_s)
+            pauses.append((at_s, at_s + pause_s))
+    return Turn(request, speech.pcm, speech.words, speech.phones, tuple(pauses))
 
 
 def save_shard(stems: list[Stem], path: Path) -> None:

@@ -7,7 +7,7 @@ Index i of a call is one column: `caller[:, i - 1]` is the newest that the model
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,7 @@ from model.tokenizer import TextTokenizer
 from model.training.tokens_stage import AFTER_FRAMES, BEFORE_FRAMES, LibraryLine, TokenStem, TokenTurn
 
 TRANSCRIPT_DELAY = 2
+WORD_GAP_FRAMES = 3  # of silence inside what the agent says; a longer one is the end of it
 
 
 @dataclass
@@ -88,6 +89,7 @@ class CallWriter:
         cold = min(8, stem.codes.shape[1])
         caller[:, :cold] = stem.codes[:, :cold]
         pad = spelling.tokenizer.pad
+        self._is_heard = np.zeros(num_columns, bool)
         self.call = Call(
             agent=np.repeat(library.silence[:, None], num_columns, axis=1),
             caller=caller[:, 1:],  # a call's first frame is never read
@@ -118,6 +120,7 @@ class CallWriter:
         target = source + shift
         inside = (target >= 0) & (target < self.num_columns)
         self.call.caller[:, target[inside]] = self.stem.codes[:, source[inside]]
+        self._is_heard[target[inside]] = True
         if turn.request is not None:
             self._write_down(turn, shift)
         self.busy = max(self.busy, turn.last + shift + AFTER_FRAMES)
@@ -177,6 +180,28 @@ class CallWriter:
         self.call.forced[at:stop] = False
         self.call.timed[at:stop] = False
         self.at = min(self.at, at)
+
+    def echo(self, spans: Sequence[TokenTurn], rng: random.Random) -> None:
+        """Let the agent's voice come back while it speaks, where nothing else is heard of the caller's side.
+
+        `spans` are turns of the stem that hold an echo. To be called when all else is placed.
+        """
+        for first, last in self._spoken():
+            at, end = first + 1, last + 2  # what a column says is heard in the next at the earliest
+            while at < end:
+                span = rng.choice(spans)
+                source = np.arange(span.first, min(span.last + 1, span.first + end - at))
+                target = at + source - span.first
+                free = target < self.num_columns
+                free[free] = ~self._is_heard[target[free]]
+                self.call.caller[:, target[free]] = self.stem.codes[:, source[free]]
+                at += len(source)
+
+    def _spoken(self) -> list[tuple[int, int]]:
+        """First and last column of each stretch of the agent's speech."""
+        speaking = np.flatnonzero((self.call.agent != self.library.silence[:, None]).any(0))
+        stretches = np.split(speaking, np.flatnonzero(np.diff(speaking) > WORD_GAP_FRAMES) + 1)
+        return [(int(columns[0]), int(columns[-1])) for columns in stretches if len(columns)]
 
     def finish(self, rng: random.Random) -> Call:
         """The call, with a little of the line after its last word."""

@@ -168,11 +168,11 @@ class Rehearsal:
     def _count(
         self, scripted: ScriptedCall, text: NDArray[np.int64], is_quiet: NDArray[np.bool_], tally: Tally
     ) -> None:
-        for line, until in self._windows(scripted):
+        for line, since, until in self._windows(scripted):
             if line.cut is not None:
                 tally.yielded.append(_stops(is_quiet, line.cut))
                 continue
-            window = slice(max(0, line.start - EARLY_FRAMES), until)
+            window = slice(max(since, line.start - EARLY_FRAMES), until)
             wanted = self.tokenizer.decode(scripted.call.text[max(0, line.start - 1) : until].tolist())
             is_right = self.tokenizer.decode(text[window].tolist()) == wanted
             tally.right.append(is_right)
@@ -185,13 +185,18 @@ class Rehearsal:
         tally.early += [self._is_early(turn, scripted, text) for turn in whole]
 
     @staticmethod
-    def _windows(scripted: ScriptedCall) -> Iterator[tuple[ScriptedLine, int]]:
-        """Each line that the model itself is to say, and the column where its time ends."""
+    def _windows(scripted: ScriptedCall) -> Iterator[tuple[ScriptedLine, int, int]]:
+        """Each line that the model itself is to say, and the columns where its time begins and ends.
+
+        What is left of an interrupted line before it is not its words.
+        """
         end = scripted.call.end
         last = ScriptedLine(end + EARLY_FRAMES, end + EARLY_FRAMES, True)
+        since = 0
         for line, following in pairwise([*scripted.lines, last]):
             if not line.is_told and line.end < end:
-                yield line, min(line.end + LATE_FRAMES, following.start - EARLY_FRAMES, end)
+                yield line, since, min(line.end + LATE_FRAMES, following.start - EARLY_FRAMES, end)
+            since = line.cut or 0
 
     def _is_early(self, turn: HeardTurn, scripted: ScriptedCall, text: NDArray[np.int64]) -> bool:
         """Whether words came inside a turn, where the script has none."""

@@ -7,38 +7,27 @@ together.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.codec import Codec
-from model.config import FRAME_SAMPLES, SAMPLE_RATE_HZ, CodecConfig
-from model.quantizer import Codebook, ResidualQuantizer
-from model.training.acoustics import Acoustics
-from model.training.agent_voice import AgentSentence
-from model.training.bank import NO_LABEL, Stem, phone_labels
-from model.training.feed import Share
+from model.config import CodecConfig
+from model.training.bank import NO_LABEL
+from model.training.codec_clips import ClipBatch
 from model.training.muon import MuonAdamW
+from model.training.quantizing import Quantizing
 from model.training.stage import Figures, Stage
 from model.voices import PHONE_IDS, PHONES
 
-CLIP_FRAMES = 32
-CLIP_SAMPLES = CLIP_FRAMES * FRAME_SAMPLES
-PHONE_DELAY_S = 0.04  # a phone is asked for this long after its middle, when its end has been heard
-HALF_FRAME_S = FRAME_SAMPLES / 2 / SAMPLE_RATE_HZ
 FFT_SIZES = (256, 512, 1024, 2048)
 INPUT_GAIN = 3.0  # telephone speech is quiet; training scales it, the shipped first layer has it built in
 # Of a codec that goes on from trained weights the new phone heads learn alone at first: no folder holds any.
 HEADS_ALONE_STEPS, HEADS_ALONE_SHARE = 150, 0.2  # of steps, of the time: whichever is over first
 SEED_LATENTS = 4  # latents per codeword that k-means starts from, at the least
-DEAD_USAGE = 0.3  # codewords used less than this (running mean per step) are re-seeded
 
 
 @dataclass(frozen=True)
@@ -51,11 +40,6 @@ class CodecDials:
     quantize_after: float = 0.12  # share of the time before codebooks are seeded
     muon_lr: float = 0.012
     adam_lr: float = 1.5e-3
-
-
-def phone_times_s(num_half_frames: int) -> NDArray[np.float64]:
-    """Float [T]: the moment that each 25 Hz step is asked about."""
-    return (np.arange(num_half_frames, dtype=np.float64) + 0.5) * HALF_FRAME_S - PHONE_DELAY_S
 
 
 def init_weights(module: nn.Module) -> None:
@@ -81,134 +65,6 @@ class Trainee(nn.Module):
         self.phones_fine = nn.Linear(dim, len(PHONES))
         self.phones_semantic = nn.Linear(dim, 2 * len(PHONES))
         self.phones_all = nn.Linear(dim, 2 * len(PHONES))
-
-
-class Quantizing:
-    """Straight-through quantization of a branch; its codebooks follow the latents (k-means, then EMA)."""
-
-    def __init__(self, branch: ResidualQuantizer) -> None:
-        self.branch = branch
-        self.decay = 0.98
-
-    def __call__(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """Float [B, C, T] -> quantized [B, C, T] and the commitment loss."""
-        x = self.branch.input_proj(latent).float()
-        flat = x.transpose(1, 2).flatten(0, 1)  # [N, dim]
-        residual = flat.detach()
-        total = torch.zeros_like(residual)
-        for book in self.branch.codebooks:
-            codes = book.encode(residual)
-            chosen = book.decode(codes)
-            self._follow(book, residual, codes)
-            residual = residual - chosen
-            total = total + chosen
-        commitment = F.mse_loss(flat, total)
-        through = (flat + (total - flat).detach()).view(x.shape[0], x.shape[2], -1).transpose(1, 2)
-        return self.branch.output_proj(through), commitment
-
-    @torch.no_grad()
-    def _follow(self, book: Codebook, x: Tensor, codes: Tensor) -> None:
-        count = torch.zeros_like(book.cluster_usage).index_add_(0, codes, torch.ones_like(x[:, 0]))
-        sums = torch.zeros_like(book.embedding_sum).index_add_(0, codes, x)
-        book.cluster_usage.mul_(self.decay).add_(count, alpha=1 - self.decay)
-        book.embedding_sum.mul_(self.decay).add_(sums, alpha=1 - self.decay)
-        dead = (
-            (book.cluster_usage < DEAD_USAGE * len(x) / len(book.cluster_usage) * 0.3).nonzero().flatten()[:4]
-        )
-        if len(dead):
-            fresh = x[torch.randint(len(x), (len(dead),))]
-            usage = len(x) / len(book.cluster_usage)
-            book.cluster_usage[dead] = usage
-            book.embedding_sum[dead] = fresh * usage
-
-    @torch.no_grad()
-    def seed(self, latent: Tensor) -> None:
-        """Place the codewords by k-means on latents float [N, C]."""
-        residual = self.branch.input_proj(latent[:, :, None]).float()[:, :, 0]
-        for book in self.branch.codebooks:
-            bins = len(book.cluster_usage)
-            words = residual[torch.randperm(len(residual))[:bins]].clone()
-            for _ in range(8):
-                codes = torch.cdist(residual, words).argmin(-1)
-                count = torch.zeros_like(words[:, 0]).index_add_(0, codes, torch.ones_like(residual[:, 0]))
-                sums = torch.zeros_like(words).index_add_(0, codes, residual)
-                empty = count == 0
-                words = torch.where(
-                    empty[:, None],
-                    residual[torch.randint(len(residual), (bins,))],
-                    sums / count.clamp(min=1)[:, None],
-                )
-            book.cluster_usage.fill_(1.0)
-            book.embedding_sum.copy_(words)
-            book._initialized.fill_(1.0)
-            residual = residual - book.decode(book.encode(residual))
-
-
-Clip = tuple[NDArray[np.float32], NDArray[np.int64]]
-ClipBatch = tuple[
-    Tensor, Tensor
-]  # float32 [B, CLIP_SAMPLES], int64 [B, 2 CLIP_FRAMES]; the agent's clips last
-
-
-def caller_clip(
-    stem: Stem,
-    rng: random.Random,
-    draws: np.random.Generator,
-    acoustics: Acoustics | None = None,
-    agent: Sequence[NDArray[np.float32]] = (),
-) -> Clip:
-    """A clip of one caller over one line, and its phones: float32 [CLIP_SAMPLES], int64 [2 CLIP_FRAMES].
-
-    Some of what the agent says may come back as an echo, whose phones nobody is asked about.
-    """
-    pcm = np.zeros(CLIP_SAMPLES, np.float32)
-    labels = np.full(2 * CLIP_FRAMES, PHONE_IDS["sil"], np.int64)
-    times = phone_times_s(2 * CLIP_FRAMES)
-    turn = rng.choice(stem.turns)
-    at = rng.randrange(-max(SAMPLE_RATE_HZ, len(turn.pcm) - SAMPLE_RATE_HZ), SAMPLE_RATE_HZ // 3)
-    while at < CLIP_SAMPLES - SAMPLE_RATE_HZ // 4:
-        skip, start = max(0, -at), max(0, at)
-        piece = turn.pcm[skip : skip + CLIP_SAMPLES - start]
-        pcm[start : start + len(piece)] += piece
-        start_s, end_s = at / SAMPLE_RATE_HZ, (at + len(turn.pcm)) / SAMPLE_RATE_HZ
-        inside = (times >= start_s) & (times < end_s)
-        labels[inside] = phone_labels(turn.phones, times[inside] - start_s)
-        at += len(turn.pcm) + rng.randrange(SAMPLE_RATE_HZ // 10, SAMPLE_RATE_HZ)
-        turn = rng.choice(stem.turns)
-    return (acoustics or Acoustics()).over_line(pcm, draws, agent), labels
-
-
-def agent_clip(sentences: list[AgentSentence], rng: random.Random) -> Clip:
-    """A clip of the agent's clean voice, placed as the language model's library places it."""
-    pcm = np.zeros(CLIP_SAMPLES, np.float32)
-    labels = np.full(2 * CLIP_FRAMES, PHONE_IDS["sil"], np.int64)
-    times = phone_times_s(2 * CLIP_FRAMES)
-    sentence = rng.choice(sentences)
-    at = rng.randrange(-max(1, len(sentence.pcm) - SAMPLE_RATE_HZ), SAMPLE_RATE_HZ // 2)
-    skip, start = max(0, -at), max(0, at)
-    piece = sentence.pcm[skip : skip + CLIP_SAMPLES - start]
-    pcm[start : start + len(piece)] = piece
-    start_s = at / SAMPLE_RATE_HZ
-    inside = (times >= start_s) & (times < start_s + len(sentence.pcm) / SAMPLE_RATE_HZ)
-    labels[inside] = phone_labels(sentence.phones, times[inside] - start_s)
-    return pcm, labels
-
-
-def clip_batches(
-    stem: Callable[[random.Random], Stem],
-    sentences: list[AgentSentence],
-    dials: CodecDials,
-    share: Share,
-    acoustics: Acoustics | None = None,
-) -> Iterator[ClipBatch]:
-    """Endless batches of clips, of stems as `stem` draws them."""
-    rng, draws = share.rng, share.draws
-    agent = [sentence.pcm for sentence in sentences]
-    while True:
-        clips = [caller_clip(stem(rng), rng, draws, acoustics, agent) for _ in range(dials.caller_clips)]
-        clips += [agent_clip(sentences, rng) for _ in range(dials.agent_clips)]
-        pcm, labels = (np.stack(parts) for parts in zip(*clips, strict=True))
-        yield torch.from_numpy(pcm), torch.from_numpy(labels)
 
 
 def spectral_loss(said: Tensor, wanted: Tensor) -> Tensor:

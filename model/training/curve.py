@@ -18,19 +18,14 @@ from torch import Tensor
 
 from model.errors import RecordingError
 from model.training.bank import load_shard
-from model.training.codec_stage import (
-    ClipBatch,
-    CodecDials,
-    CodecTraining,
-    caller_clip,
-    clip_batches,
-    phone_accuracy,
-)
+from model.training.codec_clips import ClipBatch, caller_clip, clip_batches
+from model.training.codec_stage import CodecDials, CodecTraining, phone_accuracy
 from model.training.feed import GrowingBank, Share
 from model.training.folds import Selection
 from model.training.legs import LegOver
 from model.training.pipeline import Pipeline
 from model.training.recordings import RecordedCallers
+from model.training.results import stage_weights
 from model.training.start import load_codec
 
 RECORDED_SHARE = 0.5  # of the callers' clips, where there are recordings
@@ -115,6 +110,7 @@ class Curve:
         training = CodecTraining(pipeline.config.codec, dials, folder, pipeline.machine.device)
         if not training.resume():
             self._begin(training)
+        counts = dials.caller_clips, dials.agent_clips
         paths, sentences = pipeline.shards("bank"), pipeline.sentences()
         selection = Selection(self._fold, count)
         callers = RecordedCallers(self._places if count else (), pipeline.folder, selection, RECORDED_SHARE)
@@ -122,7 +118,7 @@ class Curve:
         def draw(share: Share) -> Iterator[ClipBatch]:
             bank = GrowingBank(paths, load_shard, share)
             stems = callers.mix(bank.draw, share)
-            return clip_batches(stems, sentences, dials, share, pipeline.acoustics)
+            return clip_batches(stems, sentences, counts, share, pipeline.acoustics)
 
         training.run(pipeline.feed(draw, training.steps), pipeline.report, pipeline.leg)
         if not training.is_done:
@@ -136,7 +132,7 @@ class Curve:
             load_codec(training.trainee.codec, pipeline.plan.start_from)
             training.take_over()
         else:
-            training.trainee.load_state_dict(pipeline.checkpoint("codec"))
+            training.trainee.load_state_dict(stage_weights(pipeline.folder, "codec"))
             training.quantizing = True
 
     @torch.no_grad()

@@ -26,14 +26,22 @@ from model.order_line import (
 )
 from model.requests import is_long
 from model.tokenizer import TextTokenizer
+from model.training.bank import ECHO
 from model.training.call_writer import Call, CallWriter, Library, Spelling
+from model.training.moods import Mood
 from model.training.tokens_stage import LibraryLine, TokenStem, TokenTurn
 
 __all__ = ["Call", "Drawing", "Scriptwriter"]
 
-# Frames between the caller's last sound and the agent's first; the ear hears about 1.5 frames more.
-ANSWER_FRAMES, ANSWER_WEIGHTS = (1, 2, 3), (0.15, 0.5, 0.35)
-YIELD_FRAMES = (2, 3, 4)  # of the caller's speech before an interrupted agent falls silent
+# Frames between the caller's last sound and the agent's first; the ear hears about 1.5 frames more. Text is
+# drawn greedily, so a share above one half is a threshold: at 0.7 the agent begins after one frame where it
+# is surer than 0.5 / 0.7 that the turn is over, and else waits for what the next frame brings.
+ANSWER_FRAMES, ANSWER_WEIGHTS = (1, 2, 3), (0.7, 0.27, 0.03)
+# Of the caller's speech before an interrupted agent falls silent; two where it is surer than two thirds that
+# this is no hum and no cough.
+YIELD_FRAMES, YIELD_WEIGHTS = (2, 3), (0.75, 0.25)
+# Of silence at least before an interrupted agent goes on: a shorter one is a break in what it says, no stop.
+STOP_FRAMES = 4
 # Of nobody speaking before the agent asks. One moment, not a spread: text is drawn greedily, and each of
 # several moments would be less likely than silence.
 SILENCE_FRAMES = 52
@@ -44,9 +52,12 @@ SILENT_TURN_SHARE = 0.12
 NOBODY_SHARE = 0.65
 BACKCHANNEL_SHARE = 0.25  # of the agent's longer lines, callers' hums over them
 DISTRACTOR_SHARE = 0.3  # of turns, where the stem has distractors
-LONGEST_ALONE_FRAMES = (
-    SILENCE_FRAMES - 12
-)  # a distractor in a silence: a longer one would hide the agent's question
+# Of a distractor in a silence: a longer one would hide the agent's question.
+LONGEST_ALONE_FRAMES = SILENCE_FRAMES - 12
+GIVE_UP_SHARE = 0.4  # of callers who were asked whether they are there
+WAIT_OUT_SHARE = 0.5  # of callers with nothing more to say: they say nothing; the others hang up
+# What one caller says once in a call, as they said it: nobody orders the same six times in the same breath.
+SAID_ONCE = frozenset({Intent.ORDER, Intent.NUMBER})
 INTENT_WEIGHTS = {
     Intent.ORDER: 6.0, Intent.CHANGE: 1.0, Intent.NUMBER: 2.0, Intent.HOURS: 1.4, Intent.WHERE: 1.4,
     Intent.PERSON: 1.0, Intent.REPEAT: 1.8, Intent.GOODBYE: 1.0, Intent.CANCEL: 0.6, Intent.STATUS: 0.9,
@@ -87,27 +98,40 @@ class Drawing:
         self._rules = OrderLine()
         self._turns: dict[Intent, list[TokenTurn]] = {}
         self._distractors: list[TokenTurn] = []
-        self._tone = Tone.CALM
+        self._echoes: list[TokenTurn] = []
+        self._mood = Mood(writer.stem.turns, rng)
+        self._tone = Tone.CALM  # of what the caller said last, which is all that the agent knows of it
         for turn in writer.stem.turns:
-            if turn.request is None:
-                self._distractors.append(turn)
-            else:
+            if turn.request is not None:
                 self._turns.setdefault(turn.request.intent, []).append(turn)
-                self._tone = turn.request.tone
+            elif turn.kind == ECHO:
+                self._echoes.append(turn)
+            else:
+                self._distractors.append(turn)
 
     def draw(self) -> Call:
         writer, rng = self._writer, self._rng
-        writer.say(in_tone(GREETING, self._tone), rng.randint(2, 4))
+        writer.say(GREETING, rng.randint(2, 4))
         while writer.at < writer.num_columns - 30:
             if rng.random() < SILENT_TURN_SHARE:
-                if not self._silent_turn():
+                if not self._silent_turn(GIVE_UP_SHARE):
                     break
                 continue
             self._distract()
             turn = self._next_turn()
-            if turn is None or not self._follow_up(self._caller_turn(turn)):
+            if turn is None:
+                if rng.random() < WAIT_OUT_SHARE:
+                    self._silent_turn(give_up_share=1.0)
                 break
-        return writer.finish(rng)
+            if not self._follow_up(self._caller_turn(turn)):
+                break
+        return self._finish()
+
+    def _finish(self) -> Call:
+        """The call; on a loudspeaker all that the agent said comes back, and it goes on all the same."""
+        if self._echoes:
+            self._writer.echo(self._echoes, self._rng)
+        return self._writer.finish(self._rng)
 
     def _next_turn(self) -> TokenTurn | None:
         """What the caller says next, among what they can say and the agent can answer."""
@@ -120,7 +144,7 @@ class Drawing:
         if not there:
             return None
         intent = self._rng.choices(list(there), [weights[intent] for intent in there])[0]
-        return self._rng.choice(there[intent])
+        return self._rng.choice(self._mood.pick(there[intent]))
 
     def _can_answer(self, turn: TokenTurn) -> bool:
         assert turn.request is not None
@@ -130,16 +154,22 @@ class Drawing:
         """Let the caller speak, after the agent or into its sentence, and let the agent answer."""
         writer, rng = self._writer, self._rng
         gap = rng.choices((rng.randint(2, 10), rng.randint(10, 24), rng.randint(24, 42)), (0.5, 0.4, 0.1))[0]
-        onset = writer.free + gap
+        onset, earliest = writer.free + gap, 0
         speaking = writer.at - writer.started
         if speaking > 12 and writer.busy < writer.started and rng.random() < BARGE_IN_SHARE:
             onset = writer.started + rng.randint(5, speaking - 4)
-            writer.cut(onset + 1 + rng.choice(YIELD_FRAMES))
+            cut = onset + 1 + rng.choices(YIELD_FRAMES, YIELD_WEIGHTS)[0]
+            writer.cut(cut)
+            earliest = cut + STOP_FRAMES
         ended = writer.hear(turn, onset)
-        self._nod(turn, onset)
         assert turn.request is not None
+        self._tone = turn.request.tone
+        self._nod(turn, onset)
         line = self._rules.answer(turn.request)
-        writer.say(line, ended + 1 + rng.choices(ANSWER_FRAMES, ANSWER_WEIGHTS)[0])
+        writer.say(line, max(earliest, ended + 1 + rng.choices(ANSWER_FRAMES, ANSWER_WEIGHTS)[0]))
+        self._mood.after(turn.request.intent)
+        if turn.request.intent in SAID_ONCE:
+            self._turns[turn.request.intent].remove(turn)
         return line
 
     def _nod(self, turn: TokenTurn, onset: int) -> None:
@@ -189,10 +219,10 @@ class Drawing:
         elif length <= LONGEST_ALONE_FRAMES and writer.busy <= writer.at:
             writer.hear(turn, writer.free + rng.randint(2, SILENCE_FRAMES - 10 - length))
 
-    def _silent_turn(self) -> bool:
+    def _silent_turn(self, give_up_share: float) -> bool:
         """Nobody speaks, so the agent asks; if that stays so it gives up. False: the call is over."""
         for line in (STILL_THERE, GIVE_UP):
-            if line is GIVE_UP and self._rng.random() >= 0.4:
+            if line is GIVE_UP and self._rng.random() >= give_up_share:
                 return True
             said = self._rules.say(in_tone(line, self._tone))
             self._writer.say(said, self._writer.free + SILENCE_FRAMES)

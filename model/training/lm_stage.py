@@ -6,6 +6,7 @@ which gives the hearing a dense target.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,20 @@ class LmDials:
     audio_weight: float = 0.5
 
 
+@dataclass(frozen=True)
+class Callers:
+    """Who calls in training: synthetic callers and, in a share of the calls, recorded people (if any)."""
+
+    synthetic: Sequence[TokenStem]
+    recorded: Sequence[TokenStem] = ()
+    recorded_share: float = 0.0
+
+    def draw(self, rng: random.Random) -> TokenStem:
+        """The caller of one call."""
+        is_recorded = bool(self.recorded) and rng.random() < self.recorded_share
+        return rng.choice(self.recorded if is_recorded else self.synthetic)
+
+
 def weighted_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Mean over what has weight: logits float [N, C], target int64 [N], weight float [N]."""
     each = F.cross_entropy(logits.float(), target, reduction="none")
@@ -80,13 +95,11 @@ def collate(calls: Sequence[Call], rng: np.random.Generator) -> CallBatch:
     )
 
 
-def call_batches(
-    stems: Sequence[TokenStem], writer: Scriptwriter, dials: LmDials, share: Share
-) -> Iterator[CallBatch]:
+def call_batches(callers: Callers, writer: Scriptwriter, dials: LmDials, share: Share) -> Iterator[CallBatch]:
     """Endless batches of calls, each assembled anew."""
     rng, draws = share.rng, share.draws
     while True:
-        yield collate([writer.draw(rng.choice(stems), rng) for _ in range(dials.calls)], draws)
+        yield collate([writer.draw(callers.draw(rng), rng) for _ in range(dials.calls)], draws)
 
 
 class LmTraining(Stage[CallBatch]):

@@ -12,12 +12,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import Tensor
 
-from model.checkpoint import save_module
 from model.codec import Codec
 from model.errors import CheckpointError
-from model.lm import Lm
 from model.order_line import CALM_LINES, Tone
 from model.tokenizer import ANNOUNCE_PIECE, TOKENIZER_FILE, TextTokenizer, load_text_tokenizer
 from model.training import agent_store
@@ -28,15 +25,17 @@ from model.training.announcement_texts import announcement_texts
 from model.training.announcements import AnnouncingScriptwriter
 from model.training.bank import build_bank, load_shard
 from model.training.closed_loop import Rehearsal, rehearsals
-from model.training.codec_stage import INPUT_GAIN, ClipBatch, CodecDials, CodecTraining, Trainee, clip_batches
+from model.training.codec_clips import ClipBatch, clip_batches
+from model.training.codec_stage import CodecDials, CodecTraining
 from model.training.feed import GrowingBank, Share, feed
 from model.training.legs import Leg
-from model.training.lm_stage import CallBatch, LmDials, LmTraining, call_batches
+from model.training.lm_stage import CallBatch, Callers, LmDials, LmTraining, call_batches
 from model.training.options import Machine, Plan
 from model.training.pool import Pool
 from model.training.recorded_stems import pool_with_orders
 from model.training.recordings import RecordedCallers
-from model.training.sizes import builtin_config, keep_to_size, write_config
+from model.training.results import export_model, frozen_codec
+from model.training.sizes import builtin_config, keep_to_size
 from model.training.stage import Report
 from model.training.start import load_codec, load_lm
 from model.training.tokenizer_stage import train_tokenizer
@@ -149,6 +148,7 @@ class Pipeline:
         dials = CodecDials(minutes=minutes)
         scale = self.machine.batch_scale
         dials = replace(dials, caller_clips=scale * dials.caller_clips, agent_clips=scale * dials.agent_clips)
+        counts = dials.caller_clips, dials.agent_clips
         paths, sentences = self.shards("bank"), self.sentences()
         training = CodecTraining(self.config.codec, dials, self.folder, self.machine.device)
         is_resumed = training.resume()
@@ -160,35 +160,16 @@ class Pipeline:
         def draw(share: Share) -> Iterator[ClipBatch]:
             bank = GrowingBank(paths, load_shard, share)
             callers = self.recorded.mix(bank.draw, share)
-            return clip_batches(callers, sentences, dials, share, self.acoustics)
+            return clip_batches(callers, sentences, counts, share, self.acoustics)
 
         training.run(self.feed(draw, training.steps), self.report, self.leg)
 
-    def frozen_codec(self) -> Codec:
-        """The trained codec: gain folded in, weights as they will be stored.
-
-        Raises CheckpointError if it has not been trained, or not for long enough to have codebooks.
-        """
-        trainee = Trainee(self.config.codec)
-        trainee.load_state_dict(self.checkpoint("codec"))
-        if not trainee.codec.quantizer.rvq_first.codebooks[0]._initialized:
-            raise CheckpointError(
-                f"{self.folder / 'codec.pt'} has no codebooks: its time ended before they were placed; "
-                "give the codec more --codec-minutes"
-            )
-        return freeze(trainee.codec).to(self.machine.device)
-
-    def checkpoint(self, stage: str) -> dict[str, Tensor]:
-        """The weights of a stage that has run. Raises CheckpointError if it has not."""
-        path = self.folder / f"{stage}.pt"
-        if not path.exists():
-            raise CheckpointError(f"{path} does not exist; run the stage `{stage}` first")
-        weights: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")["module"]
-        return weights
+    def _frozen_codec(self) -> Codec:
+        return frozen_codec(self.folder, self.config.codec).to(self.machine.device)
 
     def tokens(self) -> None:
         """Every stem as the engine will hear it, and the agent's sentences."""
-        codec, workers = self.frozen_codec(), self.machine.num_workers
+        codec, workers = self._frozen_codec(), self.machine.num_workers
         folders = [("bank", "tokens"), ("bank-validation", "tokens-validation")]
         if (self.folder / self._recorded("bank")).exists():
             folders.append((self._recorded("bank"), self._recorded("tokens")))
@@ -207,9 +188,10 @@ class Pipeline:
         minutes = self.plan.lm_minutes
         if self._is_spent("lm", minutes):
             return
-        stems, tokenizer = self._stems("tokens"), self._tokenizer()
-        if (self.folder / self._recorded("tokens")).exists():
-            stems += self._stems(self._recorded("tokens"))
+        stems = self._stems("tokens")
+        has_recorded = (self.folder / self._recorded("tokens")).exists()
+        recorded = self._stems(self._recorded("tokens")) if has_recorded else []
+        callers, tokenizer = Callers(stems, recorded, self.recorded.share), self._tokenizer()
         dials = LmDials(minutes=minutes)
         dials = replace(dials, calls=self.machine.batch_scale * dials.calls)
         library = self.folder / "tokens"
@@ -234,7 +216,7 @@ class Pipeline:
             self.report(f"lm: begins with {self.plan.start_from}, {num_new} text tokens are new")
 
         def draw(share: Share) -> Iterator[CallBatch]:
-            return call_batches(stems, writer, dials, share)
+            return call_batches(callers, writer, dials, share)
 
         training.run(self.feed(draw, training.steps), self.report, self.leg)
 
@@ -269,7 +251,7 @@ class Pipeline:
         dials = VoiceDials(minutes=minutes)
         dials = replace(dials, clips=self.machine.batch_scale * dials.clips)
         sentences = self.sentences()
-        training = VoiceTraining(self.frozen_codec(), sentences, dials, self.folder)
+        training = VoiceTraining(self._frozen_codec(), sentences, dials, self.folder)
         training.resume()
         training.run(self.feed(training.batches, training.steps), self.report, self.leg)
 
@@ -278,14 +260,7 @@ class Pipeline:
 
         `SOURCES.md` lists the recordings that the codec was trained on; a stale one goes if there were none.
         """
-        codec, lm = Codec(self.config.codec), Lm(self.config.lm)
-        codec.load_state_dict(self.checkpoint("voice"))
-        lm.load_state_dict(self.checkpoint("lm"))
-        directory.mkdir(parents=True, exist_ok=True)
-        save_module(codec, directory / "codec.safetensors", torch.float16)
-        save_module(lm, directory / "lm.safetensors", torch.float16)
-        write_config(self.config, directory)
-        (directory / TOKENIZER_FILE).write_bytes((self.folder / "model" / TOKENIZER_FILE).read_bytes())
+        export_model(self.folder, self.config, directory)
         self.recorded.export(directory)
         self.report(f"model folder: {directory}")
 
@@ -294,13 +269,3 @@ def _lines(pool: Pool) -> tuple[list[str], Callable[[], list[AgentSentence]]]:
     """The names of a pool's lines, and what speaks them."""
     names = [f"{line.text} (softly)" if line.is_soft else line.text for line in pool.lines()]
     return names, lambda: pool_sentences(pool)
-
-
-def freeze(codec: Codec) -> Codec:
-    """Fold the training gain into the first layer, round to what will be stored: codes move no more."""
-    with torch.no_grad():
-        codec.encoder.model[0].conv.conv.weight.mul_(INPUT_GAIN)  # type: ignore[union-attr,operator]
-        for tensor in codec.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.copy_(tensor.half().float())
-    return codec.eval()

@@ -19,6 +19,14 @@ POOL_SEED = 4
 NUM_ORDERS, NUM_NUMBERS = 1200, 400
 # How callers speak, of all callers.
 TONE_SHARES = {Tone.CALM: 0.7, Tone.HURRIED: 0.12, Tone.ANGRY: 0.1, Tone.WHISPER: 0.08}
+SECOND_TONE_SHARE = 0.3  # of callers who have one; they say things in both tones
+# What a caller may turn to. Whoever whispers has a reason to that lasts as long as the call.
+_TURNS_TO: dict[Tone, dict[Tone, float]] = {
+    Tone.CALM: {Tone.ANGRY: 0.8, Tone.HURRIED: 0.2},
+    Tone.HURRIED: {Tone.CALM: 0.6, Tone.ANGRY: 0.4},
+    Tone.ANGRY: {Tone.CALM: 1.0},
+    Tone.WHISPER: {},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +85,11 @@ def _draw_wish(rng: random.Random) -> Wish:
 def draw_tone(rng: random.Random) -> Tone:
     """A caller's tone, by how common it is."""
     return rng.choices(list(TONE_SHARES), list(TONE_SHARES.values()))[0]
+
+
+def draw_second_tone(tone: Tone, rng: random.Random) -> Tone | None:
+    """What a caller of this tone may turn to in the middle of a call; None: they stay as they are."""
+    others = _TURNS_TO[tone]
+    if not others or rng.random() >= SECOND_TONE_SHARE:
+        return None
+    return rng.choices(list(others), list(others.values()))[0]

@@ -29,7 +29,9 @@ from model.training.recorded_stems import RecordedBank
 from model.training.recording_folder import SOURCES, TRANSCRIPTS, Layout, Recording, RecordingFolder
 from model.training.recording_turns import TurnMaker
 
-RECORDED_SHARE = 0.3  # of the callers' clips, however few recordings there are beside the bank
+RECORDED_SHARE = (
+    0.3  # of the codec's clips and of the calls, however few recordings there are beside the bank
+)
 RECORDED_COPIES = 4  # of each real caller among those that the language model hears
 SENTENCES_PER_STEM = 12
 RECORDINGS_PER_SHARD = 10 * SENTENCES_PER_STEM
@@ -166,7 +168,7 @@ class RecordedCallers:
         share: float = RECORDED_SHARE,
     ) -> None:
         self._corpora = find_corpora(places)
-        self._share = share
+        self.share = share
         self.store = working / "recordings"
         self.selection = selection or Selection()
         self._heard = working / "codec.sources.md"  # beside the checkpoint that it tells about
@@ -235,7 +237,7 @@ class RecordedCallers:
         weights = [bank.weight for bank in banks]
 
         def drawn(rng: random.Random) -> Stem:
-            return rng.choices(draws, weights)[0](rng) if rng.random() < self._share else stem(rng)
+            return rng.choices(draws, weights)[0](rng) if rng.random() < self.share else stem(rng)
 
         return drawn
 
@@ -291,7 +293,7 @@ def add_recordings_option(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=RECORDED_SHARE,
         metavar="SHARE",
-        help=f"of the codec's callers who are recorded people (default {RECORDED_SHARE})",
+        help=f"of the callers in training who are recorded people (default {RECORDED_SHARE})",
     )
 
 

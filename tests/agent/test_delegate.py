@@ -139,3 +139,8 @@ def test_the_question_is_the_callers_last_line_and_the_order_the_last_read_back(
     assert asked == Question("abc", "where is my order", Order("latte", "large", "soy milk"))
     assert question_of("abc", lines[4:]).as_json()["order"] is None
     assert question_of("abc", []) == Question("abc", "", None)
+
+
+def test_every_result_is_on_the_page_before_it_happens() -> None:
+    for result in DelegateResult:
+        assert metrics.REGISTRY.get_sample_value("offhook_delegations_total", {"result": result}) is not None

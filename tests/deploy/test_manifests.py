@@ -57,6 +57,14 @@ def test_every_metric_of_a_query_exists(query: str) -> None:
     assert named <= exposed_names()
 
 
+def test_every_metric_of_ours_is_on_the_dashboard() -> None:
+    asked = " ".join(dashboard_queries())
+    ours = [family.name for family in metrics.REGISTRY.collect() if family.name.startswith("offhook_")]
+    assert (
+        ours and [name for name in ours if not re.search(rf"\b{name}(_total|_bucket|_sum)?\b", asked)] == []
+    )
+
+
 def test_dashboard_shows_what_it_must() -> None:
     shown = {panel["title"]: panel for panel in panels()}
     for title in ("Calls and slots", "Response gap", "Barge-in stop", "Tick time", "RTP loss", "RTP jitter"):

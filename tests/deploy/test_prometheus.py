@@ -48,12 +48,14 @@ def feed() -> None:
     """What a second of two calls might leave behind."""
     metrics.CALLS_ACTIVE.labels("inbound").set(2)
     metrics.REDIS_UP.set(1)
+    metrics.STORE_DROPPED_WRITES.inc(0)
     for worker in ("w0", "w1"):
         metrics.WORKER_SLOTS.labels(worker).set(2)
         metrics.WORKER_SLOTS_USED.labels(worker).set(1)
         metrics.WORKER_RESTARTS.labels(worker).inc(0)
         metrics.WORKER_DROPPED_FRAMES.labels(worker).inc(0)
         metrics.WORKER_DEADLINE_MISSES.labels(worker).inc()
+        metrics.WORKER_STEP_P99_SECONDS.labels(worker).set(0.04)
         for tick in range(12):
             metrics.WORKER_TICK_SECONDS.labels(worker).observe(0.02 + 0.001 * tick)
     for way in ("in", "out"):
@@ -68,6 +70,8 @@ def feed() -> None:
     metrics.CALL_DURATION_SECONDS.labels("inbound").observe(30)
     metrics.CALLS.labels("inbound", "caller_hung_up").inc()
     metrics.CALLS.labels("inbound", "no_free_slot").inc()
+    metrics.DELEGATIONS.labels("answered").inc()
+    metrics.DELEGATION_SECONDS.observe(0.8)
     metrics.MOS.observe(4.3)
     metrics.PLAYOUT_UNDERRUNS.inc()
     metrics.PLAYOUT_DROPPED_FRAMES.inc()
@@ -168,6 +172,7 @@ def test_the_numbers_are_those_that_were_fed(answers: dict[str, list[float]]) ->
     assert answers["sum(offhook_calls_active)"] == [2]
     assert answers["sum(offhook_worker_slots)"] == [4]
     assert 0.4 <= asked("quantile(0.5,", "response_gap")[0] <= 0.45
+    assert 0.5 <= asked("quantile(0.5,", "delegation_seconds")[0] <= 1
     assert 0.5 <= asked("quantile(0.5,", "barge_in")[0] <= 0.55
     assert asked("lost_total[$window]) + ", "rtp_packets") == pytest.approx([0.01, 0.01])
     assert not any(answers[alert] for alert in alert_queries() if "no_free_slot" not in alert)

@@ -39,17 +39,17 @@ REQUESTS = (
 DISTRACTOR_FRAMES = 9
 
 
-def stem(requests: tuple[Request | None, ...] = REQUESTS) -> TokenStem:
+def stem(requests: tuple[Request | None, ...] = REQUESTS, kind: str = "cough") -> TokenStem:
     """A caller who says each request once; code 0 is the frame's number in the stem, code 1 is 1.
 
-    None is a distractor. The PAUSED order pauses after its fourth word.
+    None is a distractor of this kind. The PAUSED order pauses after its fourth word.
     """
     turns: list[TokenTurn] = []
     idle = list(range(LAST_COLD_FRAME + 1, 12))
     at = 14
     for request in requests:
         if request is None:
-            turn = TokenTurn(None, at, at + DISTRACTOR_FRAMES, [])
+            turn = TokenTurn(None, at, at + DISTRACTOR_FRAMES, [], kind=kind)
         else:
             turn = _turn(request, at)
         turns.append(turn)

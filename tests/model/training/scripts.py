@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -31,9 +32,10 @@ def library() -> list[LibraryLine]:
     return [silence, *lines]
 
 
-def stem(seed: int = 0) -> TokenStem:
-    """A calm caller with a balanced mix of requests; codes are 1 in speech, 2 on the idle line."""
-    requests: list[Request] = draw_requests(random.Random(seed), POOL, Tone.CALM)
+def stem(seed: int = 0, tones: Sequence[Tone] = (Tone.CALM,)) -> TokenStem:
+    """A caller with a balanced mix of requests in each tone; codes are 1 in speech, 2 on the idle line."""
+    rng = random.Random(seed)
+    requests: list[Request] = [one for tone in tones for one in draw_requests(rng, POOL, tone)]
     turns: list[TokenTurn] = []
     at = 14
     for request in requests:

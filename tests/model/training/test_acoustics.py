@@ -9,8 +9,14 @@ import pytest
 from model.channel import active_rms, telephone
 from model.config import FRAME_SAMPLES
 from model.order_line import Intent, Request
-from model.training.acoustics import Acoustics, Pcm
-from model.training.bank import Stem, Turn, save_shard
+from model.training.acoustics import (
+    AGENT_ABOVE_CALLER_DB,
+    ECHO_SHARE,
+    ECHOES_PER_STEM,
+    Acoustics,
+    Pcm,
+)
+from model.training.bank import ECHO, Stem, Turn, save_shard
 from model.training.tokens_stage import encode_stems, load_stems, save_stems
 from model.voices_phones import TimedPhone, TimedWord
 from tests.model import tiny
@@ -49,7 +55,7 @@ def _distractors(acoustics: Acoustics, seeds: range) -> list[Turn]:
 
 
 def test_every_kind_comes_at_its_level() -> None:
-    found = _distractors(HARD, range(40))
+    found = _distractors(HARD, range(24))
     kinds = {turn.kind for turn in found}
     assert kinds == {"cough", "throat", "side talk", "background speech", "music", "echo"}, (
         "no noise: none given"
@@ -63,14 +69,30 @@ def test_every_kind_comes_at_its_level() -> None:
     assert levels_db("background speech") == pytest.approx(
         [-15] * len(levels_db("background speech")), abs=0.7
     )
-    assert all(-38 < level < -8 for level in levels_db("echo"))
     assert all(len(turn.pcm) <= 4 * RATE_HZ and np.abs(turn.pcm[[0, -1]]).max() < 1e-6 for turn in found)
 
 
+def test_some_callers_hear_the_agent_from_a_loudspeaker() -> None:
+    """Three sentences of one echo, from 12 to 30 dB below the agent."""
+    caller = _stem(1, num_turns=1)
+    stems = [HARD.with_distractors(caller, np.random.default_rng(n), AGENT) for n in range(60)]
+    echoes = [[turn.pcm for turn in stem.turns if turn.kind == ECHO] for stem in stems]
+    assert sum(map(bool, echoes)) / 60 == pytest.approx(ECHO_SHARE, abs=0.13)
+    spoken = active_rms(caller.turns[0].pcm, RATE_HZ)
+    levels_db = []
+    for some in filter(None, echoes):
+        assert len(some) == ECHOES_PER_STEM
+        each = [20 * np.log10(active_rms(pcm, RATE_HZ) / spoken) - AGENT_ABOVE_CALLER_DB for pcm in some]
+        assert np.ptp(each) < 1
+        levels_db.append(np.mean(each))
+    assert min(levels_db) > -31 and max(levels_db) < -11 and np.ptp(levels_db) > 10
+
+
 def test_the_dial_says_how_many() -> None:
-    assert len(_distractors(HARD, range(40))) / 40 == pytest.approx(3, abs=0.8)
-    assert len(_distractors(Acoustics(0.3), range(40))) / 40 == pytest.approx(0.9, abs=0.5)
-    alone = [HARD.with_distractors(_stem(1, 1), np.random.default_rng(n), AGENT) for n in range(40)]
+    for acoustics, mean, wide in ((HARD, 3, 0.8), (Acoustics(0.3), 0.9, 0.5)):
+        others = [turn for turn in _distractors(acoustics, range(24)) if turn.kind != ECHO]
+        assert len(others) / 24 == pytest.approx(mean, abs=wide)
+    alone = [HARD.with_distractors(_stem(1, 1), np.random.default_rng(n)) for n in range(40)]
     assert sum(len(stem.turns) - 1 for stem in alone) / 40 == pytest.approx(0.5, abs=0.3)
     assert Acoustics().with_distractors(STEM, np.random.default_rng(0), AGENT) is STEM
 

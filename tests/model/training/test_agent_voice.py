@@ -26,7 +26,7 @@ RATE = 24_000
 
 @pytest.fixture(scope="module")
 def pool() -> Pool:
-    return draw_pool(num_orders=16, num_numbers=8)
+    return draw_pool(num_orders=8, num_numbers=4)
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,11 @@ from model.order_line import Change, Intent, Order, Request, Tone
 from model.training import bank
 from model.training.bank import Stem, Turn, build_bank, insert_pause, load_shard, phone_labels, save_shard
 from model.training.pool import Pool, draw_pool
-from model.voices import PHONE_IDS, SILENCE, SpeechSynthesisError, TimedPhone, TimedWord, Utterance
+from model.voices import PHONE_IDS, SILENCE, SpeechSynthesisError, Style, TimedPhone, TimedWord, Utterance
 
 RATE = 24_000
 POOL = draw_pool(num_orders=20, num_numbers=4)
+CALM_THEN_ANGRY = 4  # a seed of such a caller
 WORDS = [TimedWord("a", 0.1, 0.2), TimedWord("large", 0.2, 0.5), TimedWord("latte", 0.5, 0.9)]
 PHONES = [
     TimedPhone("ah", 0.1, 0.2),
@@ -134,16 +135,30 @@ def test_the_bank_is_taken_up_where_it_stopped(tmp_path: Path, monkeypatch: pyte
     assert made[4:] == [102, 103]
 
 
-def test_a_stem_is_one_speaker_with_every_intent() -> None:
+def test_a_stem_is_one_speaker_with_every_intent_and_some_in_a_second_tone() -> None:
     pool = draw_pool(num_orders=200, num_numbers=20)
-    stem = bank.make_stem(3, pool)
-    intents = [turn.request.intent for turn in stem.turns if turn.request]
-    assert intents.count(Intent.ORDER) == 5
-    assert set(bank.STEM_INTENTS) <= set(intents)
+    stem = bank.make_stem(CALM_THEN_ANGRY, pool)
+    requests = [turn.request for turn in stem.turns if turn.request]
+    calm, angry = (
+        [request.intent for request in requests if request.tone is tone] for tone in (Tone.CALM, Tone.ANGRY)
+    )
+    assert calm.count(Intent.ORDER) == 5 and set(bank.STEM_INTENTS) <= set(calm)
+    assert sorted(angry, key=str) == sorted(bank.SECOND_INTENTS, key=str)
+    assert len(calm) + len(angry) == len(requests)
+    pauses = [(turn, pause) for turn in stem.turns for pause in turn.pauses]
+    assert len(pauses) > 4
+    for turn, (from_s, to_s) in pauses:
+        assert not turn.pcm[round(from_s * RATE) + 2 : round(to_s * RATE) - 2].any()
     for turn in stem.turns:
         assert turn.pcm.dtype == np.float32
         assert np.abs(turn.pcm).max() > 0.1
         assert turn.words[-1].end_s <= len(turn.pcm) / RATE + 0.05
+
+
+def test_every_tone_but_calm_has_its_style_in_every_voice() -> None:
+    plain, styled = (bank.Manner(1.0, 1.0, one, np.random.default_rng(0)) for one in (False, True))
+    assert [plain.style(tone) for tone in Tone] == [None, Style.HURRIED, Style.ANGRY, Style.WHISPER]
+    assert styled.style(Tone.CALM) is Style.CALM
 
 
 def test_a_tenth_of_what_is_said_is_digits_and_each_change_fits_an_order() -> None:

@@ -24,6 +24,7 @@ from model.order_line import (
     Line,
     OrderLine,
     Pending,
+    readback,
 )
 from model.tokenizer import TextTokenizer
 from model.training.call_writer import TRANSCRIPT_DELAY
@@ -32,6 +33,7 @@ from model.training.dialogues import (
     LOOK_UP_FRAMES,
     NOD_FRAMES,
     SILENCE_FRAMES,
+    STOP_FRAMES,
     YIELD_FRAMES,
     Call,
     Scriptwriter,
@@ -40,7 +42,7 @@ from model.training.tokens_stage import AFTER_FRAMES, BEFORE_FRAMES, TokenTurn
 from tests.model.training import made
 
 NUM_COLUMNS = 480
-NUM_CALLS = 90
+NUM_CALLS = 170
 STEM = made.stem()
 TOLD = {line.text for line in (*LOOKED_UP, UNKNOWN)}
 LIBRARY = made.agent_library()
@@ -206,7 +208,7 @@ def test_an_interrupted_line_is_cut_short_and_its_text_stops(calls: list[Call], 
                 continue
             num_cut += 1
             assert said.stop - (heard.column + 1) in YIELD_FRAMES
-            answer = heard.last + 1 + min(ANSWER_FRAMES)
+            answer = max(said.stop + STOP_FRAMES, heard.last + 1 + min(ANSWER_FRAMES))
             if heard.turn.pauses:
                 continue  # the agent hums in it
             assert not call.agent[:, said.stop : answer].any()
@@ -261,7 +263,8 @@ def test_a_line_that_ends_the_call_says_so_at_its_end(calls: list[Call], words: 
         for column, token in found.items():
             seen[token] += 1
             if token == words.hangup:
-                assert column == max(found) and column + 2 < call.end <= column + 2 + 20
+                assert column == max(found)
+                assert min(column + 3, NUM_COLUMNS) <= call.end <= column + 2 + 20
     assert all(count > 3 for count in seen.values())
 
 
@@ -390,3 +393,17 @@ def test_callers_ask_only_what_they_can_say(words: TextTokenizer) -> None:
     calls = [writer.draw(few, random.Random(seed)) for seed in range(5)]
     onsets = [np.isin(call.caller[0], [turn.first for turn in few.turns]).sum() for call in calls]
     assert max(onsets) > 2
+
+
+def test_who_has_one_order_says_it_once_and_then_nothing_more(words: TextTokenizer) -> None:
+    """As a recorded caller has: they hang up after the read-back, or wait until the agent does."""
+    caller = made.stem(made.REQUESTS[:1])
+    writer = Scriptwriter(LIBRARY, words, NUM_COLUMNS)
+    endings = []
+    for seed in range(40):
+        call = writer.draw(caller, random.Random(seed))
+        assert (call.caller[0] == caller.turns[0].first).sum() <= 1
+        endings.append(_said(call)[-1].text)
+        assert call.end < NUM_COLUMNS, "the rest is no part of the call"
+    assert 8 < endings.count(readback(made.LATTE).text) < 32
+    assert set(endings) <= {GREETING.text, readback(made.LATTE).text, STILL_THERE.text, GIVE_UP.text}

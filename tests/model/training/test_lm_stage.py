@@ -1,5 +1,6 @@
 """The language model's training: what is a target, what goes missing, going on exactly."""
 
+import random
 import re
 from dataclasses import replace
 from itertools import islice
@@ -22,6 +23,7 @@ from model.training.lm_stage import (
     DROP_SHARE,
     PAD_WEIGHT,
     CallBatch,
+    Callers,
     LmDials,
     LmTraining,
     call_batches,
@@ -101,13 +103,22 @@ def test_a_share_is_a_stream_of_calls() -> None:
     dials = LmDials(calls=3, num_columns=120)
 
     def first(share: Share) -> list[Tensor]:
-        batches = call_batches([made.stem()], writer, dials, share)
+        batches = call_batches(Callers([made.stem()]), writer, dials, share)
         return [part for batch in islice(batches, 2) for part in batch]
 
     one, same, other = first(Share(0, 2, 7)), first(Share(0, 2, 7)), first(Share(1, 2, 7))
     assert one[0].shape == (3, 1 + 2 * made.NUM_CODEBOOKS, 120)
     assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
     assert not torch.equal(one[0], other[0]) and not torch.equal(one[0], one[4])
+
+
+def test_recorded_people_call_in_their_share_of_the_calls() -> None:
+    people, voices = [made.stem()] * 2, [made.stem(made.REQUESTS[5:9])] * 40
+    draws = random.Random(3)
+    callers = Callers(voices, people, 0.3)
+    called = [any(one is caller for caller in people) for one in (callers.draw(draws) for _ in range(600))]
+    assert sum(called) / 600 == pytest.approx(0.3, abs=0.06)
+    assert all(Callers(voices, (), 0.3).draw(draws) is voices[0] for _ in range(9)), "there are none"
 
 
 def test_what_has_no_weight_adds_nothing_to_the_mean() -> None:

@@ -15,7 +15,7 @@ from model.errors import CheckpointError
 from model.lm import Lm
 from model.tokenizer import TOKENIZER_FILE, TextTokenizer, load_text_tokenizer
 from model.training.codec_stage import HEADS_ALONE_STEPS, INPUT_GAIN, CodecDials, CodecTraining
-from model.training.pipeline import freeze
+from model.training.results import freeze
 from model.training.sizes import write_config
 from model.training.start import load_codec, load_lm
 from tests.model import tiny
