@@ -13,19 +13,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from agent.bench_gateway import GatewayProcess
 from agent.energy_gate import Pcm
+from agent.evaluation.call_loop import DELEGATE_TIMEOUT_S, Signals, hold_calls
 from agent.evaluation.placed_call import calling_end, place_call
 from agent.evaluation.quick import ATTEMPTS, BUSY, MISSES, own_line
 from agent.evaluation.scene_caller import SceneCaller
 from agent.evaluation.scenes import Scene
 from agent.evaluation.script import SaidTurn
-from agent.evaluation.virtual import (
-    DELEGATE_TIMEOUT_S,
-    DOWN_DELAY_S,
-    UP_DELAY_S,
-    Signals,
-    VirtualCall,
-    hold_calls,
-)
+from agent.evaluation.virtual import DOWN_DELAY_S, UP_DELAY_S, VirtualCall
 from agent.tick_loop import Stepper
 from telephony.errors import CallRefused
 from telephony.sip_uri import checked_uri
