@@ -120,7 +120,7 @@ def _told_figures(
     rows = ToldRows(worker, asked.concurrent, asked.trials, asked.seed, sitting.judge)
     figures: Figures = {}
     for row in asked.told:
-        figures |= folder.figures(row, lambda row=row: rows.figures(row))  # type: ignore[misc]
+        figures |= folder.figures(row, asked.trials, lambda row=row: rows.figures(row))  # type: ignore[misc]
     return figures
 
 

@@ -35,6 +35,10 @@ FOIL_DRINKS = (
 )  # fmt: skip
 FOIL_EXTRAS = ("oat milk", "rice milk", "coconut milk", "honey", "lemon", "cinnamon")
 FOIL_AMOUNTS = ("extra", "no")
+FOIL_SLOTS = (*FOIL_SIZES, *FOIL_ROASTS, *FOIL_SHOTS, *FOIL_DRINKS, *FOIL_EXTRAS, *FOIL_AMOUNTS)
+SLOT_WORDS = (*SIZES, *ROASTS, *SHOTS, *DRINKS, *MILKS, *SUGARS, *AMOUNTS)
+# Two lines that are said without a stop where nobody is free.
+IN_ONE_BREATH = tuple(f"{in_tone(TRANSFER, tone).text} {in_tone(NOBODY, tone).text}" for tone in Tone)
 # How people hum agreement stands in no dictionary.
 _HUMS = {"mm": "AH M", "hm": "HH AH M"}
 FOIL_LINES = tuple(
@@ -155,11 +159,8 @@ def _any_of(parts: Iterable[str]) -> str:
 def _grammar() -> str:
     """Every line, read-back and foil as JSGF; what angry callers are offered may stand before anything."""
     lines = [plain(line.text) for line in AGENT_LINES if not line.text.startswith(ANGRY_PREFIX)]
-    both = (f"{in_tone(TRANSFER, tone).text} {in_tone(NOBODY, tone).text}" for tone in Tone)
     rules = {
-        "line": _any_of(
-            [*lines, *FOIL_LINES, *(plain(text) for text in both)]
-        ),  # in one breath if nobody is free
+        "line": _any_of([*lines, *FOIL_LINES, *map(plain, IN_ONE_BREATH)]),
         "amount": _any_of([one for one in (*AMOUNTS, *FOIL_AMOUNTS) if one]),
         "extra": "[ <amount> ] " + _any_of((*MILKS, *SUGARS, *FOIL_EXTRAS)),
         "quality": _any_of((*SIZES, *FOIL_SIZES)),
