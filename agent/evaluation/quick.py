@@ -31,7 +31,8 @@ from agent.evaluation.outcome import PlacedTurn, judge_call, place_turns
 from agent.evaluation.placed_call import PlacedCall, calling_end, place_call, write_channels
 from agent.evaluation.script import Script, ScriptedCaller, make_script
 from agent.evaluation.summary import Json, Summary, bars, summarise, table
-from agent.settings import Settings
+from agent.profile import load_tokens
+from agent.settings import Settings, WorkerSettings
 from telephony.errors import CallRefused
 from telephony.sip_uri import checked_uri
 
@@ -44,6 +45,7 @@ LIMIT_S = 180.0
 ATTEMPTS = 5
 BUSY = 503
 DEFAULT_CODEC = "PCMU"
+BUILTIN = "builtin"
 OFFLINE = "offline"  # in the place of a codec's name
 MISSES = "offhook_worker_deadline_misses_total"
 
@@ -58,14 +60,17 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         raise AgentError("--offline calls nobody: leave --uri and --codec out, or take --quick")
     folder = args.folder or Path("eval-offline" if args.offline else "eval-quick")
     codec = OFFLINE if args.offline else args.codec
-    model = args.uri or model_digest(model_folder(settings.worker.model_dir))
+    worker = with_engine(settings.worker, args.engine)
+    model = args.uri or model_digest(model_folder(worker.model_dir))
+    if worker.engine != BUILTIN and args.uri is None:
+        model = f"{worker.engine}/{model}"  # its calls are not those of the model beside it
     plan = Plan(folder, args.seed, args.calls, args.concurrent, codec, model)
     plan.prepare()
     misses: int | None = None
     if args.offline:
-        _call_offline(plan, settings)
+        _call_offline(plan, worker)
     else:
-        misses = _call_all(plan, args.uri)
+        misses = _call_all(plan, args.uri, worker.engine)
     summary = judge_all(plan)
     lines = bars(summary, misses, plan.live_gaps_s(), is_offline=args.offline)
     note = "VOID: the worker missed deadlines, so this machine was too busy to measure. " if misses else ""
@@ -165,7 +170,17 @@ class Plan:
         return [number for number in range(self.calls) if not self.truth(number).exists()]
 
 
-def _call_all(plan: Plan, uri: str | None) -> int | None:
+def with_engine(worker: WorkerSettings, engine: str | None) -> WorkerSettings:
+    """The worker's settings with another engine. Raises AgentError for one that there is not."""
+    if engine is None:
+        return worker
+    try:
+        return WorkerSettings.model_validate({**worker.model_dump(), "engine": engine})
+    except ValueError as error:
+        raise AgentError(f"--engine {engine}: {error}") from None
+
+
+def _call_all(plan: Plan, uri: str | None, engine: str) -> int | None:
     """Place every missing call; the run's deadline misses so far, None if unknown."""
     missing = plan.missing()
     if not missing:
@@ -174,7 +189,11 @@ def _call_all(plan: Plan, uri: str | None) -> int | None:
     if uri is not None:
         asyncio.run(_place_all(plan, checked_uri(uri), scripts))
         return plan.add_misses(None)
-    with own_line(plan.concurrent, OFFHOOK_RECORDING__FOLDER=str(plan.line_folder.resolve())) as line:
+    more = {
+        "OFFHOOK_RECORDING__FOLDER": str(plan.line_folder.resolve()),
+        "OFFHOOK_WORKER__ENGINE": engine,
+    }
+    with own_line(plan.concurrent, **more) as line:
         before = line.metric(MISSES)
         known = plan.begin_sitting()
         asyncio.run(_place_all(plan, line.uri, scripts))
@@ -217,16 +236,16 @@ def model_digest(folder: Path) -> str:
     return digest.hexdigest()[:16] if paths else ""
 
 
-def _call_offline(plan: Plan, settings: Settings) -> None:
+def _call_offline(plan: Plan, worker: WorkerSettings) -> None:
     """Hold every missing call without a telephone; there is no deadline to miss."""
-    from agent.evaluation.offline import OfflineCall, call_offline  # loads torch: not for `--help`
-    from model.engine import Engine
+    from agent.evaluation.call_loop import hold_calls
+    from agent.evaluation.offline import OfflineCall, offline_call
+    from agent.evaluation.speech_rows import build_engine
 
     missing = plan.missing()
     if not missing:
         return
-    folder = model_folder(settings.worker.model_dir)
-    engine = Engine.load(folder, plan.concurrent, device=settings.worker.device)
+    engine = build_engine(worker, plan.concurrent)
     with Progress(console=console) as progress:
         bar = progress.add_task("calling", total=len(missing))
 
@@ -235,7 +254,8 @@ def _call_offline(plan: Plan, settings: Settings) -> None:
             plan.keep(call.script, left, right, place_turns(call.caller.said, left))
             progress.advance(bar)
 
-        call_offline(engine, [make_script(number, plan.seed) for number in missing], LIMIT_S, keep)
+        calls = (offline_call(make_script(number, plan.seed), LIMIT_S) for number in missing)
+        hold_calls(engine, load_tokens(worker), calls, keep)
 
 
 async def _place_one(plan: Plan, uri: str, script: Script, phone: SipGateway) -> None:

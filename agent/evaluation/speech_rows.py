@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from agent.energy_gate import Pcm
-from agent.engines import EngineChoice, EngineFactory, model_folder
+from agent.engines import CASCADE, EngineChoice, EngineFactory, model_folder, tokenizer_file
 from agent.errors import AgentError
 from agent.evaluation.figures import Figures
 from agent.evaluation.judge import Judge
@@ -21,11 +22,12 @@ from agent.evaluation.metrics.intervals import Estimate, mean, rate_by_call
 from agent.evaluation.spoken_lines import Spelling, say_all
 from agent.evaluation.word_choice import WordChooser
 from agent.profile import load_tokens
-from agent.settings import WorkerSettings
+from agent.settings import WorkerSettings, load_settings
 from agent.tick_loop import Stepper
 from model.channel import fit, resample
 from model.order_line import CALM_LINES, draw_number, draw_order
 from model.said_sentences import HELD_OUT_SENTENCES
+from model.tokenizer import read_text_tokenizer
 from model.training.agent_voice import AgentSentence, speak_line, speak_number, speak_readback
 from model.voices import SAMPLE_RATE_HZ
 from telephony.endpoint import FRAME_SAMPLES
@@ -41,8 +43,17 @@ TICK_S = 0.08
 
 
 def build_engine(worker: WorkerSettings, slots: int) -> Stepper:
-    """The configured engine in this process. Raises model.errors.ModelError."""
-    return EngineFactory(EngineChoice.of(worker, model_folder(worker.model_dir))).build(slots)
+    """The configured engine in this process, for calls without a clock. Raises model.errors.ModelError."""
+    choice = EngineChoice.of(worker, model_folder(worker.model_dir))
+    if worker.engine != CASCADE:
+        return EngineFactory(choice).build(slots)
+    from agent.cascade.ear import Ear  # loads a recogniser
+    from agent.cascade.engine import Cascade
+
+    # Its threads and processes keep a real clock's time: here each step does its work, and waits as long.
+    own = load_settings(os.environ).cascade
+    tokenizer = read_text_tokenizer(tokenizer_file(choice.model))
+    return Cascade(slots, own, tokenizer, [Ear(own) for _ in range(slots)])
 
 
 @dataclass(slots=True)
