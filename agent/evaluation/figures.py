@@ -37,7 +37,7 @@ def _dialogue(calls: Sequence[Json]) -> Figures:
     intents = sorted({turn["intent"] for call in calls for turn in call["turns"]})
     return {
         **{f"gap_p{percent}": percentile(gaps, percent, attempted) for percent in (50, 90, 95)},
-        "misses": share(calls, lambda call: (turn["is_miss"] for turn in call["turns"])),
+        "misses": share(calls, lambda call: map(_is_missed, call["turns"])),
         "dead_air": share(calls, _is_dead_air),
         "cut_short": rate_by_call([[bool(_lost(call))] for call in calls]),
         "early_starts": share(calls, lambda call: (turn["early_starts"] for turn in call["turns"])),
@@ -72,8 +72,14 @@ def _lost(call: Json) -> list[bool]:
 
 def _is_dead_air(call: Json) -> list[bool]:
     """Of the turns that the agent waited for: nothing came for more than 2 s, or nothing at all."""
-    waits = [turn for turn in call["turns"] if turn["gap_s"] is not None or turn["is_miss"]]
-    return [turn["is_miss"] or turn["gap_s"] > DEAD_AIR_S for turn in waits]
+    return [
+        _is_missed(turn) or turn["gap_s"] > DEAD_AIR_S for turn in call["turns"] if not turn["early_starts"]
+    ]
+
+
+def _is_missed(turn: Json) -> bool:
+    """Nobody answered: not within 5 s, nor before the agent hung up, nor early."""
+    return turn["gap_s"] is None and not turn["early_starts"]
 
 
 def _pauses(calls: Sequence[Json]) -> Figures:

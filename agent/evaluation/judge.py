@@ -215,3 +215,16 @@ def number_in(words: str) -> str | None:
     said = without_offer(words)
     is_read_back = said.endswith("right") and all(word in DIGIT_WORDS for word in said.split()[:NUM_DIGITS])
     return digits_in(said) if is_read_back else None
+
+
+_LINES = frozenset(plain(text) for text in (*(line.text for line in AGENT_LINES), *IN_ONE_BREATH))
+_FOILS = frozenset(" ".join(FOIL_SLOTS).split()) - frozenset(" ".join(SLOT_WORDS).split())
+
+
+def is_own_line(words: str) -> bool:
+    """Whether these are all the words of one of the agent's lines.
+
+    The grammar offers whole lines alone: of a line that breaks off the judge hears nothing, or a foil.
+    """
+    is_read_back = order_in(words) is not None or number_in(words) is not None
+    return without_offer(words) in _LINES or (is_read_back and not _FOILS & set(words.split()))

@@ -12,7 +12,7 @@ from scipy.signal import correlate
 
 from agent.energy_gate import Pcm, Segment
 from agent.errors import AgentError
-from agent.evaluation.judge import Judge, Verdict
+from agent.evaluation.judge import Judge, Verdict, is_own_line
 from agent.evaluation.placed_call import AHEAD_SAMPLES
 from agent.evaluation.scores import (
     SUSTAINED_S,
@@ -134,7 +134,7 @@ def judge_call(
     order: Order | None = None  # the last that was heard read back
     outcomes: list[TurnOutcome] = []
     for index, (one, until_s) in enumerate(zip(placed, untils, strict=False)):
-        trial = _trial(one, heard.segments, expected)
+        trial = _trial(one, heard, expected)
         order = before.order or order
         expected = expected_lines(one.request, before, order)
         is_cut = index + 1 < len(placed) and placed[index + 1].manner is Manner.CUT_IN
@@ -214,13 +214,21 @@ def _outcome(
     )
 
 
-def _trial(one: PlacedTurn, agent: Sequence[Segment], expected: tuple[str, ...]) -> BargeIn | None:
-    """A barge-in into the line that was `expected` before this turn."""
+def _trial(one: PlacedTurn, heard: HeardAgent, expected: tuple[str, ...]) -> BargeIn | None:
+    """A barge-in into the line that was `expected` before this turn.
+
+    An agent that said another line, to its end, has finished and not yielded: the judge hears a whole line,
+    and none in what was broken off.
+    """
     if one.manner is not Manner.CUT_IN:
         return None
-    onset_s = one.turn.start_s
+    onset_s, agent = one.turn.start_s, heard.segments
     talk = next((talk for talk in talks(agent) if talk.start_s < onset_s < talk.end_s), None)
-    return score_barge_in(onset_s, agent, talk.start_s + line_seconds(expected[0]) if talk else None)
+    trial = score_barge_in(onset_s, agent, talk.start_s + line_seconds(expected[0]) if talk else None)
+    if talk is None or trial.stopped_at_s is None:
+        return trial
+    said = heard.verdict(Segment(talk.start_s, trial.stopped_at_s)).words
+    return BargeIn(False, "another line was said to its end") if is_own_line(said) else trial
 
 
 @cache

@@ -44,7 +44,7 @@ MEANINGS: dict[str, Meaning] = {
                     best=Best("1,090 ms", "SignalWire, own telephone calls")),
     "gap_p90": _low("response gap p90", _TIMES, Unit.SECONDS),
     "gap_p95": _low("response gap p95", _TIMES, Unit.SECONDS, 0.6, 0.5),
-    "misses": _low("no answer in 5 s", _TIMES),
+    "misses": _low("no answer in 5 s", _TIMES, note="or none before it hung up"),
     "dead_air": _low("nothing for more than 2 s", _TIMES),
     "cut_short": _low("calls that ended before the caller had done", _TIMES),
     "early_starts": _low("turns with an early start", _TIMES),

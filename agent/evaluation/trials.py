@@ -8,12 +8,8 @@ from typing import Any
 
 from agent.energy_gate import Pcm, Segment
 from agent.evaluation.judge import (
-    FOIL_SLOTS,
-    IN_ONE_BREATH,
-    SLOT_WORDS,
     Judge,
-    number_in,
-    order_in,
+    is_own_line,
     plain,
     without_offer,
 )
@@ -50,9 +46,7 @@ from model.order_line import AGENT_LINES, CALM_LINES, GREETING, Tone, in_tone
 
 Json = dict[str, Any]
 
-_LINES = frozenset(plain(text) for text in (*(line.text for line in AGENT_LINES), *IN_ONE_BREATH))
 _SPELT = {plain(line.text): line.text for line in AGENT_LINES}  # with the commas that make its pauses
-_FOILS = frozenset(" ".join(FOIL_SLOTS).split()) - frozenset(" ".join(SLOT_WORDS).split())
 _TERSE_LINES = frozenset(plain(in_tone(line, Tone.HURRIED).text) for line in CALM_LINES) - {
     plain(line.text) for line in CALM_LINES
 }
@@ -265,15 +259,6 @@ def _goes_on(line: Segment, until_s: float, call: _Call) -> bool:
     # What comes sooner than the line was due to end is the line itself, after a stop.
     later = [one for one in spoken if line.end_s - LEFT_OF_LINE_S < one.start_s < end_s]
     return any(one.duration_s > SUSTAINED_S for one in later)
-
-
-def is_own_line(words: str) -> bool:
-    """Whether these are all the words of one of the agent's lines.
-
-    The grammar offers whole lines alone: of a line that breaks off the judge hears nothing, or a foil.
-    """
-    is_read_back = order_in(words) is not None or number_in(words) is not None
-    return without_offer(words) in _LINES or (is_read_back and not _FOILS & set(words.split()))
 
 
 def answer_tone(words: str) -> str:

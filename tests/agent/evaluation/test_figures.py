@@ -142,6 +142,14 @@ def test_an_agent_that_writes_nothing_of_a_call_has_missed_its_words() -> None:
     assert figures_of(Family.DIALOGUE, [nothing, unknown])["transcript_wer"].num_eligible == 0
 
 
+def test_a_turn_that_is_hung_up_on_is_not_answered() -> None:
+    """The agent hung up a second after it: no gap, and too soon to call it a miss."""
+    hung_up = call(turn(), turn(gap_s=None, is_right=False))
+    early = call(turn(gap_s=None, early_starts=[1.5]), turn())
+    found = figures_of(Family.DIALOGUE, [hung_up, early])
+    assert found["misses"].value == 0.25 and found["dead_air"].value == pytest.approx(1 / 3)
+
+
 def test_calls_with_one_recording_are_one_to_the_interval() -> None:
     def heard(clip: str, *, right: bool) -> Json:
         return call(turn(is_right=right), condition={"snr_db": "clean", "clip": clip})

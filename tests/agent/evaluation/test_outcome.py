@@ -133,6 +133,21 @@ def test_a_hum_before_the_answer_is_no_part_of_it(judge: Judge) -> None:
     assert only.is_right and only.early_starts == [] and only.gap_s == pytest.approx(0.3, abs=0.05)
 
 
+def test_an_agent_that_finishes_another_line_has_not_yielded(judge: Judge) -> None:
+    """It was to tell the hours, said something else, and was spoken into."""
+    hours = Request(Intent.HOURS, "when are you open")
+    pcm = agent_says((0.5, GREETING.text), (6.3, NOBODY.text), seconds=16.0)
+    placed = [
+        PlacedTurn(hours, Manner.REPLY, CallerTurn(4.0, 6.0)),
+        PlacedTurn(hours, Manner.CUT_IN, CallerTurn(8.0, 9.9)),
+    ]
+    broken_off = pcm.copy()
+    broken_off[round(8.5 * RATE_HZ) :] = 0
+    trials = [judge_call(0, "voice", placed, one, judge).turns[1].barge_in for one in (pcm, broken_off)]
+    told = [(trial["is_eligible"], trial["why_not"]) for trial in trials if trial]
+    assert told == [(False, "another line was said to its end"), (True, "")]
+
+
 def test_a_wrong_drink_and_a_missing_answer_are_wrong(judge: Judge) -> None:
     mocha = Order("mocha", "large", "soy milk")
     pcm = agent_says((0.5, GREETING.text), (6.3, readback(mocha).text), seconds=20.0)

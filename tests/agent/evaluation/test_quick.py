@@ -7,14 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agent.engines import model_folder
 from agent.errors import AgentError, AudioFileError
 from agent.evaluation.command import add_arguments
 from agent.evaluation.outcome import PlacedTurn
 from agent.evaluation.placed_call import write_channels
-from agent.evaluation.quick import Plan, judge_all, model_digest, run
+from agent.evaluation.quick import (
+    OFFLINE,
+    Plan,
+    _call_offline,
+    judge_all,
+    model_digest,
+    run,
+    with_engine,
+)
 from agent.evaluation.script import Manner
 from agent.evaluation.segments import CallerTurn
-from agent.settings import Settings
+from agent.settings import Settings, WorkerSettings
 from model.order_line import GREETING, HOURS, Intent, Request
 from model.voices import AGENT_VOICE, synthesize
 
@@ -116,3 +125,21 @@ def test_wrong_usage_says_what_to_do(tmp_path: Path) -> None:
     for words in (("--uri", "sip:a@127.0.0.1"), ("--codec", "G722")):
         with pytest.raises(AgentError, match="--offline calls nobody"):
             run(arguments("--offline", *words), Settings())
+
+
+def test_the_engine_that_is_asked_for_is_called_without_a_telephone(tmp_path: Path) -> None:
+    one = Plan(tmp_path, 0, calls=1, concurrent=1, codec=OFFLINE)
+    one.prepare()
+    _call_offline(one, with_engine(WorkerSettings(), "standin"))
+    assert one.missing() == [] and len(json.loads(one.truth(0).read_text())["turns"]) > 5
+
+
+def test_calls_of_one_engine_are_none_of_anothers(tmp_path: Path) -> None:
+    digest = model_digest(model_folder(WorkerSettings().model_dir))
+    Plan(tmp_path, 0, calls=1, concurrent=1, codec=OFFLINE, model=f"standin/{digest}").prepare()
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    for engine in ("cascade", "builtin"):
+        words = ["--offline", "--calls", "1", "--folder", str(tmp_path), "--engine", engine]
+        with pytest.raises(AgentError, match="holds another run"):
+            run(parser.parse_args(words), Settings())

@@ -15,7 +15,6 @@ from agent.evaluation.script import Manner, SpokenStep, Step, speak_step
 from agent.evaluation.trials import (
     Json,
     PlacedStep,
-    is_own_line,
     judge_scene,
     place_steps,
     silence_from,
@@ -180,11 +179,3 @@ def test_silences_count_from_the_one_who_spoke() -> None:
     assert silence_from(0.5, 1.5, agent) is None  # 200 ms is no stop
     assert silence_from(0.5, 2.2, agent) == pytest.approx(0.5)
     assert silence_from(2.6, 4.0, agent) == float("inf")
-
-
-def test_whole_lines_are_told_from_broken_ones() -> None:
-    assert is_own_line("we are open from seven in the morning to six at night")
-    assert is_own_line("a large latte with soy milk is that right")
-    assert not is_own_line("we are open from seven in the") and not is_own_line("")
-    # What breaks off is often heard as a foil, which the agent never says.
-    assert not is_own_line("can you spell it for me") and not is_own_line("a large tea is that right")
