@@ -42,11 +42,12 @@ from agent.evaluation.scores import (
 )
 from agent.evaluation.script import SaidTurn
 from agent.evaluation.segments import CallerTurn, speech_segments, talks
-from model.order_line import AGENT_LINES, CALM_LINES, GREETING, Tone, in_tone
+from model.order_line import AGENT_LINES, CALM_LINES, GOODBYE, GREETING, Tone, in_tone
 
 Json = dict[str, Any]
 
 _SPELT = {plain(line.text): line.text for line in AGENT_LINES}  # with the commas that make its pauses
+_GOODBYES = frozenset(in_tone(GOODBYE, tone).text for tone in Tone)
 _TERSE_LINES = frozenset(plain(in_tone(line, Tone.HURRIED).text) for line in CALM_LINES) - {
     plain(line.text) for line in CALM_LINES
 }
@@ -117,7 +118,7 @@ def judge_scene(truth: Json, agent: Pcm, judge: Judge) -> Json:
         "sounds": sounds,
         "interruptions": _interruptions(call),
         "stutters": _stutters(steps, sounds, agent),
-        "planned_turns": truth["planned_turns"],
+        "planned_turns": planned_turns(truth["planned_turns"], outcome),
         "said_lines": said_lines(heard, call.turns) if truth["family"] == Family.DIALOGUE else [],
         "lines": _lines(call),
         "given": {"num": given.num, "caller_speech_s": round(given.caller_speech_s, 3)},
@@ -125,6 +126,12 @@ def judge_scene(truth: Json, agent: Pcm, judge: Judge) -> Json:
         "reference": " ".join(said.text for said in outcome.turns),
         "transcript": _transcript(truth["words"]),
     }
+
+
+def planned_turns(scripted: int, outcome: CallOutcome) -> int:
+    """Turns that an agent without fault would have heard: none after it was right to say goodbye."""
+    is_over = bool(outcome.turns) and bool(_GOODBYES.intersection(outcome.turns[-1].expected))
+    return len(outcome.turns) if is_over else scripted
 
 
 def _transcript(words: Sequence[Json] | None) -> str | None:

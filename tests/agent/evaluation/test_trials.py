@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from agent.energy_gate import Segment
 from agent.evaluation.judge import Judge, plain
 from agent.evaluation.lines import HeldScene, VirtualLine
+from agent.evaluation.outcome import CallOutcome, TurnOutcome
 from agent.evaluation.scenes import Family, Scene
 from agent.evaluation.script import Manner, SpokenStep, Step, speak_step
 from agent.evaluation.trials import (
@@ -17,11 +19,12 @@ from agent.evaluation.trials import (
     PlacedStep,
     judge_scene,
     place_steps,
+    planned_turns,
     silence_from,
     truth_of,
 )
 from model.echo import Echo
-from model.order_line import HOURS, MORE, Intent, Order, Request
+from model.order_line import GOODBYE, HOURS, MORE, Intent, Order, Request
 from model.voices import HELD_OUT_VOICES
 from tests.agent.evaluation.deaf import DEAF
 from tests.agent.evaluation.parties import Manners, Parties
@@ -163,6 +166,18 @@ def test_sentences_of_the_calls_are_recognised_or_not(judge: Judge) -> None:
     truth["family"], truth["words"] = "floor", None
     told = judge_scene(truth, spoken.agent, DEAF)
     assert told["said_lines"] == [] and told["transcript"] is None and told["planned_turns"] == 1
+
+
+def test_a_hang_up_that_was_right_takes_no_turns() -> None:
+    """ "No thanks" after "anything else" ends the call, whatever the script still had."""
+
+    def outcome(expected: str) -> CallOutcome:
+        said = TurnOutcome("no", "", "reply", 1.0, 2.0, [], [expected], "", True, True, 0.3, False, [], None)
+        return CallOutcome(0, "ked", 4.0, "", True, 0.1, [said])
+
+    assert planned_turns(14, outcome(GOODBYE.text)) == 1
+    assert planned_turns(14, outcome(MORE.text)) == 14
+    assert planned_turns(1, replace(outcome(MORE.text), turns=[])) == 1
 
 
 def test_placed_steps_survive_json() -> None:
