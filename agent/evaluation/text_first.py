@@ -1,13 +1,14 @@
 """Chain of modality on our own model: first the text of a whole answer, only then its sound.
 
 Per frame, as the model is made, each step gives a piece of text and of sound together. Here, when a call's
-agent begins an answer, its voice is held silent while a second slot, primed with the same history, writes the
-answer out to its end in a silent room; the first slot then says those words. Holding and saying are the
-engine's own controls (`silence`, `say`), so the weights, sampling and call path are the same.
+agent begins an answer, its voice is held silent while a second slot, primed with the same history up to the
+frame before, writes the answer out to its end in a silent room; the first slot then says those words. Holding
+and saying are the engine's own controls (`silence`, `say`), so the weights, sampling and call path are the
+same. An answer that the second slot does not begin (the caller only paused) is left to the first as it is.
 
 What it costs is counted as a machine would need it that writes one step of text after another without waiting
-for the clock: the second slot's steps at the measured time of a step. Source: the text-first answers of
-spoken-dialogue models, e.g. arXiv 2305.11000.
+for the clock: the second slot's steps up to the last word, each at the CPU time that it took. Source: the
+text-first answers of spoken-dialogue models, e.g. arXiv 2305.11000.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class TextFirst:
     """A `Stepper` over half of an engine's slots; the other half writes."""
 
     def __init__(self, engine: Engine, step_s: float | None = None) -> None:
-        """`step_s` is what a step of writing is counted with; by default each is measured."""
+        """`step_s` is what a step of writing is counted with; by default the CPU time of each."""
         assert engine.num_slots % 2 == 0, engine.num_slots
         self._engine, self._step_s = engine, step_s
         self._marks = (engine.tokenizer.hangup, engine.tokenizer.transfer)
@@ -126,40 +127,45 @@ class TextFirst:
         call.num_to_say = max(0, call.num_to_say - (is_word or token in self._marks))
         if not begins:
             return
-        began_s = time.perf_counter()
-        written, num_steps = self._write(slot + self.num_slots, call, token)
-        wait_s = num_steps * self._step_s if self._step_s is not None else time.perf_counter() - began_s
+        written, wait_s = self._write(slot + self.num_slots, call)
+        if not written:
+            return
         self.waits_s.append(wait_s)
         self._engine.stop(slot)  # and goes on without its first word, which no column holds yet
-        self._start_again(slot, call)
+        self._start_again(slot, call, call.columns)
         self._engine.silence(slot, max(1, math.ceil(wait_s / PERIOD_S)))
         self._engine.say(slot, written)
         call.num_to_say = len(written)
 
-    def _start_again(self, slot: int, call: _Call) -> None:
+    def _start_again(self, slot: int, call: _Call, columns: Sequence[NDArray[np.int16]]) -> None:
         heard = np.concatenate(call.heard)[-_WARM_SAMPLES:]
         self._engine.start(
-            slot, seed=call.seed, profile=call.profile, history=np.stack(call.columns), caller_pcm=heard
+            slot, seed=call.seed, profile=call.profile, history=np.stack(columns), caller_pcm=heard
         )
 
-    def _write(self, slot: int, call: _Call, first: int) -> tuple[list[int], int]:
-        """The answer's text tokens from the `first` one on, and how many steps they took."""
-        self._start_again(slot, call)
-        self._engine.force_text(slot, first)
+    def _write(self, slot: int, call: _Call) -> tuple[list[int], float]:
+        """The answer's text tokens, and how long they took in seconds up to the last of them."""
+        # A started slot reads its last column again: with the one before, it stands where the call began to
+        # answer. Forcing the first word instead puts it a frame early, and the trained model loses its thread.
+        self._start_again(slot, call, call.columns[:-1])
         pcm = np.zeros((self._engine.num_slots, FRAME_SAMPLES), np.float32)
         active = np.zeros(self._engine.num_slots, np.bool_)
         active[slot] = True
         tokens: list[int] = []
-        num_quiet = num_steps = 0
-        while num_quiet < WRITTEN_QUIET_FRAMES and num_steps < MAX_WRITTEN_FRAMES:
+        num_quiet, spent_s, wait_s = 0, 0.0, 0.0
+        for _step in range(MAX_WRITTEN_FRAMES):
+            began_s = time.thread_time()
             token = int(self._engine.step(pcm, active).text[slot])
-            num_steps += 1
+            spent_s += time.thread_time() - began_s if self._step_s is None else self._step_s
             is_word = bool(self.tokenizer.piece(token))
             num_quiet = 0 if is_word else num_quiet + 1
             if is_word or token in self._marks:
                 tokens.append(token)
+                wait_s = spent_s
+            if num_quiet >= WRITTEN_QUIET_FRAMES:
+                break
         self._engine.stop(slot)
-        return tokens, num_steps - num_quiet
+        return tokens, wait_s
 
 
 @dataclass(frozen=True, slots=True)
