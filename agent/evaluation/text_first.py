@@ -146,7 +146,7 @@ class TextFirst:
     def _write(self, slot: int, call: _Call) -> tuple[list[int], float]:
         """The answer's text tokens, and how long they took in seconds up to the last of them."""
         # A started slot reads its last column again: with the one before, it stands where the call began to
-        # answer. Forcing the first word instead puts it a frame early, and the trained model loses its thread.
+        # answer. Forcing the first word instead puts it a frame early, and the model loses its thread.
         self._start_again(slot, call, call.columns[:-1])
         pcm = np.zeros((self._engine.num_slots, FRAME_SAMPLES), np.float32)
         active = np.zeros(self._engine.num_slots, np.bool_)
