@@ -16,19 +16,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from agent.engines import model_folder, tokenizer_file
+from agent.engines import CASCADE, model_folder
 from agent.errors import AgentError
 from agent.evaluation.offline import Answerer
-from agent.evaluation.quick import model_digest
+from agent.evaluation.quick import engine_mark, model_digest
 from agent.evaluation.versus import ROOMS, SCRIPTS, Figures, Room, hold
 from agent.evaluation.versus_tone import CHANCE, ToneFigures, hold_tones
+from agent.evaluation.virtual_engine import virtual_cascade, with_engine
 from agent.machine import this_machine
 from agent.settings import Settings
 
 DEFAULT_CALLS = 8
 DEFAULT_TONES = 5
 CONCURRENT = 2
-MODEL, CASCADE, TEXT_FIRST = "model", "cascade", "text first"
+MODEL, TEXT_FIRST = "model", "text first"
 
 console = Console()
 
@@ -115,19 +116,14 @@ def _engines(
     settings: Settings, *, with_text_first: bool
 ) -> Iterator[tuple[str, Callable[[], Answerer], str]]:
     """(name, how to make it, what tells its results from another's)."""
-    from agent.cascade.ear import Ear
-    from agent.cascade.engine import Cascade
     from agent.evaluation.text_first import TextFirst
     from model.engine import Engine
-    from model.tokenizer import read_text_tokenizer
 
     folder, device = model_folder(settings.worker.model_dir), settings.worker.device
-    digest = model_digest(folder)
-    tokenizer = read_text_tokenizer(tokenizer_file(folder))
+    digest, as_cascade = model_digest(folder), with_engine(settings.worker, CASCADE)
     own = settings.cascade
-    tuned = own.model_dump_json(exclude={"llm_key", "stt_key", "tts_key"})
     yield MODEL, lambda: Engine.load(folder, CONCURRENT, device=device), digest
-    yield CASCADE, lambda: Cascade(CONCURRENT, own, tokenizer, [Ear(own) for _ in range(CONCURRENT)]), tuned
+    yield CASCADE, lambda: virtual_cascade(settings.worker, own, CONCURRENT), engine_mark(as_cascade, own)
     if with_text_first:
         yield TEXT_FIRST, lambda: TextFirst(Engine.load(folder, 2 * CONCURRENT, device=device)), digest
 

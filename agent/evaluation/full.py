@@ -22,9 +22,10 @@ from agent.evaluation.report_page import draw_page
 from agent.evaluation.run_folder import RunFolder
 from agent.evaluation.scenes import Family, make_scene
 from agent.evaluation.sitting import Sitting
-from agent.evaluation.speech_rows import TOLD_ROWS, ToldRows, build_engine
+from agent.evaluation.speech_rows import TOLD_ROWS, ToldRows
 from agent.evaluation.table_rows import rows_of
 from agent.evaluation.trials import Json
+from agent.evaluation.virtual_engine import build_engine, with_engine
 from agent.machine import cpu_name
 from agent.profile import load_tokens
 from agent.settings import Settings, WorkerSettings
@@ -122,16 +123,6 @@ def _told_figures(
     for row in asked.told:
         figures |= folder.figures(row, lambda row=row: rows.figures(row))  # type: ignore[misc]
     return figures
-
-
-def with_engine(worker: WorkerSettings, engine: str | None) -> WorkerSettings:
-    """The worker's settings with another engine. Raises AgentError for one that there is not."""
-    if engine is None:
-        return worker
-    try:
-        return WorkerSettings.model_validate({**worker.model_dump(), "engine": engine})
-    except ValueError as error:
-        raise AgentError(f"--engine {engine}: {error}") from None
 
 
 def mark_of(asked: RunArguments, worker: WorkerSettings) -> Json:

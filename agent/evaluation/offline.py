@@ -17,9 +17,11 @@ from agent.duplex import LEAST_FRAMES, QUIET_FRAMES
 from agent.energy_gate import Pcm
 from agent.evaluation.placed_call import FRAME_S
 from agent.evaluation.script import Script, ScriptedCaller
+from agent.evaluation.virtual import DELEGATE_TIMEOUT_S
 from agent.playout import DcBlocker, SilenceGate
 from agent.tick_loop import Stepper
 from model.channel import active_rms, fit, g711, resample
+from model.order_line import UNKNOWN
 from telephony.endpoint import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 WIRE_RATE_HZ = 8000
@@ -40,6 +42,13 @@ class Spelling(Protocol):
     @property
     def nobody(self) -> int:
         """Nobody can."""
+
+    @property
+    def delegate(self) -> int:
+        """Whoever runs the shop shall be asked; -1 if it has no such token."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text."""
 
 
 class Answerer(Stepper, Protocol):
@@ -71,6 +80,12 @@ class OfflineCall:
     _request: int | None = None  # the token by which the model asks to hang up or to transfer
     _asked_frames: int = 0
     _quiet_frames: int = 0
+    fallback_frame: int | None = None  # when the agent is told that nobody answers its question
+
+    @property
+    def num_heard(self) -> int:
+        """Frames of the model's, so far."""
+        return len(self._heard)
 
     def say(self) -> Pcm | None:
         """The caller's next frame, float32 [1920]; None when the call is over for the caller."""
@@ -179,9 +194,20 @@ def _end(engine: Answerer, slot: int, call: OfflineCall, on_done: Callable[[Offl
 
 
 def is_over(engine: Answerer, slot: int, call: OfflineCall, pcm: Pcm, text: int) -> bool:
-    """Hand the model's frame to the call; a transfer finds nobody, a hang-up ends it (then true)."""
-    tokenizer = engine.tokenizer
-    request = call.hear(pcm, text, (tokenizer.hangup, tokenizer.transfer))
-    if request == tokenizer.transfer:
-        engine.force_text(slot, tokenizer.nobody)
-    return request == tokenizer.hangup
+    """Hand the model's frame to the call; a hang-up ends it (then true).
+
+    A transfer finds nobody. A question that is passed on is answered by nobody: after a moment the agent is
+    told to say so, as the session does.
+    """
+    tokens = engine.tokenizer
+    if call.fallback_frame == call.num_heard:
+        engine.say(slot, tokens.encode(UNKNOWN.text))
+    asks = tuple(token for token in (tokens.hangup, tokens.transfer, tokens.delegate) if token >= 0)
+    request = call.hear(pcm, text, asks)
+    if request is None:
+        return False
+    if request == tokens.transfer:
+        engine.force_text(slot, tokens.nobody)
+    elif request == tokens.delegate:
+        call.fallback_frame = call.num_heard + round(DELEGATE_TIMEOUT_S / FRAME_S)
+    return request == tokens.hangup

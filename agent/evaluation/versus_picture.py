@@ -36,9 +36,11 @@ def draw_versus(
 
     engines = list(dict.fromkeys(one.engine for one in figures))
     rooms = list(dict.fromkeys(one.room for one in figures))
-    page = Figure(figsize=PAGE if tones else (PAGE[0], 7.2), layout="constrained")
-    page.get_layout_engine().set(h_pad=0.12)  # type: ignore[union-attr]
-    parts = page.subfigures(3 if tones else 2, 1, height_ratios=(1.2, 1.05, 0.95)[: 3 if tones else 2])
+    page = Figure(figsize=PAGE if tones else (PAGE[0], 7.2))
+    page.set_layout_engine("constrained", h_pad=0.12)
+    heights = (1.2, 1.05, 0.95) if tones else (1.15, 1.0)
+    grid = page.add_gridspec(len(heights), 1, height_ratios=heights)
+    parts = [page.add_subfigure(grid[row]) for row in range(len(heights))]
     clean = [one for one in figures if one.room == rooms[0]]
     _draw_gaps(parts[0].subplots(), clean, rooms[0])
     _draw_orders(parts[1].subplots(), figures, engines, rooms)

@@ -8,7 +8,7 @@ import pytest
 
 from agent.errors import AgentError
 from agent.evaluation.command import add_arguments, run
-from agent.evaluation.full import RunArguments, counted_misses, is_callable, make_report, with_engine
+from agent.evaluation.full import RunArguments, counted_misses, is_callable, make_report
 from agent.evaluation.lines import SipLine
 from agent.evaluation.metrics.intervals import rate
 from agent.evaluation.real_callers import RealCallers
@@ -56,8 +56,6 @@ def test_wrong_usage_says_what_to_do() -> None:
     for words, message in wrong.items():
         with pytest.raises(AgentError, match=message):
             RunArguments.of(arguments(*words))
-    with pytest.raises(AgentError, match="--engine nothing"):
-        with_engine(WorkerSettings(), "nothing")
     asked = RunArguments.of(arguments("--rows", "echo,codec,floor"))
     assert asked.families == (Family.FLOOR, Family.ECHO) and asked.told == ("codec",)
     assert asked.folder == Path("eval-full") and RunArguments.of(arguments("--virtual")).folder == Path(

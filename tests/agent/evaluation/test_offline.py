@@ -8,11 +8,12 @@ import pytest
 from agent.duplex import LEAST_FRAMES, QUIET_FRAMES
 from agent.energy_gate import Pcm
 from agent.evaluation.judge import Judge
-from agent.evaluation.offline import OfflineCall, call_offline, over_the_wire
+from agent.evaluation.offline import OfflineCall, call_offline, is_over, over_the_wire
 from agent.evaluation.outcome import judge_call, place_turns
 from agent.evaluation.script import Script, ScriptedCaller, Step, speak_step
+from agent.evaluation.virtual import DELEGATE_TIMEOUT_S
 from model.engine import BUILTIN, Engine
-from model.order_line import Intent, Request
+from model.order_line import UNKNOWN, Intent, Request
 from model.voices import HELD_OUT_VOICES
 from telephony.endpoint import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from tests.signals import find_tone, tone
@@ -80,3 +81,34 @@ def test_more_callers_than_slots_are_all_answered() -> None:
         assert turn.gap_s is not None and -0.2 < turn.gap_s < 2.0
     engine.start(0, seed=1)  # every slot is free again
     engine.start(1, seed=1)
+
+
+class Asking:
+    """An engine's face: it has asked whoever runs the shop; what it is told is kept."""
+
+    hangup, transfer, nobody, delegate = HANG_UP, TRANSFER, 9, 10
+
+    def __init__(self) -> None:
+        self.told: list[list[int]] = []
+
+    @property
+    def tokenizer(self) -> "Asking":
+        return self
+
+    def encode(self, text: str) -> list[int]:
+        return [len(text)]
+
+    def say(self, slot: int, tokens: list[int]) -> None:
+        self.told.append(tokens)
+
+
+def test_a_question_that_is_passed_on_is_answered_by_nobody_after_a_moment() -> None:
+    engine, call = Asking(), offline_call()
+    told_at: list[int] = []
+    for frame in range(60):
+        text = Asking.delegate if frame == 2 else 0
+        pcm = VOICE if frame < 5 else SILENCE
+        assert not is_over(engine, 0, call, pcm, text)  # type: ignore[arg-type]
+        told_at += [frame] * (len(engine.told) - len(told_at))
+    assert engine.told == [[len(UNKNOWN.text)]]
+    assert DELEGATE_TIMEOUT_S <= (told_at[0] - 5) * 0.08 < DELEGATE_TIMEOUT_S + 1.5
