@@ -91,15 +91,17 @@ def _draw_orders(at: Axes, figures: Sequence[Figures], engines: Sequence[str], r
     """Each engine's orders as a stacked bar, room by room."""
     names: list[str] = []
     places: list[float] = []
-    for number, room in enumerate(rooms):
-        for lane, engine in enumerate(engines):
+    y = 0.0
+    for room in rooms:
+        for engine in engines:
             one = next((each for each in figures if (each.engine, each.room) == (engine, room)), None)
             if one is None:
                 continue
-            y = -(number * (len(engines) + 0.7) + lane)
             names.append(f"{room}: {engine}")
             places.append(y)
             _draw_bar(at, one, y)
+            y -= 1.0
+        y -= 0.7
     at.set(xlim=(0, 100), yticks=places)
     at.set_yticklabels(names)
     at.tick_params(axis="y", labelsize=9, length=0)
