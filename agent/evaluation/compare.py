@@ -13,11 +13,11 @@ from rich.table import Table
 
 from agent.evaluation.full import RunArguments, counted_misses, mark_of, virtual_line
 from agent.evaluation.lines import SceneLine, sip_line
-from agent.evaluation.quick import with_engine
 from agent.evaluation.run_folder import RunFolder
 from agent.evaluation.scenes import Family, make_scene
 from agent.evaluation.sitting import Note, Sitting
 from agent.evaluation.trials import Json
+from agent.evaluation.virtual_engine import with_engine
 from agent.settings import Settings
 
 SCENES = ((Family.DIALOGUE, 5), (Family.FLOOR, 5))

@@ -10,21 +10,21 @@ from pathlib import Path
 
 from rich.console import Console
 
-from agent.engines import CASCADE, model_folder
 from agent.errors import AgentError
 from agent.evaluation.figures import Figures, figures_of
 from agent.evaluation.lines import SceneLine, SipLine, VirtualLine, deadline_misses, sip_line
 from agent.evaluation.page_material import material_of
-from agent.evaluation.quick import model_digest, with_engine
+from agent.evaluation.quick import engine_mark
 from agent.evaluation.real_callers import RealCallers, find_callers
 from agent.evaluation.report import Report, table, write_json
 from agent.evaluation.report_page import draw_page
 from agent.evaluation.run_folder import RunFolder
 from agent.evaluation.scenes import REAL, Family, make_scene
 from agent.evaluation.sitting import Note, Sitting
-from agent.evaluation.speech_rows import TOLD_ROWS, ToldRows, build_engine
+from agent.evaluation.speech_rows import TOLD_ROWS, ToldRows
 from agent.evaluation.table_rows import rows_of
 from agent.evaluation.trials import Json
+from agent.evaluation.virtual_engine import build_engine, with_engine
 from agent.machine import cpu_name
 from agent.profile import load_tokens
 from agent.settings import CascadeSettings, Settings, WorkerSettings
@@ -142,9 +142,7 @@ def _told_figures(
 
 def mark_of(asked: RunArguments, worker: WorkerSettings, cascade: CascadeSettings) -> Json:
     """What makes a folder this run's."""
-    model = asked.uri or model_digest(model_folder(worker.model_dir))
-    if worker.engine == CASCADE and asked.uri is None:
-        model = f"{model} {cascade.model_dump_json(exclude={'llm_key', 'stt_key', 'tts_key'})}"
+    model = asked.uri or engine_mark(worker, cascade)
     mode = "virtual" if asked.is_virtual else asked.codec
     held_out = [str(asked.recordings.resolve()) if asked.recordings else "", asked.fold]
     return {

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import soundfile
@@ -24,15 +24,15 @@ from rich.progress import Progress, track
 
 from agent.bench_gateway import GatewayProcess
 from agent.energy_gate import Pcm
-from agent.engines import model_folder
+from agent.engines import CASCADE, STANDIN, model_folder
 from agent.errors import AgentError, AudioFileError
 from agent.evaluation.judge import Judge
 from agent.evaluation.outcome import PlacedTurn, judge_call, place_turns
 from agent.evaluation.placed_call import PlacedCall, calling_end, place_call, write_channels
 from agent.evaluation.script import Script, ScriptedCaller, make_script
 from agent.evaluation.summary import Json, Summary, bars, summarise, table
-from agent.profile import load_tokens
-from agent.settings import Settings, WorkerSettings
+from agent.evaluation.virtual_engine import with_engine
+from agent.settings import CascadeSettings, Settings, WorkerSettings
 from telephony.errors import CallRefused
 from telephony.sip_uri import checked_uri
 
@@ -45,7 +45,6 @@ LIMIT_S = 180.0
 ATTEMPTS = 5
 BUSY = 503
 DEFAULT_CODEC = "PCMU"
-BUILTIN = "builtin"
 OFFLINE = "offline"  # in the place of a codec's name
 MISSES = "offhook_worker_deadline_misses_total"
 
@@ -61,9 +60,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     folder = args.folder or Path("eval-offline" if args.offline else "eval-quick")
     codec = OFFLINE if args.offline else args.codec
     worker = with_engine(settings.worker, args.engine)
-    model = args.uri or model_digest(model_folder(worker.model_dir))
-    if worker.engine != BUILTIN and args.uri is None:
-        model = f"{worker.engine}/{model}"  # its calls are not those of the model beside it
+    model = args.uri or engine_mark(worker, settings.cascade)
     plan = Plan(folder, args.seed, args.calls, args.concurrent, codec, model)
     plan.prepare()
     misses: int | None = None
@@ -170,16 +167,6 @@ class Plan:
         return [number for number in range(self.calls) if not self.truth(number).exists()]
 
 
-def with_engine(worker: WorkerSettings, engine: str | None) -> WorkerSettings:
-    """The worker's settings with another engine. Raises AgentError for one that there is not."""
-    if engine is None:
-        return worker
-    try:
-        return WorkerSettings.model_validate({**worker.model_dump(), "engine": engine})
-    except ValueError as error:
-        raise AgentError(f"--engine {engine}: {error}") from None
-
-
 def _call_all(plan: Plan, uri: str | None, engine: str) -> int | None:
     """Place every missing call; the run's deadline misses so far, None if unknown."""
     missing = plan.missing()
@@ -189,10 +176,8 @@ def _call_all(plan: Plan, uri: str | None, engine: str) -> int | None:
     if uri is not None:
         asyncio.run(_place_all(plan, checked_uri(uri), scripts))
         return plan.add_misses(None)
-    more = {
-        "OFFHOOK_RECORDING__FOLDER": str(plan.line_folder.resolve()),
-        "OFFHOOK_WORKER__ENGINE": engine,
-    }
+    recordings = str(plan.line_folder.resolve())
+    more = {"OFFHOOK_RECORDING__FOLDER": recordings, "OFFHOOK_WORKER__ENGINE": engine}
     with own_line(plan.concurrent, **more) as line:
         before = line.metric(MISSES)
         known = plan.begin_sitting()
@@ -236,16 +221,25 @@ def model_digest(folder: Path) -> str:
     return digest.hexdigest()[:16] if paths else ""
 
 
+def engine_mark(worker: WorkerSettings, cascade: CascadeSettings) -> str:
+    """Changes with whatever makes an engine's calls other ones; keys aside."""
+    if worker.engine != CASCADE:
+        return worker.engine if worker.engine == STANDIN else model_digest(model_folder(worker.model_dir))
+    told = cascade.model_dump_json(exclude={"llm_key", "stt_key", "tts_key"})
+    return f"{CASCADE}/{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+
+
 def _call_offline(plan: Plan, worker: WorkerSettings) -> None:
     """Hold every missing call without a telephone; there is no deadline to miss."""
-    from agent.evaluation.call_loop import hold_calls
-    from agent.evaluation.offline import OfflineCall, offline_call
-    from agent.evaluation.speech_rows import build_engine
+    from agent.evaluation.offline import Answerer, OfflineCall, call_offline  # loads torch: not for `--help`
+    from agent.evaluation.virtual_engine import build_engine
 
     missing = plan.missing()
     if not missing:
         return
-    engine = build_engine(worker, plan.concurrent)
+    if worker.engine == STANDIN:
+        raise AgentError(f"--offline needs an engine that has words: builtin or {CASCADE}")
+    engine = cast(Answerer, build_engine(worker, plan.concurrent))
     with Progress(console=console) as progress:
         bar = progress.add_task("calling", total=len(missing))
 
@@ -254,8 +248,7 @@ def _call_offline(plan: Plan, worker: WorkerSettings) -> None:
             plan.keep(call.script, left, right, place_turns(call.caller.said, left))
             progress.advance(bar)
 
-        calls = (offline_call(make_script(number, plan.seed), LIMIT_S) for number in missing)
-        hold_calls(engine, load_tokens(worker), calls, keep)
+        call_offline(engine, [make_script(number, plan.seed) for number in missing], LIMIT_S, keep)
 
 
 async def _place_one(plan: Plan, uri: str, script: Script, phone: SipGateway) -> None:

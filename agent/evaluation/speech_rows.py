@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -14,20 +13,20 @@ from typing import Any
 import numpy as np
 
 from agent.energy_gate import Pcm
-from agent.engines import CASCADE, EngineChoice, EngineFactory, model_folder, tokenizer_file
+from agent.engines import model_folder
 from agent.errors import AgentError
 from agent.evaluation.figures import Figures
 from agent.evaluation.judge import Judge
 from agent.evaluation.metrics.intervals import Estimate, mean, rate_by_call
 from agent.evaluation.spoken_lines import Spelling, say_all
+from agent.evaluation.virtual_engine import build_engine
 from agent.evaluation.word_choice import WordChooser
 from agent.profile import load_tokens
-from agent.settings import WorkerSettings, load_settings
+from agent.settings import WorkerSettings
 from agent.tick_loop import Stepper
 from model.channel import fit, resample
 from model.order_line import CALM_LINES, draw_number, draw_order
 from model.said_sentences import HELD_OUT_SENTENCES
-from model.tokenizer import read_text_tokenizer
 from model.training.agent_voice import AgentSentence, speak_line, speak_number, speak_readback
 from model.voices import SAMPLE_RATE_HZ
 from telephony.endpoint import FRAME_SAMPLES
@@ -40,20 +39,6 @@ SETTLE_FRAMES = 12  # of silence before a sentence
 NUM_TIMED_CALLS = 2
 NUM_STEPS, NUM_WARM_STEPS, AGE_FRAMES = 40, 10, 250
 TICK_S = 0.08
-
-
-def build_engine(worker: WorkerSettings, slots: int) -> Stepper:
-    """The configured engine in this process, for calls without a clock. Raises model.errors.ModelError."""
-    choice = EngineChoice.of(worker, model_folder(worker.model_dir))
-    if worker.engine != CASCADE:
-        return EngineFactory(choice).build(slots)
-    from agent.cascade.ear import Ear  # loads a recogniser
-    from agent.cascade.engine import Cascade
-
-    # Its threads and processes keep a real clock's time: here each step does its work, and waits as long.
-    own = load_settings(os.environ).cascade
-    tokenizer = read_text_tokenizer(tokenizer_file(choice.model))
-    return Cascade(slots, own, tokenizer, [Ear(own) for _ in range(slots)])
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from agent.evaluation.command import add_arguments, run
 from agent.evaluation.full import RunArguments, counted_misses, is_callable, make_report, mark_of
 from agent.evaluation.lines import SipLine
 from agent.evaluation.metrics.intervals import rate
-from agent.evaluation.quick import MISSES, with_engine
+from agent.evaluation.quick import MISSES
 from agent.evaluation.real_callers import RealCallers
 from agent.evaluation.report import Verdict, read_json
 from agent.evaluation.run_folder import RunFolder
@@ -59,8 +59,6 @@ def test_wrong_usage_says_what_to_do() -> None:
     for words, message in wrong.items():
         with pytest.raises(AgentError, match=message):
             RunArguments.of(arguments(*words))
-    with pytest.raises(AgentError, match="--engine nothing"):
-        with_engine(WorkerSettings(), "nothing")
     asked = RunArguments.of(arguments("--rows", "echo,codec,floor"))
     assert asked.families == (Family.FLOOR, Family.ECHO) and asked.told == ("codec",)
     assert asked.folder == Path("eval-full") and RunArguments.of(arguments("--virtual")).folder == Path(

@@ -2,30 +2,20 @@
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from agent.engines import model_folder
 from agent.errors import AgentError, AudioFileError
-from agent.evaluation import quick
 from agent.evaluation.command import add_arguments
 from agent.evaluation.outcome import PlacedTurn
 from agent.evaluation.placed_call import write_channels
-from agent.evaluation.quick import (
-    OFFLINE,
-    Plan,
-    _call_offline,
-    judge_all,
-    model_digest,
-    run,
-    with_engine,
-)
-from agent.evaluation.script import Manner, make_script
+from agent.evaluation.quick import Plan, engine_mark, judge_all, model_digest, run
+from agent.evaluation.script import Manner
 from agent.evaluation.segments import CallerTurn
-from agent.settings import Settings, WorkerSettings
+from agent.settings import CascadeSettings, Settings, WorkerSettings
+from model.engine import BUILTIN
 from model.order_line import GREETING, HOURS, Intent, Request
 from model.voices import AGENT_VOICE, synthesize
 
@@ -129,24 +119,16 @@ def test_wrong_usage_says_what_to_do(tmp_path: Path) -> None:
             run(arguments("--offline", *words), Settings())
 
 
-def test_the_engine_that_is_asked_for_is_called_without_a_telephone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    short = make_script(0, 0)
-    short = replace(short, steps=short.steps[:1])
-    monkeypatch.setattr(quick, "make_script", lambda number, seed: short)
-    one = Plan(tmp_path, 0, calls=1, concurrent=1, codec=OFFLINE)
-    one.prepare()
-    _call_offline(one, with_engine(WorkerSettings(), "standin"))
-    assert one.missing() == [] and len(json.loads(one.truth(0).read_text())["turns"]) == 1
+def test_another_engine_or_another_cascade_is_another_run() -> None:
+    worker, cascade = WorkerSettings(engine="cascade"), CascadeSettings()
+    mark = engine_mark(worker, cascade)
+    assert mark.startswith("cascade/") and mark == engine_mark(worker, CascadeSettings())
+    assert engine_mark(worker, CascadeSettings(hold_s=0.7)) != mark
+    assert engine_mark(WorkerSettings(), cascade) == model_digest(BUILTIN)
+    assert engine_mark(WorkerSettings(engine="standin"), cascade) == "standin"
 
 
-def test_calls_of_one_engine_are_none_of_anothers(tmp_path: Path) -> None:
-    digest = model_digest(model_folder(WorkerSettings().model_dir))
-    Plan(tmp_path, 0, calls=1, concurrent=1, codec=OFFLINE, model=f"standin/{digest}").prepare()
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    for engine in ("cascade", "builtin"):
-        words = ["--offline", "--calls", "1", "--folder", str(tmp_path), "--engine", engine]
-        with pytest.raises(AgentError, match="holds another run"):
-            run(parser.parse_args(words), Settings())
+def test_callers_without_a_telephone_need_an_engine_with_words(tmp_path: Path) -> None:
+    args = arguments("--offline", "--engine", "standin", "--folder", str(tmp_path))
+    with pytest.raises(AgentError, match="needs an engine that has words"):
+        run(args, Settings())
