@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 
 from agent.energy_gate import Pcm
-from agent.evaluation.segments import SAMPLE_RATE_HZ
+from agent.evaluation.segments import SAMPLE_RATE_HZ, speech_segments
 from model.channel import resample
 from model.numbers import DIGIT_WORDS, NUM_DIGITS, digits_in
 from model.order import AMOUNTS, DRINKS, MILKS, ROASTS, SHOTS, SIZES, SUGARS, Change, Order, understand
@@ -24,7 +24,7 @@ from model.order_line import AGENT_LINES, ANGRY_PREFIX, NOBODY, TRANSFER, Tone, 
 from model.voices import AGENT_VOICE, SILENCE, synthesize
 
 _RATE_HZ = 16_000
-_PADDING_S = 0.25
+_PADDINGS_S = (0.25, 0.1, 0.5, 0.25)  # of silence around what is heard, tried in turn
 _PEAK = 12_000
 FOIL_SIZES = ("tiny", "huge", "extra large", "regular", "ten ounce", "thirty ounce")
 FOIL_ROASTS = ("french roast", "city roast")
@@ -126,11 +126,17 @@ class Judge:
 
     def hear(self, pcm: Pcm) -> Verdict:
         """The most likely sentence in float32 [T] at 24 kHz (one talk of the agent, little else)."""
-        words = self._decode(pcm)
+        words = self._decode(pcm, _PADDINGS_S[0])
+        if not is_complete(words) and (voiced := speech_segments(pcm)):
+            # The decoder may lose the end of a clear sentence, "goodbye" more often than not; cut close and
+            # begun elsewhere, it finds most of them.
+            first, last = (round(at_s * SAMPLE_RATE_HZ) for at_s in (voiced[0].start_s, voiced[-1].end_s))
+            again = (self._decode(pcm[first:last], padding_s) for padding_s in _PADDINGS_S[1:])
+            words = next((one for one in again if is_complete(one)), words)
         return Verdict(words, order_in(words), number_in(words))
 
-    def _decode(self, pcm: Pcm) -> str:
-        silence = np.zeros(int(_PADDING_S * _RATE_HZ), np.float32)
+    def _decode(self, pcm: Pcm, padding_s: float) -> str:
+        silence = np.zeros(int(padding_s * _RATE_HZ), np.float32)
         sound = np.concatenate([silence, resample(pcm, SAMPLE_RATE_HZ, _RATE_HZ), silence])
         # The acoustic model knows no digital silence: a floor 60 dB down keeps its features finite.
         sound = sound * (_PEAK / max(float(np.abs(sound).max(initial=0.0)), 1e-4))
@@ -219,6 +225,12 @@ def number_in(words: str) -> str | None:
 
 _LINES = frozenset(plain(text) for text in (*(line.text for line in AGENT_LINES), *IN_ONE_BREATH))
 _FOILS = frozenset(" ".join(FOIL_SLOTS).split()) - frozenset(" ".join(SLOT_WORDS).split())
+
+
+def is_complete(words: str) -> bool:
+    """Whether these are all the words of one of the grammar's sentences, the agent's or a foil."""
+    is_read_back = order_in(words) is not None or number_in(words) is not None
+    return is_read_back or without_offer(words) in _LINES or words in FOIL_LINES
 
 
 def is_own_line(words: str) -> bool:

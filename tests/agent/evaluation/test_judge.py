@@ -12,6 +12,7 @@ from model.order_line import (
     AGENT_LINES,
     CALM_LINES,
     CONFIRMED,
+    GOODBYE,
     NOBODY,
     TRANSFER,
     Order,
@@ -110,3 +111,9 @@ def test_whole_lines_are_told_from_broken_ones() -> None:
     assert not is_own_line("we are open from seven in the") and not is_own_line("")
     # What breaks off is often heard as a foil, which the agent never says.
     assert not is_own_line("can you spell it for me") and not is_own_line("a large tea is that right")
+
+
+def test_goodbye_is_heard_at_the_end_of_a_call(judge: Judge) -> None:
+    """At one padding the decoder loses it more often than not, and every dialogue ends with it."""
+    heard = [judge.hear(over_the_phone(GOODBYE.text, snr_db)).says(GOODBYE.text) for snr_db in (45.0, 40.0)]
+    assert all(heard)
