@@ -170,7 +170,8 @@ def _stutters(calls: Sequence[Json]) -> Estimate:
 
 
 def _echo(calls: Sequence[Json]) -> Figures:
-    found = {}
+    # Who talks to its own echo until the call's limit has few lines to stop in: that must be seen, too.
+    found = {"cut_short_echo": rate_by_call([[bool(_lost(call))] for call in calls])}
     for level_db in ECHO_DB:
         those = [call for call in calls if call["condition"]["echo_db"] == level_db]
         lines = [[row for row in call["lines"] if row["is_eligible"]] for call in those]

@@ -67,6 +67,7 @@ MEANINGS: dict[str, Meaning] = {
                                note="a sound, beyond those of undisturbed speech"),
     "self_stops_-20_db": _low("stops at its own echo, -20 dB", _ECHO, Unit.SHARE, 0.01, 0.0),
     "self_stops_-12_db": _low("stops at its own echo, -12 dB", _ECHO),
+    "cut_short_echo": _low("calls with echo in which the caller did not get to the end", _ECHO),
     "self_answers_-20_db": _low("answers its own echo, -20 dB", _ECHO),
     "self_answers_-12_db": _low("answers its own echo, -12 dB", _ECHO),
     "right": Meaning("answers right", _HEARS, bar=0.90, aim=0.95),

@@ -88,6 +88,9 @@ def test_echo_stops_are_told_apart_by_their_return() -> None:
     found = figures_of(Family.ECHO, calls)
     assert found["self_stops_-20_db"].value == 0.0 and found["self_stops_-12_db"].value == 0.5
     assert found["self_stops_-20_db"].num_attempted == 4
+    assert found["cut_short_echo"].value == 0.0
+    crowded = figures_of(Family.ECHO, [*calls, {**calls[0], "planned_turns": 8}])
+    assert crowded["cut_short_echo"].value == pytest.approx(1 / 3)
     assert found["self_answers_-20_db"].value == 0.0 and found["self_answers_-12_db"].value == 0.5
 
 
