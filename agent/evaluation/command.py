@@ -7,10 +7,11 @@ from pathlib import Path
 
 from agent.evaluation import quick
 from agent.evaluation.compare import run_compare
-from agent.evaluation.full import run_full
+from agent.evaluation.full import ALL, run_full
 from agent.evaluation.scenes import Family
 from agent.evaluation.speech_rows import TOLD_ROWS
 from agent.settings import Settings
+from model.training.folds import NUM_FOLDS
 from telephony.settings import CODECS
 
 
@@ -46,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", metavar="NAME", help="judge this engine instead of the configured one")
     parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="real callers' orders and digits")
     parser.add_argument(
-        "--fold", type=int, choices=range(5), help="of the recordings, the held-out fifth alone"
+        "--fold",
+        choices=[*map(str, range(NUM_FOLDS)), ALL],
+        help="of the recordings, the fifth that training left out; `all` if it heard none of them",
     )
 
 

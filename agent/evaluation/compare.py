@@ -11,12 +11,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from agent.evaluation.full import RunArguments, counted_misses, mark_of, virtual_line, with_engine
+from agent.evaluation.full import RunArguments, counted_misses, mark_of, virtual_line
 from agent.evaluation.lines import SceneLine, sip_line
 from agent.evaluation.run_folder import RunFolder
 from agent.evaluation.scenes import Family, make_scene
-from agent.evaluation.sitting import Sitting
+from agent.evaluation.sitting import Note, Sitting
 from agent.evaluation.trials import Json
+from agent.evaluation.virtual_engine import with_engine
 from agent.settings import Settings
 
 SCENES = ((Family.DIALOGUE, 5), (Family.FLOOR, 5))
@@ -48,16 +49,18 @@ def run_compare(args: argparse.Namespace, settings: Settings) -> int:
     results: list[dict[Family, list[Json]]] = []
     for is_virtual in (False, True):
         one = replace(asked, is_virtual=is_virtual)
-        folder = RunFolder(root / ("virtual" if is_virtual else "sip"), mark_of(one, worker))
+        folder = RunFolder(
+            root / ("virtual" if is_virtual else "sip"), mark_of(one, worker, settings.cascade)
+        )
         folder.prepare()
         if is_virtual:
             results.append(_hold(folder, asked.seed, virtual_line(worker, asked.concurrent)))
             continue
         with (
             sip_line(asked.uri, asked.concurrent, asked.codec, folder.root / "line", worker.engine) as line,
-            counted_misses(folder, line),
+            counted_misses(folder, line) as note,
         ):
-            results.append(_hold(folder, asked.seed, line))
+            results.append(_hold(folder, asked.seed, line, note))
         if folder.misses:
             Console().print(f"VOID: the worker missed {folder.misses} deadlines, this machine was too busy")
             return 1
@@ -66,8 +69,10 @@ def run_compare(args: argparse.Namespace, settings: Settings) -> int:
     return 0 if all(one.agrees for one in found) else 1
 
 
-def _hold(folder: RunFolder, seed: int, line: SceneLine) -> dict[Family, list[Json]]:
-    sitting = Sitting(folder, lambda family, number: make_scene(family, number, seed), 1)
+def _hold(
+    folder: RunFolder, seed: int, line: SceneLine, note: Note = lambda: None
+) -> dict[Family, list[Json]]:
+    sitting = Sitting(folder, lambda family, number: make_scene(family, number, seed), 1, note)
     return {family: sitting.hold(family, number, line) for family, number in SCENES}
 
 

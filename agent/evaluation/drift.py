@@ -74,7 +74,8 @@ def hold(
 
     What is still going on at the end is handed over as it stands.
     """
-    from agent.evaluation.offline import is_over, offline_call
+    from agent.evaluation.call_loop import take_frame
+    from agent.evaluation.offline import offline_call
 
     hangup = engine.tokenizer.hangup
     profile = CallProfile(banned=(hangup,) if hangup >= 0 else ())
@@ -94,7 +95,7 @@ def hold(
             pcm[slot] = frame
         out = engine.step(pcm, active)
         for slot in range(engine.num_slots):
-            is_over(engine, slot, held[slot].call, out.pcm[slot], int(out.text[slot]))
+            take_frame(engine, engine.tokenizer, slot, held[slot].call, out)
         on_step()
     for last in held:
         on_done(last)

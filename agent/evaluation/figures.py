@@ -37,15 +37,17 @@ def _dialogue(calls: Sequence[Json]) -> Figures:
     intents = sorted({turn["intent"] for call in calls for turn in call["turns"]})
     return {
         **{f"gap_p{percent}": percentile(gaps, percent, attempted) for percent in (50, 90, 95)},
-        "misses": share(calls, lambda call: (turn["is_miss"] for turn in call["turns"])),
-        "dead_air": rate_by_call([[gap_s > DEAD_AIR_S for gap_s in call] for call in gaps]),
+        "misses": share(calls, lambda call: map(_is_missed, call["turns"])),
+        "dead_air": share(calls, _is_dead_air),
+        "cut_short": rate_by_call([[bool(_lost(call))] for call in calls]),
         "early_starts": share(calls, lambda call: (turn["early_starts"] for turn in call["turns"])),
-        "right": share(calls, lambda call: _right(call, lambda turn: True)),
+        "right": share(calls, _all_right),
         **{f"right_{intent}": _right_of(calls, intent) for intent in intents},
         **_pauses(calls),
         **_later_turns(calls),
         "given_per_minute": _given(calls),
         "transcript_wer": _transcript(calls),
+        "said_lines": share(calls, lambda call: call["said_lines"]),
         **conversation(calls),
     }  # fmt: skip
 
@@ -56,6 +58,28 @@ def _right_of(calls: Sequence[Json], intent: str) -> Estimate:
 
 def _right(call: Json, is_meant: Callable[[Json], bool]) -> list[bool]:
     return [turn["is_right"] for turn in call["turns"] if turn["is_judged"] and is_meant(turn)]
+
+
+def _all_right(call: Json) -> list[bool]:
+    """Of every turn that was planned: the agent that hangs up on its caller has answered none of the rest."""
+    return [*_right(call, lambda turn: True), *_lost(call)]
+
+
+def _lost(call: Json) -> list[bool]:
+    """Turns that were not said, because the call had ended; none of them right."""
+    return [False] * (call["planned_turns"] - len(call["turns"]))
+
+
+def _is_dead_air(call: Json) -> list[bool]:
+    """Of the turns that the agent waited for: nothing came for more than 2 s, or nothing at all."""
+    return [
+        _is_missed(turn) or turn["gap_s"] > DEAD_AIR_S for turn in call["turns"] if not turn["early_starts"]
+    ]
+
+
+def _is_missed(turn: Json) -> bool:
+    """Nobody answered: not within 5 s, nor before the agent hung up, nor early."""
+    return turn["gap_s"] is None and not turn["early_starts"]
 
 
 def _pauses(calls: Sequence[Json]) -> Figures:
@@ -77,8 +101,15 @@ def _later_turns(calls: Sequence[Json]) -> Figures:
     found: Figures = {}
     for name, places in (("early", EARLY_TURNS), ("late", LATE_TURNS)):
         rows = [[turn for place, turn in enumerate(call["turns"], 1) if place in places] for call in calls]
+        lost = [
+            [False for place in places if len(call["turns"]) < place <= call["planned_turns"]]
+            for call in calls
+        ]
         found[f"right_{name}"] = rate_by_call(
-            [[t["is_right"] for t in row if t["is_judged"]] for row in rows]
+            [
+                [*(t["is_right"] for t in row if t["is_judged"]), *more]
+                for row, more in zip(rows, lost, strict=True)
+            ]
         )
         found[f"gap_p50_{name}"] = percentile(
             [[t["gap_s"] for t in row if t["gap_s"] is not None] for row in rows], 50
@@ -93,8 +124,13 @@ def _given(calls: Sequence[Json]) -> Estimate:
 
 
 def _transcript(calls: Sequence[Json]) -> Estimate:
-    """Word errors of the caller's transcript; words of calls whose line told none are not eligible."""
-    told = [word_errors(call["reference"], call["transcript"]) for call in calls if call["transcript"]]
+    """Word errors of the caller's transcript.
+
+    Calls whose line told none are not eligible, nor any call where no call has a word: there is none then.
+    """
+    known = [call for call in calls if call["transcript"] is not None]
+    is_written = any(call["transcript"] for call in known)
+    told = [word_errors(call["reference"], call["transcript"]) for call in known] if is_written else []
     words = np.asarray([float(one.num_words) for one in told])
     # By call, so that the interval is one of calls; weighed by words, so that the value is the pooled rate.
     weights = words / words.mean() if told else words
@@ -134,34 +170,44 @@ def _stutters(calls: Sequence[Json]) -> Estimate:
 
 
 def _echo(calls: Sequence[Json]) -> Figures:
-    found = {}
+    # Who talks to its own echo until the call's limit has few lines to stop in: that must be seen, too.
+    found = {"cut_short_echo": rate_by_call([[bool(_lost(call))] for call in calls])}
     for level_db in ECHO_DB:
         those = [call for call in calls if call["condition"]["echo_db"] == level_db]
         lines = [[row for row in call["lines"] if row["is_eligible"]] for call in those]
         num = sum(len(call["lines"]) for call in those)
-        found[f"self_stops_{level_db:g}_db"] = rate_by_call(
-            [[row["is_stopped"] for row in c] for c in lines], num
-        )
+        for name, key in (("self_stops", "is_stopped"), ("self_answers", "answers_itself")):
+            found[f"{name}_{level_db:g}_db"] = rate_by_call([[row[key] for row in c] for c in lines], num)
     return found
 
 
 def _orders(calls: Sequence[Json], name: str = "orders") -> Figures:
     def at(*levels: str | float) -> Estimate:
-        return share([call for call in calls if call["condition"]["snr_db"] in levels], _all_right)
+        return _by_clip([call for call in calls if call["condition"]["snr_db"] in levels])
 
     by_level = {f"{name}_{level:g}_db": at(level) for level in SNRS_DB}
     return {f"{name}_clean": at("clean"), f"{name}_noisy": at(*SNRS_DB), **by_level}
 
 
-def _all_right(call: Json) -> list[bool]:
-    return _right(call, lambda turn: True)
+def _by_clip(calls: Sequence[Json]) -> Estimate:
+    """Calls with one recording hang together: the interval is one of recordings."""
+    groups: dict[str, list[bool]] = {}
+    for call in calls:
+        groups.setdefault(call["condition"].get("clip", f"call {call['number']}"), []).extend(
+            _all_right(call)
+        )
+    return rate_by_call(list(groups.values()))
 
 
 def _tone(calls: Sequence[Json]) -> Figures:
     """Whether the answer is one for callers of that tone; what else it says does not count here."""
     return {
         "tone": share(
-            calls, lambda call: [t["answer_tone"] == call["condition"]["tone"] for t in call["turns"]]
+            calls,
+            lambda call: [
+                *(turn["answer_tone"] == call["condition"]["tone"] for turn in call["turns"]),
+                *_lost(call),
+            ],
         )
     }
 

@@ -10,25 +10,26 @@ from pathlib import Path
 
 from rich.console import Console
 
-from agent.engines import model_folder
 from agent.errors import AgentError
 from agent.evaluation.figures import Figures, figures_of
 from agent.evaluation.lines import SceneLine, SipLine, VirtualLine, deadline_misses, sip_line
 from agent.evaluation.page_material import material_of
-from agent.evaluation.quick import model_digest
+from agent.evaluation.quick import engine_mark
 from agent.evaluation.real_callers import RealCallers, find_callers
 from agent.evaluation.report import Report, table, write_json
 from agent.evaluation.report_page import draw_page
 from agent.evaluation.run_folder import RunFolder
-from agent.evaluation.scenes import Family, make_scene
-from agent.evaluation.sitting import Sitting
-from agent.evaluation.speech_rows import TOLD_ROWS, ToldRows, build_engine
+from agent.evaluation.scenes import REAL, Family, make_scene
+from agent.evaluation.sitting import Note, Sitting
+from agent.evaluation.speech_rows import TOLD_ROWS, ToldRows
 from agent.evaluation.table_rows import rows_of
 from agent.evaluation.trials import Json
+from agent.evaluation.virtual_engine import build_engine, with_engine
 from agent.machine import cpu_name
 from agent.profile import load_tokens
-from agent.settings import Settings, WorkerSettings
+from agent.settings import CascadeSettings, Settings, WorkerSettings
 
+ALL = "all"  # folds
 TABLE_COLUMNS = 150  # narrower, the table cannot be read
 
 console = Console()
@@ -57,13 +58,26 @@ class RunArguments:
             raise AgentError("--trials and --concurrent count from 1")
         if args.virtual and args.uri:
             raise AgentError("--virtual calls nobody: leave --uri out")
-        if args.fold is not None and args.recordings is None:
-            raise AgentError("--fold splits recordings: give --recordings, too")
+        families, told = _rows(args.rows)
+        _check_recordings(args, families)
         folder = args.folder or Path("eval-virtual" if args.virtual else "eval-full")
         return cls(
-            *_rows(args.rows), args.trials, args.seed, args.concurrent, args.virtual, folder, args.uri,
-            args.codec, args.recordings, args.fold,
+            families, told, args.trials, args.seed, args.concurrent, args.virtual, folder, args.uri,
+            args.codec, args.recordings, None if args.fold in (None, ALL) else int(args.fold),
         )  # fmt: skip
+
+
+def _check_recordings(args: argparse.Namespace, families: tuple[Family, ...]) -> None:
+    if args.fold is not None and args.recordings is None:
+        raise AgentError("--fold splits recordings: give --recordings, too")
+    if args.recordings is not None and args.fold is None:
+        raise AgentError(
+            "--recordings without --fold would call with what the model may have been trained on: "
+            f"give the fold that training left out, or `--fold {ALL}` if it heard none of them"
+        )
+    real = [family for family in families if family in REAL]
+    if args.rows is not None and real and args.recordings is None:
+        raise AgentError(f"--rows {real[0]} calls with recordings of people: give --recordings and --fold")
 
 
 def _rows(names: str | None) -> tuple[tuple[Family, ...], tuple[str, ...]]:
@@ -80,16 +94,18 @@ def run_full(args: argparse.Namespace, settings: Settings) -> int:
     """Call, judge, print the table, write report and page; 0 if every row that has a bar met it."""
     asked = RunArguments.of(args)
     worker = with_engine(settings.worker, args.engine)
-    folder = RunFolder(asked.folder, mark_of(asked, worker))
+    folder = RunFolder(asked.folder, mark_of(asked, worker, settings.cascade))
     folder.prepare()
     callers = find_callers(asked.recordings, asked.fold) if asked.recordings else None
     sitting = Sitting(
         folder, lambda family, number: make_scene(family, number, asked.seed, callers), asked.trials
     )
     families = [family for family in asked.families if is_callable(family, callers)]
+    if args.rows is not None and (missing := set(asked.families) - set(families)):
+        raise AgentError(f"{asked.recordings} has nobody for the row {min(missing)}: list such recordings")
     results: dict[Family, list[Json]] = {}
     if families:
-        with _line(asked, worker, folder) as line:
+        with _line(asked, worker, folder) as (line, sitting.note):
             for family in families:
                 results[family] = sitting.run(family, line)
     figures: Figures = {}
@@ -120,39 +136,32 @@ def _told_figures(
     rows = ToldRows(worker, asked.concurrent, asked.trials, asked.seed, sitting.judge)
     figures: Figures = {}
     for row in asked.told:
-        figures |= folder.figures(row, lambda row=row: rows.figures(row))  # type: ignore[misc]
+        figures |= folder.figures(row, asked.trials, lambda row=row: rows.figures(row))  # type: ignore[misc]
     return figures
 
 
-def with_engine(worker: WorkerSettings, engine: str | None) -> WorkerSettings:
-    """The worker's settings with another engine. Raises AgentError for one that there is not."""
-    if engine is None:
-        return worker
-    try:
-        return WorkerSettings.model_validate({**worker.model_dump(), "engine": engine})
-    except ValueError as error:
-        raise AgentError(f"--engine {engine}: {error}") from None
-
-
-def mark_of(asked: RunArguments, worker: WorkerSettings) -> Json:
+def mark_of(asked: RunArguments, worker: WorkerSettings, cascade: CascadeSettings) -> Json:
     """What makes a folder this run's."""
-    model = asked.uri or model_digest(model_folder(worker.model_dir))
+    model = asked.uri or engine_mark(worker, cascade)
     mode = "virtual" if asked.is_virtual else asked.codec
-    held_out = [str(asked.recordings) if asked.recordings else "", asked.fold]
-    return {"seed": asked.seed, "mode": mode, "engine": worker.engine, "model": model, "recordings": held_out}
+    held_out = [str(asked.recordings.resolve()) if asked.recordings else "", asked.fold]
+    return {
+        "seed": asked.seed, "mode": mode, "engine": worker.engine, "kv": worker.kv, "model": model,
+        "recordings": held_out,
+    }  # fmt: skip
 
 
 @contextmanager
-def _line(asked: RunArguments, worker: WorkerSettings, folder: RunFolder) -> Iterator[SceneLine]:
+def _line(asked: RunArguments, worker: WorkerSettings, folder: RunFolder) -> Iterator[tuple[SceneLine, Note]]:
     if asked.is_virtual:
-        yield virtual_line(worker, asked.concurrent)
+        yield virtual_line(worker, asked.concurrent), lambda: None
         return
     recordings = asked.folder / "line"
     with (
         sip_line(asked.uri, asked.concurrent, asked.codec, recordings, worker.engine) as line,
-        counted_misses(folder, line),
+        counted_misses(folder, line) as note,
     ):
-        yield line
+        yield line, note
 
 
 def virtual_line(worker: WorkerSettings, slots: int) -> VirtualLine:
@@ -161,23 +170,32 @@ def virtual_line(worker: WorkerSettings, slots: int) -> VirtualLine:
 
 
 @contextmanager
-def counted_misses(folder: RunFolder, line: SipLine) -> Iterator[None]:
-    """Add this sitting's deadline misses to the run's; a sitting that is broken off leaves them unknown."""
+def counted_misses(folder: RunFolder, line: SipLine) -> Iterator[Note]:
+    """Add this sitting's deadline misses to the run's, whenever what is yielded is called, and at the end.
+
+    Called before each scene is kept, no scene is there without its misses, wherever a sitting breaks off.
+    """
     known, before = folder.misses, deadline_misses(line)
-    folder.note_misses(None)
-    yield
-    after = deadline_misses(line)
-    if known is not None and before is not None and after is not None:
-        folder.note_misses(known + after - before)
+
+    def note() -> None:
+        after = deadline_misses(line)
+        is_known = known is not None and before is not None and after is not None
+        folder.note_misses(known + after - before if is_known else None)  # type: ignore[operator]
+
+    note()
+    yield note
+    note()
 
 
 def make_report(asked: RunArguments, worker: WorkerSettings, figures: Figures, misses: int | None) -> Report:
     """The rows with their conditions; void where the worker missed deadlines."""
     how = "virtual clock" if asked.is_virtual else f"SIP, {asked.codec}"
+    fold = ALL if asked.fold is None else asked.fold
     conditions = {
         "line": asked.uri or how, "engine": worker.engine, "model": worker.model_dir.name, "cpu": cpu_name(),
         "at once": str(asked.concurrent), "trials": str(asked.trials), "seed": str(asked.seed),
         "deadline misses": "not known" if misses is None else str(misses),
+        "recordings": "none" if asked.recordings is None else f"{asked.recordings.name}, fold {fold}",
     }  # fmt: skip
     report = Report(f"{worker.engine}, {how}", rows_of(figures), conditions)
     if misses:

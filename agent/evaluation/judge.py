@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 
 from agent.energy_gate import Pcm
-from agent.evaluation.segments import SAMPLE_RATE_HZ
+from agent.evaluation.segments import SAMPLE_RATE_HZ, speech_segments
 from model.channel import resample
 from model.numbers import DIGIT_WORDS, NUM_DIGITS, digits_in
 from model.order import AMOUNTS, DRINKS, MILKS, ROASTS, SHOTS, SIZES, SUGARS, Change, Order, understand
@@ -24,7 +24,7 @@ from model.order_line import AGENT_LINES, ANGRY_PREFIX, NOBODY, TRANSFER, Tone, 
 from model.voices import AGENT_VOICE, SILENCE, synthesize
 
 _RATE_HZ = 16_000
-_PADDING_S = 0.25
+_PADDINGS_S = (0.25, 0.1, 0.5, 0.25)  # of silence around what is heard, tried in turn
 _PEAK = 12_000
 FOIL_SIZES = ("tiny", "huge", "extra large", "regular", "ten ounce", "thirty ounce")
 FOIL_ROASTS = ("french roast", "city roast")
@@ -35,6 +35,10 @@ FOIL_DRINKS = (
 )  # fmt: skip
 FOIL_EXTRAS = ("oat milk", "rice milk", "coconut milk", "honey", "lemon", "cinnamon")
 FOIL_AMOUNTS = ("extra", "no")
+FOIL_SLOTS = (*FOIL_SIZES, *FOIL_ROASTS, *FOIL_SHOTS, *FOIL_DRINKS, *FOIL_EXTRAS, *FOIL_AMOUNTS)
+SLOT_WORDS = (*SIZES, *ROASTS, *SHOTS, *DRINKS, *MILKS, *SUGARS, *AMOUNTS)
+# Two lines that are said without a stop where nobody is free.
+IN_ONE_BREATH = tuple(f"{in_tone(TRANSFER, tone).text} {in_tone(NOBODY, tone).text}" for tone in Tone)
 # How people hum agreement stands in no dictionary.
 _HUMS = {"mm": "AH M", "hm": "HH AH M"}
 FOIL_LINES = tuple(
@@ -121,11 +125,17 @@ class Judge:
 
     def hear(self, pcm: Pcm) -> Verdict:
         """The most likely sentence in float32 [T] at 24 kHz (one talk of the agent, little else)."""
-        words = self._decode(pcm)
+        words = self._decode(pcm, _PADDINGS_S[0])
+        if not is_complete(words) and (voiced := speech_segments(pcm)):
+            # The decoder may lose the end of a clear sentence, "goodbye" more often than not; cut close and
+            # begun elsewhere, it finds most of them.
+            first, last = (round(at_s * SAMPLE_RATE_HZ) for at_s in (voiced[0].start_s, voiced[-1].end_s))
+            again = (self._decode(pcm[first:last], padding_s) for padding_s in _PADDINGS_S[1:])
+            words = next((one for one in again if is_complete(one)), words)
         return Verdict(words, order_in(words), number_in(words))
 
-    def _decode(self, pcm: Pcm) -> str:
-        silence = np.zeros(int(_PADDING_S * _RATE_HZ), np.float32)
+    def _decode(self, pcm: Pcm, padding_s: float) -> str:
+        silence = np.zeros(int(padding_s * _RATE_HZ), np.float32)
         sound = np.concatenate([silence, resample(pcm, SAMPLE_RATE_HZ, _RATE_HZ), silence])
         # The acoustic model knows no digital silence: a floor 60 dB down keeps its features finite.
         sound = sound * (_PEAK / max(float(np.abs(sound).max(initial=0.0)), 1e-4))
@@ -163,11 +173,8 @@ def _any_of(parts: Iterable[str]) -> str:
 def _grammar() -> str:
     """Every line, read-back and foil as JSGF; what angry callers are offered may stand before anything."""
     lines = [plain(line.text) for line in AGENT_LINES if not line.text.startswith(ANGRY_PREFIX)]
-    both = (f"{in_tone(TRANSFER, tone).text} {in_tone(NOBODY, tone).text}" for tone in Tone)
     rules = {
-        "line": _any_of(
-            [*lines, *FOIL_LINES, *(plain(text) for text in both)]
-        ),  # in one breath if nobody is free
+        "line": _any_of([*lines, *FOIL_LINES, *map(plain, IN_ONE_BREATH)]),
         "amount": _any_of([one for one in (*AMOUNTS, *FOIL_AMOUNTS) if one]),
         "extra": "[ <amount> ] " + _any_of((*MILKS, *SUGARS, *FOIL_EXTRAS)),
         "quality": _any_of((*SIZES, *FOIL_SIZES)),
@@ -222,3 +229,22 @@ def number_in(words: str) -> str | None:
     said = without_offer(words)
     is_read_back = said.endswith("right") and all(word in DIGIT_WORDS for word in said.split()[:NUM_DIGITS])
     return digits_in(said) if is_read_back else None
+
+
+_LINES = frozenset(plain(text) for text in (*(line.text for line in AGENT_LINES), *IN_ONE_BREATH))
+_FOILS = frozenset(" ".join(FOIL_SLOTS).split()) - frozenset(" ".join(SLOT_WORDS).split())
+
+
+def is_complete(words: str) -> bool:
+    """Whether these are all the words of one of the grammar's sentences, the agent's or a foil."""
+    is_read_back = order_in(words) is not None or number_in(words) is not None
+    return is_read_back or without_offer(words) in _LINES or words in FOIL_LINES
+
+
+def is_own_line(words: str) -> bool:
+    """Whether these are all the words of one of the agent's lines.
+
+    The grammar offers whole lines alone: of a line that breaks off the judge hears nothing, or a foil.
+    """
+    is_read_back = order_in(words) is not None or number_in(words) is not None
+    return without_offer(words) in _LINES or (is_read_back and not _FOILS & set(words.split()))

@@ -13,19 +13,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from agent.bench_gateway import GatewayProcess
 from agent.energy_gate import Pcm
+from agent.evaluation.call_loop import DELEGATE_TIMEOUT_S, Signals, hold_calls
 from agent.evaluation.placed_call import calling_end, place_call
 from agent.evaluation.quick import ATTEMPTS, BUSY, MISSES, own_line
 from agent.evaluation.scene_caller import SceneCaller
 from agent.evaluation.scenes import Scene
 from agent.evaluation.script import SaidTurn
-from agent.evaluation.virtual import (
-    DELEGATE_TIMEOUT_S,
-    DOWN_DELAY_S,
-    UP_DELAY_S,
-    Signals,
-    VirtualCall,
-    hold_calls,
-)
+from agent.evaluation.virtual import DOWN_DELAY_S, UP_DELAY_S, VirtualCall
 from agent.tick_loop import Stepper
 from telephony.errors import CallRefused
 from telephony.sip_uri import checked_uri
@@ -45,7 +39,7 @@ class HeldScene:
     said: Sequence[SaidTurn]
     caller: Pcm
     agent: Pcm
-    words: Sequence[dict[str, str | float]]
+    words: Sequence[dict[str, str | float]] | None  # None: the line did not tell them
 
 
 Keep = Callable[[HeldScene], None]
@@ -124,20 +118,27 @@ class SipLine:
             return HeldScene(scene, caller.said, *call.tape.channels(), words)
         raise AssertionError(ATTEMPTS)
 
-    async def _words(self, sip_call_id: str) -> list[dict[str, str | float]]:
-        """What our own line wrote down of a call; nothing where another's line was called."""
+    async def _words(self, sip_call_id: str) -> list[dict[str, str | float]] | None:
+        """What our own line wrote down of a call; None where another's line was called.
+
+        The line's own recording of the call is deleted: the run keeps the caller's end of it.
+        """
         if self.gateway is None or self.recordings is None:
-            return []
+            return None
         offered = await asyncio.to_thread(self.gateway.events, "call_offered")
         ours = [event["call_id"] for event in offered if event["sip_call_id"] == sip_call_id]
+        if not ours:
+            return None
         for _ in range(20):  # it is written a moment after the call's end
-            for path in self.recordings.glob(f"*-{ours[0][:8]}.json" if ours else ""):
+            for path in self.recordings.glob(f"*-{ours[0][:8]}.json"):
                 sidecar = json.loads(path.read_text(encoding="utf-8"))
                 if sidecar["end_reason"] is not None:
                     words: list[dict[str, str | float]] = sidecar["words"]
+                    for file in self.recordings.glob(f"{path.stem}.*"):
+                        file.unlink()
                     return words
             await asyncio.sleep(0.1)
-        return []
+        return None
 
 
 @contextmanager

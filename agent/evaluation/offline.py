@@ -1,52 +1,34 @@
-"""The scripted callers against the model alone: no telephone, no clock, as many calls at once as slots.
+"""The scripted callers against the model alone: no telephone, no clock, no delay.
 
-For trainers. Each step feeds every call one frame and hands its speaker what came back, so the loop is closed
-as in a call, but bridge, jitter buffers and playout add nothing to a gap, and a slow machine takes longer and
-does no worse. Both directions pass G.711.
+For trainers. Bridge, jitter buffers and playout add nothing to a gap; both directions pass G.711.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
-from agent.duplex import LEAST_FRAMES, QUIET_FRAMES
 from agent.energy_gate import Pcm
+from agent.evaluation.call_loop import AgentSide, Signals, hold_calls
 from agent.evaluation.placed_call import FRAME_S
 from agent.evaluation.script import Script, ScriptedCaller
-from agent.playout import DcBlocker, SilenceGate
 from agent.tick_loop import Stepper
 from model.channel import active_rms, fit, g711, resample
 from telephony.endpoint import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 WIRE_RATE_HZ = 8000
 NOISE_S = 20.0
-
-
-class Spelling(Protocol):
-    """The tokens by which a model asks for something, and is answered."""
-
-    @property
-    def hangup(self) -> int:
-        """The call is over once this has been said."""
-
-    @property
-    def transfer(self) -> int:
-        """A person shall take over."""
-
-    @property
-    def nobody(self) -> int:
-        """Nobody can."""
+_SILENCE = np.zeros(FRAME_SAMPLES, np.float32)
 
 
 class Answerer(Stepper, Protocol):
     """What callers can be held against: `model.engine.Engine`, `agent.cascade.engine.Cascade`."""
 
     @property
-    def tokenizer(self) -> Spelling:
+    def tokenizer(self) -> Signals:
         """Its tokens."""
 
 
@@ -64,18 +46,18 @@ class OfflineCall:
     caller: ScriptedCaller
     limit_s: float
     noise: Pcm | None = None  # float32 [N], added to what the caller sends, again and again
+    agent: AgentSide = field(default_factory=AgentSide)
     _said: list[Pcm] = field(default_factory=list)
     _heard: list[Pcm] = field(default_factory=list)
-    _centre: DcBlocker = field(default_factory=DcBlocker)
-    _gate: SilenceGate = field(default_factory=SilenceGate)
-    _request: int | None = None  # the token by which the model asks to hang up or to transfer
-    _asked_frames: int = 0
-    _quiet_frames: int = 0
+
+    @property
+    def number(self) -> int:
+        """The script's."""
+        return self.script.number
 
     def say(self) -> Pcm | None:
         """The caller's next frame, float32 [1920]; None when the call is over for the caller."""
-        heard = self._heard[-1] if self._heard else np.zeros(FRAME_SAMPLES, np.float32)
-        said = self.caller(heard)
+        said = self.caller(self._heard[-1] if self._heard else _SILENCE)
         if said is None or len(self._said) * FRAME_S >= self.limit_s:
             return None
         self._said.append(said)
@@ -85,24 +67,19 @@ class OfflineCall:
         places = (len(self._said) - 1) * FRAME_SAMPLES + np.arange(FRAME_SAMPLES)
         return noise[places % len(noise)]
 
-    def hear(self, pcm: Pcm, text: int, requests: tuple[int, ...]) -> int | None:
-        """Take the model's frame; one of the request tokens once the model has finished speaking after it."""
-        frame = self._gate.push(self._centre.push(pcm))
+    def hear(self, pcm: Pcm, text: int, caller_text: int, signals: Signals) -> int | None:
+        """Take the model's frame; one of the signals once the model has finished speaking after it."""
+        frame, request = self.agent.push(pcm, text, signals)
         self._heard.append(frame)
-        self._quiet_frames = 0 if frame.any() else self._quiet_frames + 1
-        if text in requests and self._request is None:
-            self._request, self._asked_frames = text, len(self._heard)
-        waited = len(self._heard) - self._asked_frames
-        if self._request is None or waited < LEAST_FRAMES or self._quiet_frames < QUIET_FRAMES:
-            return None
-        request, self._request = self._request, None
         return request
+
+    def finish(self) -> None:
+        """Nothing is open."""
 
     def channels(self) -> tuple[Pcm, Pcm]:
         """(caller, agent) at the caller's end, float32 [T] each; a frame is answered in the next one."""
-        silence = np.zeros(FRAME_SAMPLES, np.float32)
-        caller = np.concatenate([silence, *self._said])
-        agent = np.concatenate([*self._heard, silence])
+        caller = np.concatenate([_SILENCE, *self._said])
+        agent = np.concatenate([*self._heard, _SILENCE])
         return caller, fit(over_the_wire(agent), len(caller))
 
 
@@ -117,41 +94,8 @@ def call_offline(
 
     With `snr_db` every caller is in a room whose pink noise is so far below the speech.
     """
-    waiting = iter(scripts)
-    slots: list[OfflineCall | None] = [None] * engine.num_slots
-    while True:
-        pcm = np.zeros((engine.num_slots, FRAME_SAMPLES), np.float32)
-        active = np.zeros(engine.num_slots, bool)
-        for slot in range(engine.num_slots):
-            slots[slot] = slots[slot] or _begin(engine, slot, waiting, limit_s, snr_db)
-            call = slots[slot]
-            frame = call.say() if call is not None else None
-            if frame is not None:
-                pcm[slot], active[slot] = frame, True
-            elif call is not None:
-                _end(engine, slot, call, on_done)
-                slots[slot] = None
-        if not active.any() and not any(slots):
-            return
-        out = engine.step(pcm, active)
-        for slot, call in enumerate(slots):
-            if (
-                call is not None
-                and active[slot]
-                and is_over(engine, slot, call, out.pcm[slot], int(out.text[slot]))
-            ):
-                _end(engine, slot, call, on_done)
-                slots[slot] = None
-
-
-def _begin(
-    engine: Answerer, slot: int, waiting: Iterator[Script], limit_s: float, snr_db: float | None
-) -> OfflineCall | None:
-    script = next(waiting, None)
-    if script is None:
-        return None
-    engine.start(slot, seed=script.number)
-    return offline_call(script, limit_s, snr_db)
+    calls = (offline_call(script, limit_s, snr_db) for script in scripts)
+    hold_calls(engine, engine.tokenizer, calls, on_done)
 
 
 def offline_call(script: Script, limit_s: float, snr_db: float | None = None) -> OfflineCall:
@@ -171,17 +115,3 @@ def _room_noise(script: Script, snr_db: float) -> Pcm:
     hertz = np.fft.rfftfreq(round(NOISE_S * SAMPLE_RATE_HZ), 1 / SAMPLE_RATE_HZ)
     pink = np.fft.irfft(spectrum / np.sqrt(np.maximum(hertz, 50.0)))
     return np.asarray(pink * rms / np.sqrt(np.mean(np.square(pink))), np.float32)
-
-
-def _end(engine: Answerer, slot: int, call: OfflineCall, on_done: Callable[[OfflineCall], None]) -> None:
-    engine.stop(slot)
-    on_done(call)
-
-
-def is_over(engine: Answerer, slot: int, call: OfflineCall, pcm: Pcm, text: int) -> bool:
-    """Hand the model's frame to the call; a transfer finds nobody, a hang-up ends it (then true)."""
-    tokenizer = engine.tokenizer
-    request = call.hear(pcm, text, (tokenizer.hangup, tokenizer.transfer))
-    if request == tokenizer.transfer:
-        engine.force_text(slot, tokenizer.nobody)
-    return request == tokenizer.hangup

@@ -12,9 +12,16 @@ from scipy.signal import correlate
 
 from agent.energy_gate import Pcm, Segment
 from agent.errors import AgentError
-from agent.evaluation.judge import Judge, Verdict
+from agent.evaluation.judge import Judge, Verdict, is_own_line
 from agent.evaluation.placed_call import AHEAD_SAMPLES
-from agent.evaluation.scores import BargeIn, TurnScore, score_barge_in, score_turn
+from agent.evaluation.scores import (
+    SUSTAINED_S,
+    BargeIn,
+    TurnScore,
+    score_barge_in,
+    score_turn,
+    without_backchannels,
+)
 from agent.evaluation.script import Manner, SaidTurn
 from agent.evaluation.segments import SAMPLE_RATE_HZ, CallerTurn, speech_segments, talks
 from model.order import Order
@@ -107,10 +114,18 @@ class CallOutcome:
 
 
 def judge_call(
-    number: int, voice: str, placed: Sequence[PlacedTurn], agent: Pcm, judge: Judge
+    number: int,
+    voice: str,
+    placed: Sequence[PlacedTurn],
+    agent: Pcm,
+    judge: Judge,
+    heard: HeardAgent | None = None,
 ) -> CallOutcome:
-    """Score and judge one call from the agent's channel, float32 [T] at 24 kHz."""
-    heard = _Heard(agent, speech_segments(agent), judge)
+    """Score and judge one call from the agent's channel, float32 [T] at 24 kHz.
+
+    `heard` is of that channel, where the caller wants to know more of it than the answers.
+    """
+    heard = heard or HeardAgent(agent, judge)
     untils = [one.turn.start_s for one in placed[1:]] + [len(agent) / SAMPLE_RATE_HZ]
     first_s = placed[0].turn.start_s if placed else untils[-1]
     greeting = next((talk for talk in heard.answers if talk.start_s < first_s), None)
@@ -119,7 +134,7 @@ def judge_call(
     order: Order | None = None  # the last that was heard read back
     outcomes: list[TurnOutcome] = []
     for index, (one, until_s) in enumerate(zip(placed, untils, strict=False)):
-        trial = _trial(one, heard.segments, expected)
+        trial = _trial(one, heard, expected)
         order = before.order or order
         expected = expected_lines(one.request, before, order)
         is_cut = index + 1 < len(placed) and placed[index + 1].manner is Manner.CUT_IN
@@ -132,15 +147,21 @@ def judge_call(
     )
 
 
-class _Heard:
-    """The agent's channel with its segments, and what each talk says (judged once)."""
+class HeardAgent:
+    """The agent's channel, float32 [T], with its segments, and what each talk says (judged once)."""
 
-    def __init__(self, pcm: Pcm, segments: list[Segment], judge: Judge) -> None:
-        self._pcm, self.segments, self._judge = pcm, segments, judge
-        self.answers = talks(segments, ANSWER_PAUSE_S)
+    def __init__(self, pcm: Pcm, judge: Judge) -> None:
+        self._pcm, self.segments, self._judge = pcm, speech_segments(pcm), judge
+        self.answers = talks(self.segments, ANSWER_PAUSE_S)
         self._verdicts: dict[Segment, Verdict] = {}
 
+    @property
+    def seconds(self) -> float:
+        """Length of the channel."""
+        return len(self._pcm) / SAMPLE_RATE_HZ
+
     def verdict(self, talk: Segment | None) -> Verdict:
+        """What is said in it."""
         if talk is None:
             return Verdict("")
         if talk not in self._verdicts:
@@ -150,11 +171,16 @@ class _Heard:
         return self._verdicts[talk]
 
     def answer_to(self, turn: CallerTurn, until_s: float) -> Segment | None:
-        """The first talk that began after the turn did, outlasts it, and began before the next turn."""
-        return next(
-            (t for t in self.answers if turn.start_s < t.start_s < until_s and t.end_s > turn.end_s + 0.2),
-            None,
-        )
+        """The first talk that began after the turn did, outlasts it, and began before the next turn.
+
+        As with the gap, "mm-hm" within the turn or right after it is no answer where one follows.
+        """
+        found = [
+            one
+            for one in talks(without_backchannels(turn, self.segments), ANSWER_PAUSE_S)
+            if turn.start_s < one.start_s < until_s and one.end_s > turn.end_s + 0.2
+        ]
+        return next((one for one in found if one.duration_s > SUSTAINED_S or one is found[-1]), None)
 
 
 def _outcome(
@@ -188,13 +214,21 @@ def _outcome(
     )
 
 
-def _trial(one: PlacedTurn, agent: Sequence[Segment], expected: tuple[str, ...]) -> BargeIn | None:
-    """A barge-in into the line that was `expected` before this turn."""
+def _trial(one: PlacedTurn, heard: HeardAgent, expected: tuple[str, ...]) -> BargeIn | None:
+    """A barge-in into the line that was `expected` before this turn.
+
+    An agent that said another line, to its end, has finished and not yielded: the judge hears a whole line,
+    and none in what was broken off.
+    """
     if one.manner is not Manner.CUT_IN:
         return None
-    onset_s = one.turn.start_s
+    onset_s, agent = one.turn.start_s, heard.segments
     talk = next((talk for talk in talks(agent) if talk.start_s < onset_s < talk.end_s), None)
-    return score_barge_in(onset_s, agent, talk.start_s + line_seconds(expected[0]) if talk else None)
+    trial = score_barge_in(onset_s, agent, talk.start_s + line_seconds(expected[0]) if talk else None)
+    if talk is None or trial.stopped_at_s is None:
+        return trial
+    said = heard.verdict(Segment(talk.start_s, trial.stopped_at_s)).words
+    return BargeIn(False, "another line was said to its end") if is_own_line(said) else trial
 
 
 @cache

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import soundfile
@@ -24,14 +24,15 @@ from rich.progress import Progress, track
 
 from agent.bench_gateway import GatewayProcess
 from agent.energy_gate import Pcm
-from agent.engines import model_folder
+from agent.engines import CASCADE, STANDIN, model_folder
 from agent.errors import AgentError, AudioFileError
 from agent.evaluation.judge import Judge
 from agent.evaluation.outcome import PlacedTurn, judge_call, place_turns
 from agent.evaluation.placed_call import PlacedCall, calling_end, place_call, write_channels
 from agent.evaluation.script import Script, ScriptedCaller, make_script
 from agent.evaluation.summary import Json, Summary, bars, summarise, table
-from agent.settings import Settings
+from agent.evaluation.virtual_engine import with_engine
+from agent.settings import CascadeSettings, Settings, WorkerSettings
 from telephony.errors import CallRefused
 from telephony.sip_uri import checked_uri
 
@@ -58,14 +59,15 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         raise AgentError("--offline calls nobody: leave --uri and --codec out, or take --quick")
     folder = args.folder or Path("eval-offline" if args.offline else "eval-quick")
     codec = OFFLINE if args.offline else args.codec
-    model = args.uri or model_digest(model_folder(settings.worker.model_dir))
+    worker = with_engine(settings.worker, args.engine)
+    model = args.uri or engine_mark(worker, settings.cascade)
     plan = Plan(folder, args.seed, args.calls, args.concurrent, codec, model)
     plan.prepare()
     misses: int | None = None
     if args.offline:
-        _call_offline(plan, settings)
+        _call_offline(plan, worker)
     else:
-        misses = _call_all(plan, args.uri)
+        misses = _call_all(plan, args.uri, worker.engine)
     summary = judge_all(plan)
     lines = bars(summary, misses, plan.live_gaps_s(), is_offline=args.offline)
     note = "VOID: the worker missed deadlines, so this machine was too busy to measure. " if misses else ""
@@ -165,7 +167,7 @@ class Plan:
         return [number for number in range(self.calls) if not self.truth(number).exists()]
 
 
-def _call_all(plan: Plan, uri: str | None) -> int | None:
+def _call_all(plan: Plan, uri: str | None, engine: str) -> int | None:
     """Place every missing call; the run's deadline misses so far, None if unknown."""
     missing = plan.missing()
     if not missing:
@@ -174,7 +176,9 @@ def _call_all(plan: Plan, uri: str | None) -> int | None:
     if uri is not None:
         asyncio.run(_place_all(plan, checked_uri(uri), scripts))
         return plan.add_misses(None)
-    with own_line(plan.concurrent, OFFHOOK_RECORDING__FOLDER=str(plan.line_folder.resolve())) as line:
+    recordings = str(plan.line_folder.resolve())
+    more = {"OFFHOOK_RECORDING__FOLDER": recordings, "OFFHOOK_WORKER__ENGINE": engine}
+    with own_line(plan.concurrent, **more) as line:
         before = line.metric(MISSES)
         known = plan.begin_sitting()
         asyncio.run(_place_all(plan, line.uri, scripts))
@@ -217,16 +221,25 @@ def model_digest(folder: Path) -> str:
     return digest.hexdigest()[:16] if paths else ""
 
 
-def _call_offline(plan: Plan, settings: Settings) -> None:
+def engine_mark(worker: WorkerSettings, cascade: CascadeSettings) -> str:
+    """Changes with whatever makes an engine's calls other ones; keys aside."""
+    if worker.engine != CASCADE:
+        return worker.engine if worker.engine == STANDIN else model_digest(model_folder(worker.model_dir))
+    told = cascade.model_dump_json(exclude={"llm_key", "stt_key", "tts_key"})
+    return f"{CASCADE}/{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+
+
+def _call_offline(plan: Plan, worker: WorkerSettings) -> None:
     """Hold every missing call without a telephone; there is no deadline to miss."""
-    from agent.evaluation.offline import OfflineCall, call_offline  # loads torch: not for `--help`
-    from model.engine import Engine
+    from agent.evaluation.offline import Answerer, OfflineCall, call_offline  # loads torch: not for `--help`
+    from agent.evaluation.virtual_engine import build_engine
 
     missing = plan.missing()
     if not missing:
         return
-    folder = model_folder(settings.worker.model_dir)
-    engine = Engine.load(folder, plan.concurrent, device=settings.worker.device)
+    if worker.engine == STANDIN:
+        raise AgentError(f"--offline needs an engine that has words: builtin or {CASCADE}")
+    engine = cast(Answerer, build_engine(worker, plan.concurrent))
     with Progress(console=console) as progress:
         bar = progress.add_task("calling", total=len(missing))
 

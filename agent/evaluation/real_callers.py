@@ -33,7 +33,7 @@ from model.voices import SAMPLE_RATE_HZ, TimedWord
 GATE = GateConfig(threshold_dbfs=-45.0, tail_db=30.0, noise_window_s=0.3)  # clips begin quietly and are short
 GATE_LEVEL_DBFS = -20.0
 LEAD_S, TRAIL_S = 0.3, 0.3  # of a recording, kept around its speech
-MAX_NOISES = 40
+MAX_SOUNDS = 40  # of a kind, to be held in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,17 @@ class RealCallers:
     orders: list[Clip] = field(default_factory=list)
     digits: dict[str, list[Clip]] = field(default_factory=dict)
     noises: list[Path] = field(default_factory=list)
+    speech: list[Path] = field(default_factory=list)  # of people who talk beside the caller
     _sounds: SoundPool | None = None
 
     def pool(self) -> SoundPool:
-        """The recorded noises, read once."""
+        """The recorded noises and other people, read once."""
         if self._sounds is None:
-            self._sounds = SoundPool(noises=[read_audio(path) for path in self.noises[:MAX_NOISES]])
+            noises, speech = (
+                [read_audio(path) for path in sorted(paths)[:MAX_SOUNDS]]
+                for paths in (self.noises, self.speech)
+            )
+            self._sounds = SoundPool(noises, [trimmed(pcm)[0] for pcm in speech])
         return self._sounds
 
     def order(self, number: int, draws: np.random.Generator, level_dbfs: float) -> tuple[Clip, SpokenStep]:
@@ -100,8 +105,10 @@ def find_callers(place: Path, fold: int | None) -> RealCallers:
         clips = [(one, f"{corpus.name}/{one.path.stem}") for one in corpus.recordings]
         kept = [(one, name) for one, name in clips if fold in (None, folds.get(one.speaker, fold_of(name)))]
         _add(found, corpus.layout, kept)
-    if not found.orders and not found.digits:
-        raise AgentError(f"{place} has no orders and no digits to call with: list one of these layouts")
+    if not found.orders and not found.digits and not found.speech:
+        raise AgentError(
+            f"{place} has no orders, no digits and no speech to call with: list one of these layouts"
+        )
     return found
 
 
@@ -115,6 +122,8 @@ def _add(found: RealCallers, layout: str, kept: Sequence[tuple[Recording, str]])
             found.digits.setdefault(one.speaker, []).append(Clip(name, one.path, one.speaker, digit=digit))
         elif layout == "noise":
             found.noises.append(one.path)
+        elif layout == "speech":
+            found.speech.append(one.path)
 
 
 def _shuffled(clips: Sequence[Clip]) -> list[Clip]:

@@ -18,7 +18,7 @@ from agent.evaluation.placed_call import write_channels
 from agent.evaluation.scenes import Family
 from agent.evaluation.trials import Json, judge_scene
 
-VERSION = 1  # of what the files of a folder hold
+VERSION = 2  # of what the files of a folder hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class RunFolder:
         return found
 
     def _write_mark(self, mark: Json) -> None:
-        self._mark_path.write_text(json.dumps(mark) + "\n", encoding="utf-8")
+        _write(self._mark_path, mark)
 
     @property
     def misses(self) -> int | None:
@@ -75,9 +75,7 @@ class RunFolder:
         family, number = Family(truth["family"]), truth["number"]
         self.path(family, 0, "").parent.mkdir(parents=True, exist_ok=True)
         write_channels(self.path(family, number, ".flac"), caller, agent)
-        partial = self.path(family, number, ".partial")
-        partial.write_text(json.dumps(truth) + "\n", encoding="utf-8")
-        partial.replace(self.path(family, number, ".truth.json"))
+        _write(self.path(family, number, ".truth.json"), truth)
 
     def result(self, family: Family, number: int, judge: Callable[[], Judge]) -> Json:
         """The scene's trials, judged once."""
@@ -86,20 +84,29 @@ class RunFolder:
             truth = json.loads(self.path(family, number, ".truth.json").read_text(encoding="utf-8"))
             sound, _rate_hz = soundfile.read(self.path(family, number, ".flac"), dtype="float32")
             result = judge_scene(truth, np.ascontiguousarray(sound[:, 1]), judge())
-            path.write_text(json.dumps(result) + "\n", encoding="utf-8")
+            _write(path, result)
         found: Json = json.loads(path.read_text(encoding="utf-8"))
         return found
 
-    def figures(self, row: str, measure: Callable[[], dict[str, Estimate]]) -> dict[str, Estimate]:
-        """A row's figures without calls, measured once."""
+    def figures(
+        self, row: str, trials: int, measure: Callable[[], dict[str, Estimate]]
+    ) -> dict[str, Estimate]:
+        """A row's figures without calls, measured once, and anew where more trials are asked for."""
         path = self.root / f"{row}.figures.json"
-        if not path.exists():
-            measured = {key: asdict(value) for key, value in measure().items()}
-            path.write_text(json.dumps(measured) + "\n", encoding="utf-8")
-        kept: dict[str, Json] = json.loads(path.read_text(encoding="utf-8"))
-        return {key: Estimate(**value) for key, value in kept.items()}
+        kept: Json = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"trials": 0}
+        if kept["trials"] < trials:
+            kept = {"trials": trials, "figures": {key: asdict(value) for key, value in measure().items()}}
+            _write(path, kept)
+        return {key: Estimate(**value) for key, value in kept["figures"].items()}
 
     def held(self, family: Family) -> Iterator[int]:
         """Numbers of the family's scenes that were called, rising."""
         for path in sorted((self.root / family.value).glob("*.truth.json")):
             yield int(path.name.split(".")[0])
+
+
+def _write(path: Path, value: Json) -> None:
+    """Whole or not at all: what a broken-off run left half-written could not be read again."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value) + "\n", encoding="utf-8")
+    partial.replace(path)

@@ -115,10 +115,15 @@ def draw_speaking(family: Family, number: int, seed: int) -> tuple[Speaking, np.
 
 
 def make_scene(family: Family, number: int, seed: int, callers: RealCallers | None = None) -> Scene:
-    """Scene `number` of a family, spoken: up to a second of CPU. The real families need `callers`."""
+    """Scene `number` of a family, spoken: up to a second of CPU.
+
+    The real families need `callers`; where there are some, other people in the room are recorded ones, too.
+    """
     if family in REAL:
         assert callers is not None, family
         return (real_order if family is Family.REAL_ORDERS else real_number)(number, seed, callers)
+    if family is Family.FLOOR and callers is not None:
+        return floor(number, seed, callers.pool())
     return _MAKERS[family](number, seed)
 
 
@@ -131,11 +136,14 @@ def _ask(rng: random.Random, intent: Intent, *, pause: bool = False, order: Orde
 
 
 def dialogue(number: int, seed: int) -> Scene:
-    """Twelve turns of every kind, each answer heard to its end; pauses at unfinished and finished points."""
+    """Fourteen turns of every kind, each answer heard to its end; pauses at unfinished and finished points.
+
+    Turns 8 to 10 ask for the same as turns 1 to 3: what differs is how long the call has gone on.
+    """
     speaking, _draws = draw_speaking(Family.DIALOGUE, number, seed)
     rng = speaking.rng
     places = (Intent.HOURS, Intent.WHERE)
-    ordered = _ask(rng, Intent.ORDER, pause=True)
+    ordered, again = (_ask(rng, Intent.ORDER, pause=True) for _ in range(2))
     steps = [
         speaking.say(ordered, pause=True),
         speaking.say(_ask(rng, Intent.CHANGE, order=ordered.order)),
@@ -144,16 +152,18 @@ def dialogue(number: int, seed: int) -> Scene:
         speaking.say(_ask(rng, rng.choice((Intent.YES, Intent.NO)))),
         speaking.say(_ask(rng, rng.choice(places))),
         speaking.say(_ask(rng, rng.choice((Intent.REPEAT, Intent.OTHER, Intent.UNCLEAR)))),
-        speaking.say(_ask(rng, Intent.ORDER, pause=True), pause=True),
-        speaking.say(_ask(rng, rng.choice((Intent.NO, Intent.CANCEL)))),
+        speaking.say(again, pause=True),
+        speaking.say(_ask(rng, Intent.CHANGE, order=again.order)),
+        speaking.say(_ask(rng, Intent.YES)),
         speaking.say_with_complete_pause(_ask(rng, Intent.ORDER)),
+        speaking.say(_ask(rng, rng.choice((Intent.NO, Intent.CANCEL)))),
         speaking.say(_ask(rng, rng.choice((Intent.PERSON, Intent.STATUS, *places)))),
         speaking.say(_ask(rng, Intent.GOODBYE)),
     ]
     return Scene(Family.DIALOGUE, number, speaking.voice.name, tuple(steps))
 
 
-def floor(number: int, seed: int) -> Scene:
+def floor(number: int, seed: int, pool: SoundPool | None = None) -> Scene:
     """Ten questions with long answers; into each answer falls an interruption or a sound that is none."""
     speaking, draws = draw_speaking(Family.FLOOR, number, seed)
     rng = speaking.rng
@@ -164,13 +174,15 @@ def floor(number: int, seed: int) -> Scene:
         if sound == "turn":
             steps.append(speaking.say(_long_question(rng), Manner.CUT_IN))
         else:
-            steps += [over(sound, speaking, draws), speaking.say(_long_question(rng))]
+            steps += [over(sound, speaking, draws, pool), speaking.say(_long_question(rng))]
     return Scene(Family.FLOOR, number, speaking.voice.name, tuple(steps))
 
 
-def over(sound: str, speaking: Speaking, draws: np.random.Generator) -> SpokenStep:
+def over(
+    sound: str, speaking: Speaking, draws: np.random.Generator, pool: SoundPool | None = None
+) -> SpokenStep:
     """A sound said over the agent's speech."""
-    pcm, start_s, end_s = make_sound(sound, speaking.voice, speaking.level_dbfs, draws)
+    pcm, start_s, end_s = make_sound(sound, speaking.voice, speaking.level_dbfs, draws, pool)
     wait_s = speaking.rng.uniform(*WAIT_S[Manner.OVER])
     return SpokenStep(Step(None, Manner.OVER), pcm, start_s, end_s, (), wait_s, sound)
 

@@ -76,7 +76,7 @@ def response_gap(turn: CallerTurn, agent: Sequence[Segment], until_s: float) -> 
 
     Signed: 200 ms early is still an answer. What the next turn or the file's end cuts short is sustained.
     """
-    for talk in talks(agent):
+    for talk in talks(without_backchannels(turn, agent)):
         if talk.start_s <= turn.end_s - EARLY_S or talk.start_s <= turn.start_s:
             continue
         if talk.start_s >= min(until_s, turn.end_s + MISS_S):
@@ -95,20 +95,24 @@ def early_starts(turn: CallerTurn, agent: Sequence[Segment]) -> list[float]:
 
     A talk of at most 1 s there is a backchannel. What already went on when U began is no start.
     """
-    return [
-        talk.start_s
-        for talk in talks(agent)
-        if turn.start_s < talk.start_s < turn.end_s - EARLY_S and talk.end_s - talk.start_s > SUSTAINED_S
-    ]
+    return [talk.start_s for talk in _begun_inside(turn, agent) if talk.duration_s > SUSTAINED_S]
 
 
 def backchannels(turn: CallerTurn, agent: Sequence[Segment]) -> list[Segment]:
-    """Talks of at most 1 s that lie inside U."""
-    return [
-        talk
-        for talk in talks(agent)
-        if turn.start_s < talk.start_s < turn.end_s - EARLY_S and talk.end_s - talk.start_s <= SUSTAINED_S
-    ]
+    """Talks of at most 1 s that lie inside U; the answer that follows one at once is no part of it."""
+    return [talk for talk in _begun_inside(turn, agent) if talk.duration_s <= SUSTAINED_S]
+
+
+def _begun_inside(turn: CallerTurn, agent: Sequence[Segment]) -> list[Segment]:
+    """Talks that began inside U. What starts later is not joined to them: "mm-hm" makes no answer early."""
+    begun = talks([one for one in agent if one.start_s < turn.end_s - EARLY_S])
+    return [talk for talk in begun if talk.start_s > turn.start_s]
+
+
+def without_backchannels(turn: CallerTurn, agent: Sequence[Segment]) -> list[Segment]:
+    """The agent's segments but for its backchannels inside U."""
+    hums = backchannels(turn, agent)
+    return [one for one in agent if not any(hum.start_s <= one.start_s < hum.end_s for hum in hums)]
 
 
 def score_barge_in(onset_s: float, agent: Sequence[Segment], due_end_s: float | None = None) -> BargeIn:

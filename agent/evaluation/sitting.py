@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from agent.evaluation.run_folder import RunFolder
 from agent.evaluation.scenes import Family, Scene
 from agent.evaluation.trials import Json, place_steps, truth_of
 
+Note = Callable[[], None]
 MakeScene = Callable[[Family, int], Scene]
 
 console = Console()
@@ -29,7 +31,9 @@ class Sitting:
     folder: RunFolder
     make: MakeScene
     trials: int
+    note: Note = lambda: None  # called before a scene is kept, by one thread at a time
     _judge: Judge | None = field(default=None, init=False)
+    _keeping: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def judge(self) -> Judge:
         """The judge, loaded once."""
@@ -67,9 +71,11 @@ class Sitting:
 
             def keep(held: HeldScene) -> None:
                 nonlocal seconds
-                seconds += len(held.caller) / 24_000
-                keep_scene(self.folder, held)
-                progress.advance(bar)
+                with self._keeping:
+                    seconds += len(held.caller) / 24_000
+                    self.note()
+                    keep_scene(self.folder, held)
+                    progress.advance(bar)
 
             line.hold(self._made(family, missing), keep)
         took_s = time.monotonic() - began_s

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from agent.energy_gate import Pcm
-from agent.engines import EngineChoice, EngineFactory, model_folder
+from agent.engines import model_folder
 from agent.errors import AgentError
 from agent.evaluation.figures import Figures
 from agent.evaluation.judge import Judge
 from agent.evaluation.metrics.intervals import Estimate, mean, rate_by_call
 from agent.evaluation.spoken_lines import Spelling, say_all
+from agent.evaluation.virtual_engine import build_engine
 from agent.evaluation.word_choice import WordChooser
 from agent.profile import load_tokens
 from agent.settings import WorkerSettings
@@ -38,11 +39,6 @@ SETTLE_FRAMES = 12  # of silence before a sentence
 NUM_TIMED_CALLS = 2
 NUM_STEPS, NUM_WARM_STEPS, AGE_FRAMES = 40, 10, 250
 TICK_S = 0.08
-
-
-def build_engine(worker: WorkerSettings, slots: int) -> Stepper:
-    """The configured engine in this process. Raises model.errors.ModelError."""
-    return EngineFactory(EngineChoice.of(worker, model_folder(worker.model_dir))).build(slots)
 
 
 @dataclass(slots=True)

@@ -1,13 +1,15 @@
 """Chain of modality on our own model: first the text of a whole answer, only then its sound.
 
 Per frame, as the model is made, each step gives a piece of text and of sound together. Here, when a call's
-agent begins an answer, its voice is held silent while a second slot, primed with the same history, writes the
-answer out to its end in a silent room; the first slot then says those words. Holding and saying are the
-engine's own controls (`silence`, `say`), so the weights, sampling and call path are the same.
+agent begins an answer, the call's slot stands still while a second one, primed with the same history up to
+the frame before, writes the answer out to its end in a silent room. Then the first slot goes on from where
+the second began, with the same draws: so it says what was written, and can be interrupted as ever. Weights,
+sampling and call path are the same. An answer that the second slot does not begin (the caller only paused) is
+left to the first as it is. What the caller says while text is written is not heard.
 
 What it costs is counted as a machine would need it that writes one step of text after another without waiting
-for the clock: the second slot's steps at the measured time of a step. Source: the text-first answers of
-spoken-dialogue models, e.g. arXiv 2305.11000.
+for the clock: the second slot's steps up to the last word, each at the CPU time that it took. Source: the
+text-first answers of spoken-dialogue models, e.g. arXiv 2305.11000.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +26,7 @@ from agent.tick_loop import StepOutput
 from agent.wire import DEFAULT_PROFILE, FRAME_SAMPLES, PERIOD_S
 from model.control import CallProfile
 from model.engine import Engine
-from model.tokenizer import TextTokenizer
+from model.tokenizer import PAD, TextTokenizer
 
 HISTORY_FRAMES = 375  # what the writing slot is told of the call: 30 s
 QUIET_FRAMES = 10  # without a word: what comes next is another answer
@@ -43,7 +45,9 @@ class _Call:
     heard: list[NDArray[np.float32]] = field(default_factory=list)
     # Since the agent's last word; None before its first: the greeting answers nobody and is left as it is.
     quiet_frames: int | None = None
-    num_to_say: int = 0  # words and marks of a written answer that are not said yet
+    num_away: int = 0  # frames that writing still takes
+    written: list[int] = field(default_factory=list)  # tokens of the latest written answer
+    said: list[int] | None = None  # and those said since; None: all that was written
 
     def note(self, column: NDArray[np.int16], pcm: NDArray[np.float32]) -> None:
         """One step that this call has made."""
@@ -55,12 +59,13 @@ class TextFirst:
     """A `Stepper` over half of an engine's slots; the other half writes."""
 
     def __init__(self, engine: Engine, step_s: float | None = None) -> None:
-        """`step_s` is what a step of writing is counted with; by default each is measured."""
+        """`step_s` is what a step of writing is counted with; by default the CPU time of each."""
         assert engine.num_slots % 2 == 0, engine.num_slots
         self._engine, self._step_s = engine, step_s
         self._marks = (engine.tokenizer.hangup, engine.tokenizer.transfer)
         self._calls: list[_Call | None] = [None] * (engine.num_slots // 2)
         self.waits_s: list[float] = []  # what writing took, of every answer
+        self.num_alike = 0  # answers that were said to their end in the words that had been written
 
     @property
     def tokenizer(self) -> TextTokenizer:
@@ -109,32 +114,58 @@ class TextFirst:
     def step(self, pcm: NDArray[np.float32], active: NDArray[np.bool_]) -> StepOutput:
         """Advance the active rows by one frame; an answer that begins in it is written out first."""
         size = self.num_slots
-        both = np.concatenate([pcm, np.zeros_like(pcm)])
-        out = self._engine.step(both, np.concatenate([active, np.zeros(size, np.bool_)]))
-        for slot in np.flatnonzero(active):
+        steps = active & np.array([call is not None and not call.num_away for call in self._calls])
+        out = self._engine.step(
+            np.concatenate([pcm, np.zeros_like(pcm)]), np.concatenate([steps, np.zeros(size, np.bool_)])
+        )
+        rows = _Rows(out.pcm[:size], out.text[:size], out.caller_text[:size], out.tokens[:size])
+        for slot in np.flatnonzero(active).tolist():
             call = self._calls[slot]
             assert call is not None, slot
-            call.note(out.tokens[slot], pcm[slot])
-            self._follow(int(slot), call, int(out.text[slot]))
-        return _first(out, size)
+            if steps[slot]:
+                call.note(out.tokens[slot], pcm[slot])
+                self._follow(slot, call, int(out.text[slot]))
+            else:
+                self._wait(slot, call)
+            if call.num_away or not steps[slot]:
+                rows.pcm[slot], rows.text[slot], rows.caller_text[slot] = 0, PAD, PAD
+        return rows
 
     def _follow(self, slot: int, call: _Call, token: int) -> None:
         is_word = bool(self.tokenizer.piece(token))
         quiet = call.quiet_frames
-        begins = is_word and quiet is not None and quiet >= QUIET_FRAMES and not call.num_to_say
+        begins = is_word and quiet is not None and quiet >= QUIET_FRAMES
         call.quiet_frames = 0 if is_word else None if quiet is None else quiet + 1
-        call.num_to_say = max(0, call.num_to_say - (is_word or token in self._marks))
+        self._compare(call, token)
         if not begins:
             return
-        began_s = time.perf_counter()
-        written, num_steps = self._write(slot + self.num_slots, call, token)
-        wait_s = num_steps * self._step_s if self._step_s is not None else time.perf_counter() - began_s
-        self.waits_s.append(wait_s)
-        self._engine.stop(slot)  # and goes on without its first word, which no column holds yet
+        written, wait_s = self._write(slot + self.num_slots, call)
+        if written:
+            self.waits_s.append(wait_s)
+            call.written, call.num_away = written, max(1, math.ceil(wait_s / PERIOD_S))
+
+    def _compare(self, call: _Call, token: int) -> None:
+        """Follow what is said of a written answer until it is over, or another one."""
+        if call.said is None:
+            return
+        if self.tokenizer.piece(token) or token in self._marks:
+            call.said.append(token)
+        is_same = call.said == call.written[: len(call.said)]
+        if is_same and len(call.said) == len(call.written):
+            self.num_alike += 1
+        elif is_same and (call.quiet_frames or 0) < WRITTEN_QUIET_FRAMES:
+            return
+        call.said = None
+
+    def _wait(self, slot: int, call: _Call) -> None:
+        """One frame of writing has passed; after the last the answer is said."""
+        call.num_away -= 1
+        if call.num_away:
+            return
+        self._engine.stop(slot)
+        call.columns = call.columns[:-1]
         self._start_again(slot, call)
-        self._engine.silence(slot, max(1, math.ceil(wait_s / PERIOD_S)))
-        self._engine.say(slot, written)
-        call.num_to_say = len(written)
+        call.said = []
 
     def _start_again(self, slot: int, call: _Call) -> None:
         heard = np.concatenate(call.heard)[-_WARM_SAMPLES:]
@@ -142,24 +173,29 @@ class TextFirst:
             slot, seed=call.seed, profile=call.profile, history=np.stack(call.columns), caller_pcm=heard
         )
 
-    def _write(self, slot: int, call: _Call, first: int) -> tuple[list[int], int]:
-        """The answer's text tokens from the `first` one on, and how many steps they took."""
-        self._start_again(slot, call)
-        self._engine.force_text(slot, first)
+    def _write(self, slot: int, call: _Call) -> tuple[list[int], float]:
+        """The answer's text tokens, and how long they took in seconds up to the last of them."""
+        # A started slot reads its last column again: with the one before, it stands where the call began to
+        # answer. Forcing the first word instead puts it a frame early, and the model loses its thread.
+        self._start_again(slot, replace(call, columns=call.columns[:-1]))
         pcm = np.zeros((self._engine.num_slots, FRAME_SAMPLES), np.float32)
         active = np.zeros(self._engine.num_slots, np.bool_)
         active[slot] = True
         tokens: list[int] = []
-        num_quiet = num_steps = 0
-        while num_quiet < WRITTEN_QUIET_FRAMES and num_steps < MAX_WRITTEN_FRAMES:
+        num_quiet, spent_s, wait_s = 0, 0.0, 0.0
+        for _step in range(MAX_WRITTEN_FRAMES):
+            began_s = time.thread_time()
             token = int(self._engine.step(pcm, active).text[slot])
-            num_steps += 1
+            spent_s += time.thread_time() - began_s if self._step_s is None else self._step_s
             is_word = bool(self.tokenizer.piece(token))
             num_quiet = 0 if is_word else num_quiet + 1
             if is_word or token in self._marks:
                 tokens.append(token)
+                wait_s = spent_s
+            if num_quiet >= WRITTEN_QUIET_FRAMES:
+                break
         self._engine.stop(slot)
-        return tokens, num_steps - num_quiet
+        return tokens, wait_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +206,3 @@ class _Rows:
     text: NDArray[np.int32]
     caller_text: NDArray[np.int32]
     tokens: NDArray[np.int16]
-
-
-def _first(out: StepOutput, size: int) -> StepOutput:
-    return _Rows(out.pcm[:size], out.text[:size], out.caller_text[:size], out.tokens[:size])

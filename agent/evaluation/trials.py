@@ -7,8 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from agent.energy_gate import Pcm, Segment
-from agent.evaluation.judge import FOIL_LINES, Judge, number_in, order_in, plain, without_offer
+from agent.evaluation.judge import (
+    Judge,
+    is_own_line,
+    plain,
+    without_offer,
+)
 from agent.evaluation.metrics.floor import (
+    LEFT_OF_LINE_S,
     backchannels_given,
     breaks_per_s,
     pause_trials,
@@ -17,21 +23,31 @@ from agent.evaluation.metrics.floor import (
     stutters,
 )
 from agent.evaluation.outcome import (
+    ANSWER_PAUSE_S,
     CallOutcome,
+    HeardAgent,
     PlacedTurn,
     judge_call,
     line_seconds,
     place_turns,
 )
-from agent.evaluation.scenes import Scene
-from agent.evaluation.scores import FALSE_STOP_S, RESUME_WINDOW_S, BargeIn
+from agent.evaluation.scenes import Family, Scene
+from agent.evaluation.scores import (
+    EARLY_S,
+    FALSE_STOP_S,
+    RESUME_WINDOW_S,
+    SUSTAINED_S,
+    BargeIn,
+    without_backchannels,
+)
 from agent.evaluation.script import SaidTurn
 from agent.evaluation.segments import CallerTurn, speech_segments, talks
-from model.order_line import AGENT_LINES, CALM_LINES, GREETING, Tone, in_tone
+from model.order_line import AGENT_LINES, CALM_LINES, GOODBYE, GREETING, Tone, in_tone
 
 Json = dict[str, Any]
 
-_LINES = frozenset(plain(line.text) for line in AGENT_LINES)
+_SPELT = {plain(line.text): line.text for line in AGENT_LINES}  # with the commas that make its pauses
+_GOODBYES = frozenset(in_tone(GOODBYE, tone).text for tone in Tone)
 _TERSE_LINES = frozenset(plain(in_tone(line, Tone.HURRIED).text) for line in CALM_LINES) - {
     plain(line.text) for line in CALM_LINES
 }
@@ -68,15 +84,19 @@ def place_steps(said: Sequence[SaidTurn], caller: Pcm) -> list[PlacedStep]:
     return found
 
 
-def truth_of(scene: Scene, steps: Sequence[PlacedStep], words: Sequence[Json]) -> Json:
-    """What is kept of a held call beside its sound: enough to judge it without the scene."""
+def truth_of(scene: Scene, steps: Sequence[PlacedStep], words: Sequence[Json] | None) -> Json:
+    """What is kept of a held call beside its sound: enough to judge it without the scene.
+
+    `words` of None: the line did not tell its transcript.
+    """
     return {
         "family": scene.family.value,
         "number": scene.number,
         "voice": scene.voice,
         "condition": scene.condition,
+        "planned_turns": sum(step.sound == "turn" for step in scene.steps),
         "steps": [step.as_json() for step in steps],
-        "words": list(words),
+        "words": None if words is None else list(words),
     }
 
 
@@ -84,8 +104,9 @@ def judge_scene(truth: Json, agent: Pcm, judge: Judge) -> Json:
     """Every trial of one call, from the agent's channel, float32 [T] at 24 kHz; times in seconds."""
     steps = [PlacedStep.from_json(row) for row in truth["steps"]]
     turns = [step for step in steps if step.sound == "turn"]
-    segments = speech_segments(agent)
-    outcome = judge_call(truth["number"], truth["voice"], [one.placed for one in turns], agent, judge)
+    heard = HeardAgent(agent, judge)
+    segments = heard.segments
+    outcome = judge_call(truth["number"], truth["voice"], [one.placed for one in turns], agent, judge, heard)
     call = _Call(outcome, [one.placed.turn for one in turns], segments)
     given = backchannels_given(call.turns, segments)
     sounds = [_sound(step, call) for step in steps if step.sound != "turn"]
@@ -97,12 +118,38 @@ def judge_scene(truth: Json, agent: Pcm, judge: Judge) -> Json:
         "sounds": sounds,
         "interruptions": _interruptions(call),
         "stutters": _stutters(steps, sounds, agent),
+        "planned_turns": planned_turns(truth["planned_turns"], outcome),
+        "said_lines": said_lines(heard, call.turns) if truth["family"] == Family.DIALOGUE else [],
         "lines": _lines(call),
         "given": {"num": given.num, "caller_speech_s": round(given.caller_speech_s, 3)},
         "agent": [[one.start_s, one.end_s] for one in segments],
         "reference": " ".join(said.text for said in outcome.turns),
-        "transcript": " ".join(word["text"] for word in truth["words"] if word["speaker"] == "caller"),
+        "transcript": _transcript(truth["words"]),
     }
+
+
+def planned_turns(scripted: int, outcome: CallOutcome) -> int:
+    """Turns that an agent without fault would have heard: none after it was right to say goodbye."""
+    is_over = bool(outcome.turns) and bool(_GOODBYES.intersection(outcome.turns[-1].expected))
+    return len(outcome.turns) if is_over else scripted
+
+
+def _transcript(words: Sequence[Json] | None) -> str | None:
+    if words is None:
+        return None
+    return " ".join(word["text"] for word in words if word["speaker"] == "caller")
+
+
+def said_lines(heard: HeardAgent, turns: Sequence[CallerTurn]) -> list[bool]:
+    """Each talk of over 1 s, its backchannels apart: is it one of the agent's sentences, right or not?
+
+    A talk that the end of the call cut off tells nothing.
+    """
+    segments = heard.segments
+    for turn in turns:
+        segments = without_backchannels(turn, segments)
+    whole = [one for one in talks(segments, ANSWER_PAUSE_S) if one.end_s < heard.seconds - FALSE_STOP_S]
+    return [is_own_line(heard.verdict(one).words) for one in whole if one.duration_s > SUSTAINED_S]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +164,11 @@ class _Call:
         before = [turn for turn in self.outcome.turns if turn.start_s < at_s]
         if talk is None or not before:
             return None
-        return Segment(talk.start_s, talk.start_s + line_seconds(before[-1].expected[0]))
+        said = before[-1]
+        # A wrong answer that was heard whole is as long as it is; one that broke off is heard as no line.
+        if said.is_right or not is_own_line(said.heard):
+            return Segment(talk.start_s, talk.start_s + line_seconds(said.expected[0]))
+        return Segment(talk.start_s, talk.start_s + line_seconds(_SPELT.get(said.heard, said.heard)))
 
 
 def _pauses(step: PlacedStep, agent: Sequence[Segment]) -> list[Json]:
@@ -179,7 +230,7 @@ def _stutters(steps: Sequence[PlacedStep], sounds: Sequence[Json], agent: Pcm) -
 
 
 def _lines(call: _Call) -> list[Json]:
-    """The greeting and every answer while nobody speaks: was it said to its end?"""
+    """The greeting and every answer while nobody speaks: was it said to its end, did it answer itself?"""
     outcome, turns = call.outcome, call.turns
     until_s = turns[0].start_s if turns else outcome.seconds
     greeting_s, heard = outcome.greeting_after_s, outcome.greeting_heard
@@ -200,19 +251,26 @@ def _lines(call: _Call) -> list[Json]:
 def _line(start_s: float, until_s: float, text: str, heard: str, call: _Call) -> Json:
     line = Segment(start_s, start_s + line_seconds(text))
     stopped_s = self_stop(line, [one for one in call.agent if one.start_s < until_s])
-    return {"is_eligible": True, "is_stopped": stopped_s is not None and not is_whole_line(heard)}
+    is_stopped = stopped_s is not None and not is_own_line(heard)
+    return {"is_eligible": True, "is_stopped": is_stopped, "answers_itself": _goes_on(line, until_s, call)}
 
 
-def is_whole_line(words: str) -> bool:
-    """Whether these are all the words of a line, the agent's or a foil; what breaks off is none."""
-    said = without_offer(words)
-    is_fixed = said in FOIL_LINES or said in _LINES
-    return is_fixed or order_in(words) is not None or number_in(words) is not None
+def _goes_on(line: Segment, until_s: float, call: _Call) -> bool:
+    """Whether the agent speaks again after a line, for over 1 s, before the caller has said a turn more.
+
+    It heard something to answer where nobody spoke, or where the caller had only begun.
+    """
+    turn = next((turn for turn in call.turns if turn.start_s >= until_s - 1e-6), None)
+    end_s = until_s if turn is None else turn.end_s - EARLY_S
+    spoken = talks(call.agent, FALSE_STOP_S)
+    # What comes sooner than the line was due to end is the line itself, after a stop.
+    later = [one for one in spoken if line.end_s - LEFT_OF_LINE_S < one.start_s < end_s]
+    return any(one.duration_s > SUSTAINED_S for one in later)
 
 
 def answer_tone(words: str) -> str:
     """For callers of which tone an answer is, by its words; "" if it is none of the order line's."""
-    if not is_whole_line(words) or words in FOIL_LINES:
+    if not is_own_line(words):
         return ""
     if without_offer(words) != words:
         return str(Tone.ANGRY.value)

@@ -134,18 +134,25 @@ def hold(
     """Hold the calls that the folder does not have yet, judge them, and sum up."""
     place = folder / f"{name}-{room.name}".replace(" ", "-")
     plan = Plan(place, seed, calls, engine.num_slots, OFFLINE, f"{digest}/{scripts}/{room.name}")
+    summary, outcomes = held(plan, engine, SCRIPTS[scripts], room.snr_db)
+    return figures_of(name, room.name, summary, outcomes)
+
+
+def held(
+    plan: Plan, engine: Answerer, make: Scripts, snr_db: float | None = None
+) -> tuple[Summary, list[Json]]:
+    """Hold what the plan's folder does not have yet, and judge all: figures, and each call's outcome."""
     plan.prepare()
 
     def keep(call: OfflineCall) -> None:
         left, right = call.channels()
         plan.keep(call.script, left, right, place_turns(call.caller.said, left))
 
-    waiting = [SCRIPTS[scripts](number, seed) for number in plan.missing()]
-    if waiting:
-        call_offline(engine, waiting, LIMIT_S, keep, room.snr_db)
+    if waiting := [make(number, plan.seed) for number in plan.missing()]:
+        call_offline(engine, waiting, LIMIT_S, keep, snr_db)
     summary = judge_all(plan)
-    outcomes = [json.loads(plan.result(number).read_text(encoding="utf-8")) for number in range(calls)]
-    return figures_of(name, room.name, summary, outcomes)
+    results = (plan.result(number) for number in range(plan.calls))
+    return summary, [json.loads(path.read_text(encoding="utf-8")) for path in results]
 
 
 def figures_of(engine: str, room: str, summary: Summary, calls: Sequence[Json]) -> Figures:

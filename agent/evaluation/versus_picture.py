@@ -1,4 +1,6 @@
-"""Engines side by side on one page: how long callers wait, and what becomes of their orders in noise."""
+"""Engines side by side on one page: how long callers wait, what becomes of their orders in noise, and whether
+an answer fits the tone in which the caller spoke.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.evaluation.picture import AGENT, CALLER, FAINT, INK, OVERLAP
+from agent.evaluation.summary import Share
 from agent.evaluation.versus import Figures
+from agent.evaluation.versus_tone import CHANCE, NO_LINE, ToneFigures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,20 +25,30 @@ KINDS = (
     ("else_", "something else", "#cfcfcf"),
     ("wrong", "wrong order read back", CALLER),
 )
-PAGE = (11.0, 7.2)
+PAGE = (11.0, 10.2)
 
 
-def draw_versus(figures: Sequence[Figures], title: str, note: str, folder: Path) -> Path:
+def draw_versus(
+    figures: Sequence[Figures], tones: Sequence[ToneFigures], title: str, note: str, folder: Path
+) -> Path:
     """Write `versus.png`; its path."""
     from matplotlib.figure import Figure
 
     engines = list(dict.fromkeys(one.engine for one in figures))
     rooms = list(dict.fromkeys(one.room for one in figures))
-    page = Figure(figsize=PAGE, layout="constrained")
-    above, below = page.subplots(2, 1, height_ratios=(1.15, 1.0))
+    page = Figure(figsize=PAGE if tones else (PAGE[0], 7.2))
+    page.set_layout_engine("constrained", h_pad=0.12)
+    heights = (1.2, 1.05, 0.95) if tones else (1.15, 1.0)
+    grid = page.add_gridspec(len(heights), 1, height_ratios=heights)
+    parts = [page.add_subfigure(grid[row]) for row in range(len(heights))]
     clean = [one for one in figures if one.room == rooms[0]]
-    _draw_gaps(above, clean, rooms[0])
-    _draw_orders(below, figures, engines, rooms)
+    _draw_gaps(parts[0].subplots(), clean, rooms[0])
+    _draw_orders(parts[1].subplots(), figures, engines, rooms)
+    if tones:
+        beside = parts[2].subplots(1, len(tones) + 1, width_ratios=[*[1.0] * len(tones), 1.15])
+        for at, one in zip(beside, tones, strict=False):
+            _draw_tones(at, one, is_first=one is tones[0])
+        _draw_words(beside[-1], clean, rooms[0])
     page.suptitle(title, x=0.01, ha="left", fontsize=14, color=INK)
     page.supxlabel(note, x=0.01, ha="left", fontsize=8, color=FAINT)
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,15 +91,17 @@ def _draw_orders(at: Axes, figures: Sequence[Figures], engines: Sequence[str], r
     """Each engine's orders as a stacked bar, room by room."""
     names: list[str] = []
     places: list[float] = []
-    for number, room in enumerate(rooms):
-        for lane, engine in enumerate(engines):
+    y = 0.0
+    for room in rooms:
+        for engine in engines:
             one = next((each for each in figures if (each.engine, each.room) == (engine, room)), None)
             if one is None:
                 continue
-            y = -(number * (len(engines) + 0.7) + lane)
             names.append(f"{room}: {engine}")
             places.append(y)
             _draw_bar(at, one, y)
+            y -= 1.0
+        y -= 0.7
     at.set(xlim=(0, 100), yticks=places)
     at.set_yticklabels(names)
     at.tick_params(axis="y", labelsize=9, length=0)
@@ -111,3 +127,48 @@ def _draw_bar(at: Axes, one: Figures, y: float) -> None:
             ink = "white" if name in ("right", "wrong") else INK
             at.text(left + width / 2, y, str(part.right), ha="center", va="center", color=ink, fontsize=9)
         left += width
+
+
+def _draw_tones(at: Axes, one: ToneFigures, *, is_first: bool) -> None:
+    """How callers spoke against how they were answered; the diagonal is right."""
+    callers = list(one.answers)
+    answers = [*callers, NO_LINE]
+    counts = np.array([[one.answers[caller].get(answer, 0) for answer in answers] for caller in callers])
+    most = max(1, int(counts.sum(1).max()))
+    for (row, column), num in np.ndenumerate(counts):
+        is_right, part = row == column, num / most
+        colour = AGENT if is_right else "#9a9a9a"
+        at.barh(-row, 0.94, 0.9, column - 0.47, color=colour, alpha=0.08 + 0.92 * part, lw=0)
+        if num:
+            at.text(column, -row, str(num), ha="center", va="center", fontsize=9,
+                    color="white" if part > 0.55 else INK)  # fmt: skip
+    at.set(xlim=(-0.5, len(answers) - 0.5), ylim=(0.55 - len(callers), 0.5))
+    at.set_xticks(range(len(answers)), [*callers, "other"])
+    at.set_yticks([-row for row in range(len(callers))], callers if is_first else [""] * len(callers))
+    at.tick_params(length=0, labelsize=8.5, colors=INK)
+    at.spines[["left", "right", "top", "bottom"]].set_visible(False)
+    if is_first:
+        at.set_ylabel("caller's tone", fontsize=9, color=FAINT)
+    at.set_xlabel("tone of the answer", fontsize=9, color=FAINT)
+    right = one.in_tone
+    title = f"{one.engine}: {right.value:.0%} in tone (chance {CHANCE:.0%})" if right.num else one.engine
+    at.set_title(title, loc="left", fontsize=11, color=INK)
+
+
+def _draw_words(at: Axes, figures: Sequence[Figures], room: str) -> None:
+    """The share of judged turns whose answer had the right words, with what it was waited for."""
+    for lane, one in enumerate(figures):
+        right = Share(
+            one.summary.orders.right + one.summary.fixed.right, one.summary.orders.num + one.summary.fixed.num
+        )
+        percent = 100 * right.value if right.num else 0.0
+        at.barh(-lane, percent, 0.62, color=COLOURS[lane % len(COLOURS)])
+        wait = f", {1000 * one.gaps.p50:.0f} ms" if one.gaps_s else ""
+        told, ink = f"{one.engine}: {right.right}/{right.num}{wait}", "white" if percent > 55 else INK
+        at.text(2, -lane, told, ha="left", va="center", fontsize=9.5, color=ink)
+    at.set(xlim=(0, 100), yticks=[], ylim=(0.45 - max(len(figures), 3), 0.5))
+    at.tick_params(axis="x", colors=FAINT, labelsize=9)
+    at.xaxis.set_major_formatter(lambda value, _place: f"{value:.0f} %")
+    at.spines[["left", "right", "top"]].set_visible(False)
+    at.spines["bottom"].set_color(FAINT)
+    at.set_title(f"Right answers, median wait ({room})", loc="left", fontsize=11, color=INK)

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from agent.bench_versus import _rooms, add_arguments, run, versus_table
+from agent.bench_versus import _rooms, add_arguments, run, tone_table, versus_table
 from agent.errors import AgentError
 from agent.evaluation.summary import summarise
 from agent.evaluation.versus import figures_of
+from agent.evaluation.versus_tone import tone_figures
 from agent.settings import Settings
+from model.order_line import Tone
 from tests.agent.evaluation.test_versus import ROWS
 
 
@@ -39,3 +41,14 @@ def test_the_table_tells_every_engine_and_room() -> None:
     console.print(versus_table(figures))
     told = console.export_text()
     assert "10 dB" in told and "400 ms" in told and told.count("1/4") >= 8
+
+
+def test_the_table_of_tones_counts_answers_by_tone() -> None:
+    heard = [(Tone.CALM, "calm"), (Tone.CALM, "none"), (Tone.ANGRY, "calm"), (Tone.HURRIED, "hurried")]
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(tone_table([tone_figures("cascade", heard)]))
+    rows = {
+        line.split("│")[2].strip(): line for line in console.export_text().splitlines() if "cascade" in line
+    }
+    assert [cell.strip() for cell in rows["calm"].split("│")[3:-1]] == ["1", "0", "0", "0", "1", "1/2"]
+    assert rows["angry"].rstrip(" │").endswith("0/1") and "2/4 (50%)" in rows["all"]

@@ -13,7 +13,16 @@ from itertools import pairwise
 
 from agent.energy_gate import Segment
 from agent.evaluation.metrics.turn_statistics import silences
-from agent.evaluation.scores import DEAD_AIR_S, FALSE_STOP_S, MISS_S, SUSTAINED_S, BargeIn, backchannels
+from agent.evaluation.scores import (
+    DEAD_AIR_S,
+    EARLY_S,
+    FALSE_STOP_S,
+    MISS_S,
+    SUSTAINED_S,
+    BargeIn,
+    backchannels,
+    early_starts,
+)
 from agent.evaluation.segments import CallerTurn, talks
 
 STUTTER_MIN_S, STUTTER_MAX_S = 0.08, 0.3  # one frame of the model to what already is a false stop
@@ -42,16 +51,15 @@ def pause_trials(
 ) -> list[PauseTrial]:
     """Every pause of U in order, those at `complete` points apart; taken = a talk over 1 s starts within it.
 
-    Starts at other places in U are early too (`scores.early_starts`); a talk of up to 1 s is a backchannel.
+    Or up to 0.2 s after it: the line brings late what was begun in it. Starts at other places in U are early
+    too (`scores.early_starts`); a talk of up to 1 s is a backchannel.
     """
     trials = []
+    starts_s = early_starts(turn, agent)
     pauses = [(one, False) for one in turn.pauses] + [(one, True) for one in complete]
     for pause, is_complete in sorted(pauses, key=lambda pair: pair[0].start_s):
         is_silent = not any(talk.start_s < pause.start_s < talk.end_s for talk in talks(agent))
-        is_taken = is_silent and any(
-            pause.start_s <= talk.start_s < pause.end_s and talk.duration_s > SUSTAINED_S
-            for talk in talks(agent)
-        )
+        is_taken = is_silent and any(pause.start_s <= at_s < pause.end_s + EARLY_S for at_s in starts_s)
         trials.append(PauseTrial(pause.duration_s, is_complete, is_silent, is_taken))
     return trials
 

@@ -27,7 +27,8 @@ def pause(*, taken: bool, complete: bool = False) -> Json:
 
 def call(*turns: Json, **known: Any) -> Json:
     row = {
-        "number": 0, "seconds": 60.0, "agent": [], "condition": {}, "turns": list(turns), "pauses": [],
+        "number": 0, "seconds": 60.0, "planned_turns": len(turns), "said_lines": [],
+        "agent": [], "condition": {}, "turns": list(turns), "pauses": [],
         "sounds": [], "interruptions": [],
         "stutters": {"breaks": [], "breaks_per_s": 0.0}, "lines": [],
         "given": {"num": 0, "caller_speech_s": 30.0}, "reference": "", "transcript": "",
@@ -45,7 +46,7 @@ def test_dialogues_give_gaps_answers_pauses_and_words() -> None:
     found = figures_of(Family.DIALOGUE, [one, two])
     assert found["gap_p50"].value == pytest.approx(0.5)
     assert (found["gap_p50"].num_eligible, found["gap_p50"].num_attempted) == (12, 13)
-    assert found["misses"].value == pytest.approx(1 / 13) and found["dead_air"].value == pytest.approx(1 / 12)
+    assert found["misses"].value == pytest.approx(1 / 13) and found["dead_air"].value == pytest.approx(2 / 13)
     assert found["right"].value == pytest.approx(11 / 13) and found["right_order"].value == 1.0
     assert found["right_hours"].value == pytest.approx(1 / 3)
     assert found["premature"].value == pytest.approx(1 / 4) and found["taken_at_complete"].value == 1.0
@@ -78,7 +79,8 @@ def test_the_floor_is_yielded_kept_or_stuttered() -> None:
 
 
 def test_echo_stops_are_told_apart_by_their_return() -> None:
-    stopped, went_on = {"is_eligible": True, "is_stopped": True}, {"is_eligible": True, "is_stopped": False}
+    went_on = {"is_eligible": True, "is_stopped": False, "answers_itself": False}
+    stopped = {**went_on, "is_stopped": True, "answers_itself": True}
     calls = [
         call(condition={"echo_db": -20.0}, lines=[went_on] * 3 + [{"is_eligible": False}]),
         call(condition={"echo_db": -12.0}, lines=[stopped, went_on]),
@@ -86,6 +88,10 @@ def test_echo_stops_are_told_apart_by_their_return() -> None:
     found = figures_of(Family.ECHO, calls)
     assert found["self_stops_-20_db"].value == 0.0 and found["self_stops_-12_db"].value == 0.5
     assert found["self_stops_-20_db"].num_attempted == 4
+    assert found["cut_short_echo"].value == 0.0
+    crowded = figures_of(Family.ECHO, [*calls, {**calls[0], "planned_turns": 8}])
+    assert crowded["cut_short_echo"].value == pytest.approx(1 / 3)
+    assert found["self_answers_-20_db"].value == 0.0 and found["self_answers_-12_db"].value == 0.5
 
 
 @pytest.mark.parametrize(("family", "name"), [(Family.ORDERS, "orders"), (Family.REAL_ORDERS, "real_orders")])
@@ -113,3 +119,55 @@ def test_every_family_has_figures_and_a_quota() -> None:
         assert all(figure.num_eligible == 0 for figure in figures_of(family, []).values())
         quota = QUOTAS[family]
         assert quota.least_scenes(100) <= quota.most_scenes(100) and not quota.is_met([], 1)
+
+
+def test_turns_that_a_hang_up_took_are_not_forgotten() -> None:
+    """An agent that hangs up on its callers has answered all that it let them say."""
+    whole, hung_up = call(*[turn()] * 10), call(*[turn()] * 2, planned_turns=10)
+    found = figures_of(Family.DIALOGUE, [whole, hung_up])
+    assert found["right"].value == pytest.approx(12 / 20) and found["cut_short"].value == 0.5
+    assert found["right_late"].value == 0.5 and found["right_early"].value == pytest.approx(5 / 6)
+    condition = {"snr_db": "clean", "tone": "calm"}
+    silenced = call(planned_turns=1, condition=condition)
+    assert (
+        figures_of(Family.ORDERS, [silenced, call(turn(), condition=condition)])["orders_clean"].value == 0.5
+    )
+    assert figures_of(Family.NUMBERS, [silenced])["numbers"].value == 0.0
+    assert figures_of(Family.TONE, [silenced, call(turn(), condition=condition)])["tone"].value == 0.5
+
+
+def test_an_agent_that_writes_nothing_of_a_call_has_missed_its_words() -> None:
+    wrote = call(turn(), reference="a b", transcript="a b")
+    nothing = call(turn(), reference="c d", transcript="")
+    unknown = call(turn(), reference="e f", transcript=None)
+    found = figures_of(Family.DIALOGUE, [wrote, nothing, unknown])["transcript_wer"]
+    assert found.value == pytest.approx(0.5) and (found.num_eligible, found.num_attempted) == (4, 6)
+    assert figures_of(Family.DIALOGUE, [nothing, unknown])["transcript_wer"].num_eligible == 0
+
+
+def test_a_turn_that_is_hung_up_on_is_not_answered() -> None:
+    """The agent hung up a second after it: no gap, and too soon to call it a miss."""
+    hung_up = call(turn(), turn(gap_s=None, is_right=False))
+    early = call(turn(gap_s=None, early_starts=[1.5]), turn())
+    found = figures_of(Family.DIALOGUE, [hung_up, early])
+    assert found["misses"].value == 0.25 and found["dead_air"].value == pytest.approx(1 / 3)
+
+
+def test_calls_with_one_recording_are_one_to_the_interval() -> None:
+    def heard(clip: str, *, right: bool) -> Json:
+        return call(turn(is_right=right), condition={"snr_db": "clean", "clip": clip})
+
+    once = [heard(f"a/{number}", right=number % 2 == 0) for number in range(40)]
+    again = [heard(f"a/{number % 4}", right=number % 2 == 0) for number in range(40)]
+    width = {
+        name: figure.high - figure.low
+        for name, calls in (("once", once), ("again", again))
+        for figure in [figures_of(Family.REAL_ORDERS, calls)["real_orders_clean"]]
+    }
+    assert width["again"] > 1.5 * width["once"]
+
+
+def test_sentences_are_those_of_the_calls() -> None:
+    calls = [call(turn(), said_lines=[True, True, False]), call(turn(), said_lines=[True])]
+    found = figures_of(Family.DIALOGUE, calls)["said_lines"]
+    assert (found.value, found.num_eligible) == (0.75, 4)

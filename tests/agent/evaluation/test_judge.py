@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from agent.energy_gate import Pcm
-from agent.evaluation.judge import FOIL_LINES, Judge, Verdict, _grammar, plain, without_offer
+from agent.evaluation.judge import FOIL_LINES, Judge, Verdict, _grammar, is_own_line, plain, without_offer
 from model.channel import Line, telephone
 from model.order_line import (
     AGENT_LINES,
@@ -110,3 +110,17 @@ def test_a_read_back_is_judged_by_what_it_reads_back() -> None:
     assert heard.says("Small latte. Right?") and not heard.says("Small mocha. Right?")
     number = Verdict("five five five one two three four right", number="5551234")
     assert number.says(read_number("5551234").text) and not number.says(read_number("5551235").text)
+
+
+def test_whole_lines_are_told_from_broken_ones() -> None:
+    assert is_own_line("we are open from seven in the morning to six at night")
+    assert is_own_line("a large latte with soy milk is that right")
+    assert not is_own_line("we are open from seven in the") and not is_own_line("")
+    # What breaks off is often heard as a foil, which the agent never says.
+    assert not is_own_line("can you spell it for me") and not is_own_line("a large tea is that right")
+
+
+def test_goodbye_is_heard_at_the_end_of_a_call(judge: Judge) -> None:
+    """At one padding the decoder loses it more often than not, and every dialogue ends with it."""
+    heard = [judge.hear(over_the_phone(GOODBYE.text, snr_db)).says(GOODBYE.text) for snr_db in (45.0, 40.0)]
+    assert all(heard)

@@ -53,7 +53,7 @@ def on_the_virtual_clock() -> HeldScene:
 
 
 def words_of_caller(held: HeldScene) -> list[str]:
-    return [str(word["text"]) for word in held.words if word["speaker"] == "caller"]
+    return [str(word["text"]) for word in held.words or () if word["speaker"] == "caller"]
 
 
 def test_the_virtual_clock_hands_over_sound_and_words() -> None:

@@ -15,9 +15,9 @@ from model.engine import BUILTIN, Engine
 from model.order_line import Intent, Request
 from model.voices import HELD_OUT_VOICES
 from telephony.endpoint import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from tests.agent.evaluation.parties import HANG_UP, Manners, Parties
 from tests.signals import find_tone, tone
 
-HANG_UP, TRANSFER = 7, 8
 SILENCE = np.zeros(FRAME_SAMPLES, np.float32)
 VOICE = tone(300, FRAME_SAMPLES / SAMPLE_RATE_HZ, SAMPLE_RATE_HZ)
 
@@ -34,7 +34,7 @@ def offline_call() -> OfflineCall:
 
 
 def hear(call: OfflineCall, pcm: Pcm, text: int = 0) -> int | None:
-    return call.hear(pcm, text, (HANG_UP, TRANSFER))
+    return call.hear(pcm, text, -1, Parties(Manners()))
 
 
 def test_the_wire_keeps_time_and_a_telephone_tone_and_nothing_above() -> None:

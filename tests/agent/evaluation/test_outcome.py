@@ -15,6 +15,7 @@ from model.order_line import (
     CONFIRMED,
     GREETING,
     HOURS,
+    MM_HM,
     NOBODY,
     NUMBER_TAKEN,
     OKAY,
@@ -122,6 +123,29 @@ def test_a_call_is_judged_turn_by_turn(judge: Judge) -> None:
     assert third.is_right and third.barge_in is not None
     assert third.barge_in["stop_s"] == pytest.approx(0.4, abs=0.05)
     assert outcome.as_json()["turns"][0]["heard"] == "a large latte with soy milk is that right"
+
+
+def test_a_hum_before_the_answer_is_no_part_of_it(judge: Judge) -> None:
+    pcm = agent_says((0.5, GREETING.text), (5.3, MM_HM.text), (6.3, readback(LATTE).text), seconds=10.0)
+    (only,) = judge_call(
+        0, "voice", [PlacedTurn(ORDER, Manner.REPLY, CallerTurn(4.0, 6.0))], pcm, judge
+    ).turns
+    assert only.is_right and only.early_starts == [] and only.gap_s == pytest.approx(0.3, abs=0.05)
+
+
+def test_an_agent_that_finishes_another_line_has_not_yielded(judge: Judge) -> None:
+    """It was to tell the hours, said something else, and was spoken into."""
+    hours = Request(Intent.HOURS, "when are you open")
+    pcm = agent_says((0.5, GREETING.text), (6.3, NOBODY.text), seconds=16.0)
+    placed = [
+        PlacedTurn(hours, Manner.REPLY, CallerTurn(4.0, 6.0)),
+        PlacedTurn(hours, Manner.CUT_IN, CallerTurn(8.0, 9.9)),
+    ]
+    broken_off = pcm.copy()
+    broken_off[round(8.5 * RATE_HZ) :] = 0
+    trials = [judge_call(0, "voice", placed, one, judge).turns[1].barge_in for one in (pcm, broken_off)]
+    told = [(trial["is_eligible"], trial["why_not"]) for trial in trials if trial]
+    assert told == [(False, "another line was said to its end"), (True, "")]
 
 
 def test_a_wrong_drink_and_a_missing_answer_are_wrong(judge: Judge) -> None:

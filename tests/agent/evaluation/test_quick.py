@@ -11,10 +11,11 @@ from agent.errors import AgentError, AudioFileError
 from agent.evaluation.command import add_arguments
 from agent.evaluation.outcome import PlacedTurn
 from agent.evaluation.placed_call import write_channels
-from agent.evaluation.quick import Plan, judge_all, model_digest, run
+from agent.evaluation.quick import Plan, engine_mark, judge_all, model_digest, run
 from agent.evaluation.script import Manner
 from agent.evaluation.segments import CallerTurn
-from agent.settings import Settings
+from agent.settings import CascadeSettings, Settings, WorkerSettings
+from model.engine import BUILTIN
 from model.order_line import GREETING, HOURS, Intent, Request
 from model.voices import AGENT_VOICE, synthesize
 
@@ -116,3 +117,18 @@ def test_wrong_usage_says_what_to_do(tmp_path: Path) -> None:
     for words in (("--uri", "sip:a@127.0.0.1"), ("--codec", "G722")):
         with pytest.raises(AgentError, match="--offline calls nobody"):
             run(arguments("--offline", *words), Settings())
+
+
+def test_another_engine_or_another_cascade_is_another_run() -> None:
+    worker, cascade = WorkerSettings(engine="cascade"), CascadeSettings()
+    mark = engine_mark(worker, cascade)
+    assert mark.startswith("cascade/") and mark == engine_mark(worker, CascadeSettings())
+    assert engine_mark(worker, CascadeSettings(hold_s=0.7)) != mark
+    assert engine_mark(WorkerSettings(), cascade) == model_digest(BUILTIN)
+    assert engine_mark(WorkerSettings(engine="standin"), cascade) == "standin"
+
+
+def test_callers_without_a_telephone_need_an_engine_with_words(tmp_path: Path) -> None:
+    args = arguments("--offline", "--engine", "standin", "--folder", str(tmp_path))
+    with pytest.raises(AgentError, match="needs an engine that has words"):
+        run(args, Settings())

@@ -14,6 +14,7 @@ from agent.evaluation.stimuli import line_rms
 from model.order_line import Intent, Order
 from model.training.folds import fold_of
 from tests.agent.evaluation.scenes import channel
+from tests.signals import tone
 
 RATE_HZ = 24_000
 
@@ -21,7 +22,7 @@ RATE_HZ = 24_000
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("corpora")
-    for name in ("orders", "digits", "noises"):
+    for name in ("orders", "digits", "noises", "others"):
         (root / name).mkdir()
     labels = {}
     for number in range(10):
@@ -33,7 +34,9 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for digit in range(10):
             soundfile.write(root / "digits" / f"{digit}_{speaker}_0.wav", channel([(0.1, 0.4)], 0.5), RATE_HZ)
     soundfile.write(root / "noises" / "hiss.wav", channel([], 2.0, noise=0.1), RATE_HZ)
-    entries = [("orders", "orders"), ("digits", "digits"), ("noises", "noise")]
+    for number in range(10):
+        soundfile.write(root / "others" / f"{number}.wav", tone(700, 3.0, RATE_HZ), RATE_HZ)
+    entries = [("orders", "orders"), ("digits", "digits"), ("noises", "noise"), ("others", "speech")]
     (root / "corpora.toml").write_text(
         "".join(
             f'[[corpus]]\nname = "{name}"\nfolder = "{name}"\nlayout = "{layout}"\n'
@@ -49,6 +52,20 @@ def test_everything_is_found(corpora: Path) -> None:
     assert len(callers.orders) == 10 and callers.orders[0].order == Order("latte", "large")
     assert {speaker: len(clips) for speaker, clips in callers.digits.items()} == {"ann": 10, "bob": 10}
     assert len(callers.pool().noises) == 1 and callers.pool() is callers.pool()
+
+
+def test_people_beside_the_caller_are_recorded_ones_of_the_fold(corpora: Path) -> None:
+    callers = find_callers(corpora, 0)
+    assert callers.speech and all(fold_of(f"others/{path.stem}") == 0 for path in callers.speech)
+    recorded, made = (make_scene(Family.FLOOR, 0, 0, given) for given in (callers, None))
+    for sound in ("side_talk", "background"):
+        shares = []
+        for scene in (recorded, made):
+            (step,) = (one for one in scene.steps if one.sound == sound)
+            power = np.square(np.abs(np.fft.rfft(step.pcm)))
+            hertz = np.fft.rfftfreq(len(step.pcm), 1 / RATE_HZ)
+            shares.append(power[abs(hertz - 700) < 10].sum() / power.sum())
+        assert shares[0] > 0.8 > shares[1]
 
 
 def test_a_fold_is_called_alone(corpora: Path) -> None:
@@ -96,6 +113,6 @@ def test_what_cannot_be_called_is_told(tmp_path: Path) -> None:
     (tmp_path / "corpora.toml").write_text(
         '[[corpus]]\nname = "n"\nfolder = "n"\nlayout = "noise"\nlicence = "x"\nsource = "y"\n'
     )
-    with pytest.raises(AgentError, match="no orders and no digits"):
+    with pytest.raises(AgentError, match="no orders, no digits and no speech"):
         find_callers(tmp_path, None)
     assert RealCallers([Clip("a/b", tmp_path, "x")]).orders[0].order is None

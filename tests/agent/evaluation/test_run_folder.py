@@ -12,7 +12,15 @@ from agent.evaluation.scenes import Family
 from agent.evaluation.trials import Json
 from tests.agent.evaluation.deaf import DEAF
 
-TRUTH: Json = {"family": "floor", "number": 3, "voice": "ked", "condition": {}, "steps": [], "words": []}
+TRUTH: Json = {
+    "family": "floor",
+    "number": 3,
+    "voice": "ked",
+    "condition": {},
+    "steps": [],
+    "words": [],
+    "planned_turns": 0,
+}
 SOUND = np.zeros(24_000, np.float32)
 
 
@@ -63,5 +71,18 @@ def test_figures_are_measured_once_and_may_be_nothing(tmp_path: Path) -> None:
         measured.append(1)
         return {"own_lines": Estimate(0.5, 0.4, 0.6, 10, 12)}
 
-    first, second = folder.figures("lines", measure), folder.figures("lines", measure)
+    first, second = folder.figures("lines", 10, measure), folder.figures("lines", 5, measure)
     assert first == second == {"own_lines": Estimate(0.5, 0.4, 0.6, 10, 12)} and len(measured) == 1
+    folder.figures("lines", 100, measure)  # a first try with few trials does not stand for a real run
+    assert len(measured) == 2
+
+
+def test_what_breaks_off_while_it_is_written_leaves_no_half_a_file(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    folder.note_misses(1)
+    with pytest.raises(TypeError):
+        folder.figures("lines", 1, lambda: {"own_lines": object()})  # type: ignore[dict-item]
+    folder.keep(TRUTH, SOUND, SOUND)
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        run_folder(tmp_path).note_misses(object())  # type: ignore[arg-type]
+    assert run_folder(tmp_path).misses == 1

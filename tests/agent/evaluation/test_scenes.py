@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from agent.evaluation.rows import QUOTAS
+from agent.evaluation.rows import EARLY_TURNS, LATE_TURNS, QUOTAS
 from agent.evaluation.scenes import ECHO_DB, REAL, SNRS_DB, Family, Scene, make_scene
 from agent.evaluation.script import Manner
 from agent.evaluation.stimuli import OVER_SOUNDS, line_rms
@@ -52,6 +52,13 @@ def test_dialogues_pause_at_unfinished_and_at_finished_points() -> None:
                     round((pause.start_s + 0.25) * 24_000) : round((pause.end_s - 0.05) * 24_000)
                 ]
                 assert np.sqrt(np.mean(np.square(inside))) < 0.2 * np.sqrt(np.mean(np.square(step.pcm)))
+
+
+def test_late_turns_ask_for_what_early_ones_asked_for() -> None:
+    requests = [step.step.request for step in make_scene(Family.DIALOGUE, 0, 0).steps]
+    intents = [request.intent for request in requests if request is not None]
+    asked = {places: [intents[place - 1] for place in places] for places in (EARLY_TURNS, LATE_TURNS)}
+    assert asked[LATE_TURNS] == asked[EARLY_TURNS]
 
 
 def test_noise_lies_as_far_below_the_order_as_the_scene_says() -> None:

@@ -121,3 +121,15 @@ def test_spread() -> None:
     assert [one.num, one.p50, one.p95] == pytest.approx([100, 5.05, 9.505])
     assert one.low < one.p50 < one.high
     assert spread([]).num == 0 and math.isnan(spread([]).p50)
+
+
+def test_a_hum_that_the_answer_follows_at_once_makes_it_not_early() -> None:
+    """ "Mm-hm" in the caller's last pause, the answer less than half a second after it."""
+    hum_and_answer = spoken((3.5, 3.85), (4.2, 6.5))
+    assert early_starts(TURN, hum_and_answer) == []
+    assert backchannels(TURN, hum_and_answer) == spoken((3.5, 3.85))
+    assert response_gap(TURN, hum_and_answer, 12.0) == pytest.approx(0.2, abs=0.021)
+    score = score_turn(TURN, hum_and_answer, 12.0)
+    assert score.gap_s is not None and score.early_starts == ()
+    taken = spoken((2.5, 3.2), (3.5, 3.85), (4.2, 6.5))  # longer than 1 s before the caller had done
+    assert early_starts(TURN, taken) == pytest.approx([2.5], abs=0.021)

@@ -27,9 +27,14 @@ def test_an_answer_is_written_before_it_is_heard() -> None:
     assert first.tokenizer.decode(text[:GREETED_FRAMES]) == "off hook coffee what can i get you"
     words = [at for at, token in enumerate(text) if at >= GREETED_FRAMES and first.tokenizer.piece(token)]
     assert len(first.waits_s) >= 1 and first.waits_s[0] > 5 * STEP_S
-    silent = round(np.ceil(first.waits_s[0] / PERIOD_S))
+    away = round(np.ceil(first.waits_s[0] / PERIOD_S))
     level = [float(np.abs(step.pcm).max()) for step in steps]
-    assert max(level[words[0] + 2 : words[0] + silent]) < 0.05, "held silent while the text is written"
-    assert len(words) > 3 and words[1] > words[0] + silent, "then its words are said"
+    quiet = range(words[0] - away, words[0])
+    assert max(level[at] for at in quiet) < 0.05, "silent while the text is written"
+    assert (
+        first.tokenizer.decode(text[GREETED_FRAMES:])
+        == "we are open from seven in the morning to six at night"
+    )
+    assert first.num_alike == 1, "then what was written is said"
     first.stop(0)
     first.start(0, seed=2)

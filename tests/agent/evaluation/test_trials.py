@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -10,19 +11,20 @@ import pytest
 from agent.energy_gate import Segment
 from agent.evaluation.judge import Judge, plain
 from agent.evaluation.lines import HeldScene, VirtualLine
+from agent.evaluation.outcome import CallOutcome, TurnOutcome
 from agent.evaluation.scenes import Family, Scene
 from agent.evaluation.script import Manner, SpokenStep, Step, speak_step
 from agent.evaluation.trials import (
     Json,
     PlacedStep,
-    is_whole_line,
     judge_scene,
     place_steps,
+    planned_turns,
     silence_from,
     truth_of,
 )
 from model.echo import Echo
-from model.order_line import HOURS, Intent, Order, Request
+from model.order_line import GOODBYE, HOURS, MORE, Intent, Order, Request
 from model.voices import HELD_OUT_VOICES
 from tests.agent.evaluation.deaf import DEAF
 from tests.agent.evaluation.parties import Manners, Parties
@@ -32,6 +34,7 @@ ASK = Request(Intent.HOURS, "what are your opening hours today please")
 LATTE = Request(Intent.ORDER, "can I get a large latte with soy milk", Order("latte", "large", "soy milk"))
 UP_S, DOWN_S = 0.02, 0.06
 LOOP_S = UP_S + DOWN_S
+WENT_ON = {"is_eligible": True, "is_stopped": False, "answers_itself": False}
 
 
 @cache
@@ -71,7 +74,7 @@ def test_the_gap_is_the_agents_patience_and_the_lines_delay() -> None:
         assert patience_s - 0.08 + LOOP_S < only["gap_s"] < patience_s + 0.16 + LOOP_S
     assert found[0.56] - found[0.24] == pytest.approx(0.32, abs=0.02)
     assert call["transcript"] == "hello" and call["reference"] == ASK.text
-    assert call["lines"] == [{"is_eligible": True, "is_stopped": False}] * 2  # with the greeting
+    assert call["lines"] == [WENT_ON] * 2  # with the greeting
 
 
 def test_what_is_said_is_judged(judge: Judge) -> None:
@@ -130,13 +133,51 @@ def test_an_agent_that_hears_itself_stops_at_loud_echo_alone() -> None:
     loud = trials(manners, turn(), echo=Echo(50.0, -10.0, 80))
     soft = trials(manners, turn(), echo=Echo(50.0, -40.0, 80))
     assert any(row["is_eligible"] and row["is_stopped"] for row in loud["lines"])
-    assert soft["lines"] == [{"is_eligible": False}, {"is_eligible": True, "is_stopped": False}]
+    assert soft["lines"] == [{"is_eligible": False}, WENT_ON]
 
 
 def test_a_greeting_that_stops_at_its_own_echo_counts() -> None:
     one = held(Manners(yields_after_s=0.48), turn(), echo=Echo(50.0, -10.0, 80), limit_s=3.0)
     greets = judge_scene(truth_of(one.scene, place_steps(one.said, one.caller), one.words), one.agent, DEAF)
-    assert greets["lines"][0] == {"is_eligible": True, "is_stopped": True}
+    assert greets["lines"][0] == WENT_ON | {"is_stopped": True}
+
+
+def test_an_agent_that_answers_its_own_echo_is_found() -> None:
+    """It never yields, so nothing breaks off; but it talks again where nobody has spoken."""
+    manners = Manners(yields_after_s=None, greeting="Hello.", line="One moment please, I will ask.")
+    loud, soft = (trials(manners, turn(), echo=Echo(200.0, db, 80)) for db in (-6.0, -50.0))
+    assert any(row.get("answers_itself") for row in loud["lines"])
+    assert not any(row.get("answers_itself") for row in soft["lines"])
+
+
+def test_a_shorter_line_than_was_due_is_no_false_stop(judge: Judge) -> None:
+    """Asked for the hours it says another line, to its end, over a cough."""
+    said = Manners(line=MORE.text, is_buzz=False, yields_after_s=None)
+    row = trials(said, turn(), over(0.3, 0.5), judge=judge)["sounds"][0]
+    assert not row.get("is_stopped", False), row
+
+
+def test_sentences_of_the_calls_are_recognised_or_not(judge: Judge) -> None:
+    spoken = held(Manners(is_buzz=False), turn())
+    truth = truth_of(spoken.scene, place_steps(spoken.said, spoken.caller), spoken.words)
+    truth["family"] = "dialogue"
+    assert judge_scene(truth, spoken.agent, judge)["said_lines"] == [True, True]
+    assert judge_scene(truth, spoken.agent, DEAF)["said_lines"] == [False, False]
+    truth["family"], truth["words"] = "floor", None
+    told = judge_scene(truth, spoken.agent, DEAF)
+    assert told["said_lines"] == [] and told["transcript"] is None and told["planned_turns"] == 1
+
+
+def test_a_hang_up_that_was_right_takes_no_turns() -> None:
+    """ "No thanks" after "anything else" ends the call, whatever the script still had."""
+
+    def outcome(expected: str) -> CallOutcome:
+        said = TurnOutcome("no", "", "reply", 1.0, 2.0, [], [expected], "", True, True, 0.3, False, [], None)
+        return CallOutcome(0, "ked", 4.0, "", True, 0.1, [said])
+
+    assert planned_turns(14, outcome(GOODBYE.text)) == 1
+    assert planned_turns(14, outcome(MORE.text)) == 14
+    assert planned_turns(1, replace(outcome(MORE.text), turns=[])) == 1
 
 
 def test_placed_steps_survive_json() -> None:
@@ -153,9 +194,3 @@ def test_silences_count_from_the_one_who_spoke() -> None:
     assert silence_from(0.5, 1.5, agent) is None  # 200 ms is no stop
     assert silence_from(0.5, 2.2, agent) == pytest.approx(0.5)
     assert silence_from(2.6, 4.0, agent) == float("inf")
-
-
-def test_whole_lines_are_told_from_broken_ones() -> None:
-    assert is_whole_line("we are open from seven in the morning to six at night")
-    assert is_whole_line("a large latte with soy milk is that right")
-    assert not is_whole_line("we are open from seven in the") and not is_whole_line("")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from agent.energy_gate import Pcm
-from agent.evaluation.virtual import VirtualCall, WireLeg, hold_calls
-from model.order_line import UNKNOWN
+from agent.evaluation.call_loop import hold_calls
+from agent.evaluation.virtual import VirtualCall, WireLeg
 from telephony.endpoint import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from tests.agent.evaluation.parties import DELEGATE, HANG_UP, NOBODY, TRANSFER, Manners, Parties
 from tests.signals import find_tone, tone
@@ -39,16 +39,6 @@ class Told:
 
     def piece(self, token: int) -> str:
         return {1: "▁one", 2: "▁two"}.get(token, "")
-
-
-def test_a_request_is_obeyed_once_when_the_model_has_finished() -> None:
-    call = VirtualCall(0, lambda heard: SILENCE, 60.0)
-    voice = tone(300, FRAME_SAMPLES / SAMPLE_RATE_HZ, SAMPLE_RATE_HZ)
-    told = [call.hear(voice, HANG_UP, -1, Told())]
-    told += [call.hear(voice, 3, -1, Told()) for _ in range(20)]
-    assert told == [None] * 21, "it still speaks"
-    told = [call.hear(SILENCE, 3, -1, Told()) for _ in range(30)]
-    assert told.count(HANG_UP) == 1
 
 
 def test_both_transcripts_are_written_down() -> None:
@@ -86,29 +76,3 @@ def test_the_loop_is_causal_and_as_long_as_its_delays() -> None:
     onset = int(np.argmax(np.abs(agent) > 0.05))
     assert 3 * FRAME_SAMPLES + 150 < onset < 3 * FRAME_SAMPLES + 400
     assert heard_at.index(1) == 4
-
-
-def test_slots_are_used_again_and_a_hang_up_ends_a_call() -> None:
-    engine = Parties(Manners(greeting="Hello."), 2)
-    done: list[VirtualCall] = []
-    calls = (VirtualCall(number, lambda heard: SILENCE, 0.4) for number in range(5))
-    hold_calls(engine, engine, calls, done.append)
-    assert sorted(call.number for call in done) == [0, 1, 2, 3, 4] and engine.num_started == 5
-    assert not any(call.is_hung_up for call in done)
-    engine.hangs_up_at = 2
-    hold_calls(engine, engine, iter([VirtualCall(9, lambda heard: SILENCE, 8.0)]), done.append)
-    assert done[-1].is_hung_up and len(done[-1].channels()[0]) < 8 * SAMPLE_RATE_HZ
-
-
-def test_a_transfer_finds_nobody() -> None:
-    engine = Parties(Manners(greeting="Hello."))
-    engine.transfers_at = 2
-    hold_calls(engine, engine, iter([VirtualCall(0, lambda heard: SILENCE, 6.0)]), lambda call: None)
-    assert engine.forced == [NOBODY]
-
-
-def test_a_question_that_goes_to_others_is_answered_by_the_fallback() -> None:
-    engine = Parties(Manners(greeting="Hello."))
-    engine.delegates_at = 2
-    hold_calls(engine, engine, iter([VirtualCall(0, lambda heard: SILENCE, 6.0)]), lambda call: None)
-    assert engine.told == [[1] * len(UNKNOWN.text.split())]

@@ -25,7 +25,8 @@ def test_a_pause_is_taken_only_by_a_long_talk_that_starts_in_it() -> None:
     assert first.is_taken and first.is_in_rate and first.length_s == pytest.approx(0.7)
     assert not second.is_taken and not second.is_in_rate  # 0.3 s is no pause of the published sets
     assert not pause_trials(TURN, spoken((3.3, 3.9)))[0].is_taken  # a backchannel
-    assert not pause_trials(TURN, spoken((3.8, 5.5)))[0].is_taken  # after it
+    assert pause_trials(TURN, spoken((3.8, 5.5)))[0].is_taken  # begun in it, the line brought it late
+    assert not pause_trials(TURN, spoken((4.0, 5.5)))[0].is_taken  # after it
 
 
 def test_complete_points_stand_apart_and_a_talking_agent_cannot_take() -> None:
