@@ -46,8 +46,6 @@ class _Call:
     # Since the agent's last word; None before its first: the greeting answers nobody and is left as it is.
     quiet_frames: int | None = None
     num_away: int = 0  # frames that writing still takes
-    written: list[int] = field(default_factory=list)  # tokens of the latest written answer
-    said: list[int] | None = None  # and those said since; None: all that was written
 
     def note(self, column: NDArray[np.int16], pcm: NDArray[np.float32]) -> None:
         """One step that this call has made."""
@@ -65,7 +63,6 @@ class TextFirst:
         self._marks = (engine.tokenizer.hangup, engine.tokenizer.transfer)
         self._calls: list[_Call | None] = [None] * (engine.num_slots // 2)
         self.waits_s: list[float] = []  # what writing took, of every answer
-        self.num_alike = 0  # answers that were said to their end in the words that had been written
 
     @property
     def tokenizer(self) -> TextTokenizer:
@@ -136,26 +133,12 @@ class TextFirst:
         quiet = call.quiet_frames
         begins = is_word and quiet is not None and quiet >= QUIET_FRAMES
         call.quiet_frames = 0 if is_word else None if quiet is None else quiet + 1
-        self._compare(call, token)
         if not begins:
             return
         written, wait_s = self._write(slot + self.num_slots, call)
         if written:
             self.waits_s.append(wait_s)
-            call.written, call.num_away = written, max(1, math.ceil(wait_s / PERIOD_S))
-
-    def _compare(self, call: _Call, token: int) -> None:
-        """Follow what is said of a written answer until it is over, or another one."""
-        if call.said is None:
-            return
-        if self.tokenizer.piece(token) or token in self._marks:
-            call.said.append(token)
-        is_same = call.said == call.written[: len(call.said)]
-        if is_same and len(call.said) == len(call.written):
-            self.num_alike += 1
-        elif is_same and (call.quiet_frames or 0) < WRITTEN_QUIET_FRAMES:
-            return
-        call.said = None
+            call.num_away = max(1, math.ceil(wait_s / PERIOD_S))
 
     def _wait(self, slot: int, call: _Call) -> None:
         """One frame of writing has passed; after the last the answer is said."""
@@ -165,7 +148,6 @@ class TextFirst:
         self._engine.stop(slot)
         call.columns = call.columns[:-1]
         self._start_again(slot, call)
-        call.said = []
 
     def _start_again(self, slot: int, call: _Call) -> None:
         heard = np.concatenate(call.heard)[-_WARM_SAMPLES:]
