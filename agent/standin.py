@@ -6,6 +6,8 @@ has fallen silent, and falls silent when interrupted. Each of its lines has its 
 recording shows which line was played. A slot that is started with a history does not greet and goes on with
 the line after the history's last one. In echo mode a step returns its input.
 
+A caller who has spoken for 5 s has asked what nobody can know: after its line it passes the question on.
+
 Text tokens: line n is `LINE_TOKEN + n`, then one WORD_TOKEN per syllable, else PAD_TOKEN; the caller's
 transcript gets CALLER_TOKEN when the caller has spoken. What it is told to say comes as one token a step,
 with sound; then the party goes on. Forcing FORCE_NAN, FORCE_RAISE, FORCE_HANG or FORCE_EXIT makes the slot
@@ -33,12 +35,14 @@ PAD_TOKEN = 3
 LINE_TOKEN = 1000
 WORD_TOKEN = 500
 CALLER_TOKEN = 600
+DELEGATE_TOKEN = 703
 FORCE_NAN, FORCE_RAISE, FORCE_HANG, FORCE_EXIT = -101, -102, -103, -104
 VOICED_DBFS = -45.0  # what counts as the caller speaking
 HANGOVER_FRAMES = 3  # silence after which the caller is taken to have ended
 INTERRUPT_FRAMES = 3  # the caller's speech before the stand-in yields
 SYLLABLE_FRAMES = 2
 LINE_FRAMES = 12
+QUESTION_FRAMES = 62  # of the caller's speech: a question to pass on
 LEVEL = 0.2
 EXIT_STATUS = 70
 VOICES = ("tone",)
@@ -78,6 +82,7 @@ class _Party:
     forced: int | None = None
     to_say: list[int] = field(default_factory=list)  # tokens of a sentence it was told to say
     num_quiet: int = 0  # steps for which it was told to be silent
+    is_asked: bool = False  # something that it has to pass on
 
     def hear(self, pcm: NDArray[np.float32]) -> int:
         """Take one caller frame in; the caller-transcript token."""
@@ -89,6 +94,7 @@ class _Party:
         self.num_silent += 1
         if self.num_silent < HANGOVER_FRAMES or not self.num_voiced:
             return PAD_TOKEN
+        self.is_asked = self.is_asked or self.num_voiced >= QUESTION_FRAMES
         self.num_voiced = 0
         self.at_frame = 0 if self.at_frame is None else self.at_frame
         return CALLER_TOKEN
@@ -101,7 +107,8 @@ class _Party:
         if self.to_say:
             return self.to_say.pop(0), burst(self.line, len(self.to_say) % SYLLABLE_FRAMES)
         if self.at_frame is None:
-            return PAD_TOKEN, np.zeros(FRAME_SAMPLES, np.float32)
+            text, self.is_asked = DELEGATE_TOKEN if self.is_asked else PAD_TOKEN, False
+            return text, np.zeros(FRAME_SAMPLES, np.float32)
         frame, pcm = self.at_frame, burst(self.line, self.at_frame)
         text = LINE_TOKEN + self.line if not frame else PAD_TOKEN if frame % SYLLABLE_FRAMES else WORD_TOKEN
         self.at_frame += 1

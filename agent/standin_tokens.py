@@ -1,6 +1,6 @@
 """Spelling for the stand-in engine's tokens, so that everything around a model works without one."""
 
-from agent.standin import CALLER_TOKEN, LINE_TOKEN, WORD_TOKEN
+from agent.standin import CALLER_TOKEN, DELEGATE_TOKEN, LINE_TOKEN, WORD_TOKEN
 
 HANGUP_TOKEN, TRANSFER_TOKEN, NOBODY_TOKEN = 700, 701, 702
 
@@ -10,7 +10,7 @@ class StandInTokens:
 
     hangup = HANGUP_TOKEN
     transfer = TRANSFER_TOKEN
-    delegate = -1  # it passes nothing on
+    delegate = DELEGATE_TOKEN
     nobody = NOBODY_TOKEN
 
     def encode(self, text: str) -> list[int]:

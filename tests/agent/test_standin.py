@@ -42,6 +42,15 @@ def pitch_hz(pcm: Pcm) -> float:
     return float(np.argmax(spectrum) * SAMPLE_RATE_HZ / len(pcm))
 
 
+def test_a_question_of_five_seconds_is_passed_on_after_the_line() -> None:
+    talk = Talk()
+    talk.hear(*[QUIET] * 20, *[VOICE] * 61, *[QUIET] * 20)
+    assert standin.DELEGATE_TOKEN not in talk.text
+    talk.hear(*[VOICE] * 62, *[QUIET] * 20)
+    assert talk.text.count(standin.DELEGATE_TOKEN) == 1 and talk.lines() == [0, 1, 2]
+    assert talk.text.index(standin.DELEGATE_TOKEN) == talk.text.index(LINE_TOKEN + 2) + LINE_FRAMES
+
+
 def test_it_greets_answers_when_the_caller_ends_and_is_silent_between() -> None:
     talk = Talk()
     talk.hear(*[QUIET] * 20, *[VOICE] * 6, *[QUIET] * 20)

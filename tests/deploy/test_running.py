@@ -32,6 +32,7 @@ async def gateway(sip_port: int, http_port: int, output: Path) -> AsyncIterator[
         "OFFHOOK_HTTP__PORT": str(http_port),
         "OFFHOOK_WORKER__ENGINE": "standin",
         "OFFHOOK_DRAIN_TIMEOUT_S": "0",
+        "OFFHOOK_AGENT__DELEGATE_TIMEOUT_S": "1",
     }
     server = await offhook("serve", env=ours, output=output)
     try:
@@ -76,11 +77,13 @@ async def ready(url: str, server: asyncio.subprocess.Process, output: Path) -> N
 
 
 def write_caller(path: Path) -> None:
-    """A caller who asks, hears the answer begin, and speaks over it."""
-    at = np.arange(int(0.8 * RATE_HZ)) / RATE_HZ
-    voiced = 0.3 * np.sin(2 * np.pi * 300 * at)
-    silence = [np.zeros(int(seconds * RATE_HZ)) for seconds in (0.9, 2.5)]
-    soundfile.write(path, np.concatenate([voiced, silence[0], voiced, silence[1]]), RATE_HZ)
+    """A caller who asks, hears the answer begin, speaks over it, then asks at length what nobody knows."""
+    parts = [(0.8, 0.9), (0.8, 2.0), (5.4, 4.0)]  # seconds of voice, of silence
+    sound = []
+    for voiced_s, silent_s in parts:
+        at = np.arange(int(voiced_s * RATE_HZ)) / RATE_HZ
+        sound += [0.3 * np.sin(2 * np.pi * 300 * at), np.zeros(int(silent_s * RATE_HZ))]
+    soundfile.write(path, np.concatenate(sound), RATE_HZ)
 
 
 async def test_every_dashboard_query_has_data_after_three_calls(tmp_path: Path) -> None:
@@ -95,7 +98,7 @@ async def test_every_dashboard_query_has_data_after_three_calls(tmp_path: Path) 
         uri = f"sip:order@127.0.0.1:{sip_port}"
         play = ["call", uri, "--play", str(tmp_path / "caller.wav"), "--wait-for-greeting"]
         log = tmp_path / "calls.log"
-        talking = [await offhook(*play, "--duration", "9", output=log) for _ in range(2)]
+        talking = [await offhook(*play, "--duration", "17", output=log) for _ in range(2)]
         await live_calls(f"http://127.0.0.1:{http_port}/v1/calls", 2)
         refused = await offhook("call", uri, "--duration", "1", output=log)
         assert [await one.wait() for one in (*talking, refused)] == [0, 0, 1], told(log)
