@@ -7,7 +7,7 @@ together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -27,6 +27,7 @@ FFT_SIZES = (256, 512, 1024, 2048)
 INPUT_GAIN = 3.0  # telephone speech is quiet; training scales it, the shipped first layer has it built in
 # Of a codec that goes on from trained weights the new phone heads learn alone at first: no folder holds any.
 HEADS_ALONE_STEPS, HEADS_ALONE_SHARE = 150, 0.2  # of steps, of the time: whichever is over first
+GENTLENESS = 0.25  # of the learning rates, for a codec that begins with trained weights: higher ones undo it
 SEED_LATENTS = 4  # latents per codeword that k-means starts from, at the least
 
 
@@ -40,6 +41,14 @@ class CodecDials:
     quantize_after: float = 0.12  # share of the time before codebooks are seeded
     muon_lr: float = 0.012
     adam_lr: float = 1.5e-3
+
+    def scaled(self, clips: int) -> CodecDials:
+        """So many times the clips in a step."""
+        return replace(self, caller_clips=clips * self.caller_clips, agent_clips=clips * self.agent_clips)
+
+    def gentle(self) -> CodecDials:
+        """For a codec that begins with trained weights."""
+        return replace(self, muon_lr=GENTLENESS * self.muon_lr, adam_lr=GENTLENESS * self.adam_lr)
 
 
 def init_weights(module: nn.Module) -> None:

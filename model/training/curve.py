@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,6 @@ from model.training.results import stage_weights
 from model.training.start import load_codec
 
 RECORDED_SHARE = 0.5  # of the callers' clips, where there are recordings
-GENTLENESS = 0.25  # of the learning rates that a codec from nothing has
 NUM_ASKED_CLIPS, ASKED_SEED = 96, 5
 CURVE_FILE, CURVE_PICTURE = "curve.json", "curve.png"
 
@@ -99,14 +98,7 @@ class Curve:
         pipeline = self._pipeline
         folder = self.folder / str(count)
         folder.mkdir(parents=True, exist_ok=True)
-        plain, scale = CodecDials(minutes=self._minutes), pipeline.machine.batch_scale
-        dials = replace(
-            plain,
-            caller_clips=scale * plain.caller_clips,
-            agent_clips=scale * plain.agent_clips,
-            muon_lr=GENTLENESS * plain.muon_lr,
-            adam_lr=GENTLENESS * plain.adam_lr,
-        )
+        dials = CodecDials(minutes=self._minutes).scaled(pipeline.machine.batch_scale).gentle()
         training = CodecTraining(pipeline.config.codec, dials, folder, pipeline.machine.device)
         if not training.resume():
             self._begin(training)

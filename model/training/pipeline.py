@@ -145,9 +145,8 @@ class Pipeline:
         minutes = self.plan.codec_minutes
         if self._is_spent("codec", minutes):
             return
-        dials = CodecDials(minutes=minutes)
-        scale = self.machine.batch_scale
-        dials = replace(dials, caller_clips=scale * dials.caller_clips, agent_clips=scale * dials.agent_clips)
+        dials = CodecDials(minutes=minutes).scaled(self.machine.batch_scale)
+        dials = dials if self.plan.start_from is None else dials.gentle()
         counts = dials.caller_clips, dials.agent_clips
         paths, sentences = self.shards("bank"), self.sentences()
         training = CodecTraining(self.config.codec, dials, self.folder, self.machine.device)

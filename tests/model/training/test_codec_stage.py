@@ -90,3 +90,11 @@ def test_a_run_resumed_when_codebooks_are_due_gathers_latents_first(tmp_path: Pa
 
 def test_nothing_to_resume(tmp_path: Path) -> None:
     assert not _training(tmp_path).resume()
+
+
+def test_a_trained_codec_learns_gently_and_from_as_many_clips() -> None:
+    plain = CodecDials(minutes=3.0)
+    dials = plain.scaled(8).gentle()
+    assert (dials.caller_clips, dials.agent_clips, dials.minutes) == (48, 16, 3.0)
+    assert dials.muon_lr == pytest.approx(0.25 * plain.muon_lr)
+    assert dials.adam_lr == pytest.approx(0.25 * plain.adam_lr)
