@@ -108,6 +108,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     parser.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        help="that compute a step on a CPU (default 1, beside a serving gateway; two free cores make a step "
+        "about 1.6 times as fast)",
+    )
+    parser.add_argument(
         "--workers",
         type=int,
         help="processes that prepare batches (default: none on a CPU, beside CUDA all cores but one)",

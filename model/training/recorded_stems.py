@@ -17,9 +17,12 @@ from model.training.feed import GrowingBank, Share
 from model.training.folds import Selection
 from model.training.pool import Pool, Wish
 from model.training.recording_folder import SOURCES, Layout
+from model.training.warps import warp_stem
 
-# Of the draws: what callers of the line say comes first, one reader's 1,600 sentences do not drown the rest.
-_WEIGHTS: dict[Layout, float] = {"orders": 4.0, "digits": 3.0, "speech": 3.0, "sentences": 1.0, "words": 1.0}
+# Of the draws: what callers of the line say comes first, then many voices; no reader's hours drown the rest.
+_WEIGHTS: dict[Layout, float] = {"orders": 4.0, "digits": 2.5, "speech": 4.0, "sentences": 1.0, "words": 1.5}
+ONE_READER_WEIGHT = 1.0
+WARPED_TURNS = 4  # of a stem, as many as a clip may need
 
 
 class RecordedBank:
@@ -36,6 +39,7 @@ class RecordedBank:
         self.sources = (store / SOURCES).read_text("utf-8").strip()
         self.layout: Layout = accounts[0]["layout"]
         self.num_clips = len(folds)
+        self._num_speakers = len({entry[0] for account in accounts for entry in account["clips"].values()})
         self.clips = selection.choose(folds)
         self._with_words = [
             shard
@@ -52,7 +56,8 @@ class RecordedBank:
     @property
     def weight(self) -> float:
         """How often it is drawn, beside the other corpora."""
-        return _WEIGHTS[self.layout]
+        is_one_reader = self.layout == "speech" and self._num_speakers == 1
+        return ONE_READER_WEIGHT if is_one_reader else _WEIGHTS[self.layout]
 
     def load(self, shard: Path) -> list[Stem]:
         """A shard's stems: chosen clips whose words are known; digits joined into numbers."""
@@ -68,14 +73,27 @@ class RecordedBank:
         ]
 
     def drawing(self, share: Share) -> Callable[[random.Random], Stem]:
-        """Draws of stems by one of the workers."""
+        """Draws of stems by one of the workers, as recorded."""
         return GrowingBank(self._with_words, self.load, share).draw
 
-    def caller_stems(self, numbers: Sequence[str], seed: int) -> list[Stem]:
-        """Its speakers as callers of the order line: orders as they are, digits as some of `numbers`."""
+    def warping(self, share: Share) -> Callable[[random.Random], Stem]:
+        """The same, each a few turns of a stem at a speed of its own."""
+        draw = self.drawing(share)
+        return lambda rng: warp_stem(draw(rng), rng, WARPED_TURNS)
+
+    def caller_stems(self, numbers: Sequence[str], copy: int) -> list[Stem]:
+        """Its speakers as callers of the order line: orders as they are, digits as some of `numbers`.
+
+        Copy 0 is as recorded; in the others each speaker has a speed of their own.
+        """
+        stems = self._callers(numbers, copy)
+        rng = random.Random(f"{self.name}/{copy}/speeds")
+        return [warp_stem(stem, rng) for stem in stems] if copy else stems
+
+    def _callers(self, numbers: Sequence[str], copy: int) -> list[Stem]:
         stems = [stem for shard in self._with_words for stem in self._chosen(shard)]
         if self.layout == "digits":
-            return number_stems(stems, random.Random(f"{self.name}/{seed}"), numbers)
+            return number_stems(stems, random.Random(f"{self.name}/{copy}"), numbers)
         return [stem for stem in stems if stem.turns] if self.layout == "orders" else []
 
     def sounds(self) -> Iterator[Turn]:

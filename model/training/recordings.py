@@ -32,7 +32,7 @@ from model.training.recording_turns import TurnMaker
 RECORDED_SHARE = (
     0.3  # of the codec's clips and of the calls, however few recordings there are beside the bank
 )
-RECORDED_COPIES = 4  # of each real caller among those that the language model hears
+RECORDED_COPIES = 8  # of each real caller among those that the language model hears
 SENTENCES_PER_STEM = 12
 RECORDINGS_PER_SHARD = 10 * SENTENCES_PER_STEM
 SHARD_S = 900.0  # of sound, 43 MB, in a shard at the most
@@ -215,7 +215,7 @@ class RecordedCallers:
     def write_bank(self, folder: Path, numbers: Sequence[str]) -> list[Path]:
         """The recorded people who order or say numbers as bank shards in a folder; those there already stay.
 
-        Each comes several times, to be heard over as many lines. None: the list is empty.
+        Each comes several times, to be heard at many speeds and over many lines. None: the list is empty.
         """
         paths: list[Path] = []
         for bank in self.banks():
@@ -233,7 +233,7 @@ class RecordedCallers:
         banks = [bank for bank in self.banks() if bank.teaches_hearing]
         if not banks:
             return stem
-        draws = [bank.drawing(share) for bank in banks]
+        draws = [bank.warping(share) for bank in banks]
         weights = [bank.weight for bank in banks]
 
         def drawn(rng: random.Random) -> Stem:

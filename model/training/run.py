@@ -20,7 +20,7 @@ from model.training.states import stage_states
 
 def train(options: argparse.Namespace, report: Report) -> None:
     """Run the stages, or what is asked for instead; what an earlier run finished is not done again."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     if options.watch:
         metrics.watch(options.folder)
     elif options.plot:

@@ -55,6 +55,14 @@ def test_clips_of_the_fold_are_never_drawn(tmp_path: Path) -> None:
     assert len([turn for stem in _stems(RecordedBank(store, Selection())) for turn in stem.turns]) == 8
 
 
+def test_one_reader_is_drawn_less_often_than_many(tmp_path: Path) -> None:
+    many = RecordedBank(_store(tmp_path, "read", "speech"), Selection())
+    store = _store(tmp_path, "one", "speech")
+    for account in store.glob("*.json"):
+        account.write_text(account.read_text("utf-8").replace('"bo"', '"ann"'), "utf-8")
+    assert RecordedBank(store, Selection()).weight < many.weight
+
+
 def test_a_limit_takes_that_many_clips(tmp_path: Path) -> None:
     bank = RecordedBank(_store(tmp_path, "said", "sentences"), Selection(limit=3))
     assert {turn.clip for stem in _stems(bank) for turn in stem.turns} == bank.clips

@@ -218,6 +218,8 @@ def test_real_callers_become_a_bank_of_their_own(tmp_path: Path) -> None:
     stems = load_shard(paths[0])
     assert {stem.voice for stem in stems} == {"recorded/orders/a", "recorded/orders/b"}
     orders = {turn.request.order for stem in stems for turn in stem.turns if turn.request}
+    lengths = {tuple(len(stem.turns[0].pcm) for stem in load_shard(path)) for path in paths}
+    assert len(lengths) > RECORDED_COPIES // 2, "each copy is spoken at another speed"
     assert orders == {Order("latte", "large"), Order("mocha", "small")}
     account = json.loads((callers.store / "orders" / "recordings-orders-0000.json").read_text("utf-8"))
     assert account["clips"]["orders/a"] == ["a", fold_of("orders/a"), True]
