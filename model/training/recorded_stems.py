@@ -22,6 +22,7 @@ from model.training.warps import warp_stem
 # Of the draws: what callers of the line say comes first, then many voices; no reader's hours drown the rest.
 _WEIGHTS: dict[Layout, float] = {"orders": 4.0, "digits": 2.5, "speech": 4.0, "sentences": 1.0, "words": 1.5}
 ONE_READER_WEIGHT = 1.0
+ORDERS_PER_STEM = 4
 WARPED_TURNS = 4  # of a stem, as many as a clip may need
 
 
@@ -94,7 +95,14 @@ class RecordedBank:
         stems = [stem for shard in self._with_words for stem in self._chosen(shard)]
         if self.layout == "digits":
             return number_stems(stems, random.Random(f"{self.name}/{copy}"), numbers)
-        return [stem for stem in stems if stem.turns] if self.layout == "orders" else []
+        return self._company(stems, random.Random(f"{self.name}/{copy}")) if self.layout == "orders" else []
+
+    def _company(self, stems: Sequence[Stem], rng: random.Random) -> list[Stem]:
+        """Orders, some to a stem whoever speaks them: a call with a single one would mostly be silence."""
+        turns = [turn for stem in stems for turn in stem.turns]
+        rng.shuffle(turns)
+        firsts = range(0, len(turns), ORDERS_PER_STEM)
+        return [Stem(f"recorded/{self.name}", turns[first : first + ORDERS_PER_STEM]) for first in firsts]
 
     def sounds(self) -> Iterator[Turn]:
         """The chosen clips' sound, known words or not, shard by shard."""

@@ -216,16 +216,16 @@ def test_real_callers_become_a_bank_of_their_own(tmp_path: Path) -> None:
     paths = callers.write_bank(tmp_path / "bank", ["5551234"])
     assert len(paths) == RECORDED_COPIES
     stems = load_shard(paths[0])
-    assert {stem.voice for stem in stems} == {"recorded/orders/a", "recorded/orders/b"}
+    assert [len(stem.turns) for stem in stems] == [2], "people who order once share a stem"
     orders = {turn.request.order for stem in stems for turn in stem.turns if turn.request}
-    lengths = {tuple(len(stem.turns[0].pcm) for stem in load_shard(path)) for path in paths}
-    assert len(lengths) > RECORDED_COPIES // 2, "each copy is spoken at another speed"
+    lengths = {tuple(sorted(len(turn.pcm) for turn in load_shard(path)[0].turns)) for path in paths}
+    assert len(lengths) > 2, "copies are spoken at several speeds"
     assert orders == {Order("latte", "large"), Order("mocha", "small")}
     account = json.loads((callers.store / "orders" / "recordings-orders-0000.json").read_text("utf-8"))
     assert account["clips"]["orders/a"] == ["a", fold_of("orders/a"), True]
     fewer = RecordedCallers([made], tmp_path, Selection(left_out_fold=fold_of("orders/a")))
     [first, *_] = fewer.write_bank(tmp_path / "fewer", [])
-    assert "recorded/orders/a" not in {stem.voice for stem in load_shard(first)}
+    assert "orders/a" not in {turn.clip for stem in load_shard(first) for turn in stem.turns}
     fewer.note_heard(anew=True)
     fewer.export(tmp_path)
     assert "Made here. Licence: CC0 1.0." in (tmp_path / "SOURCES.md").read_text("utf-8")
