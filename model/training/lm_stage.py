@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,9 @@ from model.training.tokens_stage import TokenStem
 PAD_WEIGHT = 0.25  # of padding targets; most columns are padding
 DEPTH_SHARE = 0.25  # of the speaking columns whose codes are taught in one step
 QUIET_DEPTH_SHARE = 0.02
+# Of the learning rates, for a model that begins with trained weights: they were chosen for eight times the
+# calls that a CPU has time for in a step.
+GENTLENESS = 0.4
 DROP_SHARE = 0.04  # of the caller's frames that go missing in training
 VALIDATE_EVERY_STEPS = 200
 REHEARSE_EVERY_STEPS = 600  # in closed loop, step by step: dear
@@ -52,6 +55,10 @@ class LmDials:
     text_weight: float = 1.0
     transcript_weight: float = 1.0
     audio_weight: float = 0.5
+
+    def gentle(self) -> LmDials:
+        """For a language model that begins with trained weights."""
+        return replace(self, muon_lr=GENTLENESS * self.muon_lr, adam_lr=GENTLENESS * self.adam_lr)
 
 
 @dataclass(frozen=True)

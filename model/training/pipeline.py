@@ -193,6 +193,7 @@ class Pipeline:
         callers, tokenizer = Callers(stems, recorded, self.recorded.share), self._tokenizer()
         dials = LmDials(minutes=minutes)
         dials = replace(dials, calls=self.machine.batch_scale * dials.calls)
+        dials = dials if self.plan.start_from is None else dials.gentle()
         library = self.folder / "tokens"
         writer = AnnouncingScriptwriter(
             agent_store.load_library(library, LINES),

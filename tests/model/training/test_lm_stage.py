@@ -274,6 +274,14 @@ def _timed(columns: tuple[int, ...] = (4, 10)) -> Call:
     return call
 
 
+def test_going_on_from_trained_weights_is_gentler() -> None:
+    plain = LmDials(minutes=3, calls=7)
+    gentle = plain.gentle()
+    assert (gentle.minutes, gentle.calls) == (3, 7)
+    assert 0 < gentle.muon_lr < plain.muon_lr
+    assert gentle.adam_lr / plain.adam_lr == pytest.approx(gentle.muon_lr / plain.muon_lr)
+
+
 def test_whose_text_it_is_comes_with_the_batch() -> None:
     given = _batch(_timed())[3][0]
     assert given[:4].tolist() == [lm_stage.OWN] * 4
