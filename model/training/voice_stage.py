@@ -24,6 +24,7 @@ from model.training.tokens_stage import SETTLE_FRAMES, encode_padded
 CLIP_FRAMES = 30
 WARM_FRAMES = 6  # decoded before the part that is scored, as the engine's decoder is never cold in a sentence
 NUM_MELS = 80
+TELEPHONE_TOP_HZ, IN_BAND_WEIGHT = 4_000, 4.0
 FIXED_LINE_SHARE = 12.0  # how much oftener a line that every call holds is taught than one read-back
 
 
@@ -47,11 +48,22 @@ def mel_filters(size: int, count: int) -> Tensor:
     return torch.from_numpy(np.maximum(0, np.minimum(rise, fall)).astype(np.float32))
 
 
+def band_weights(size: int) -> Tensor:
+    """How much each bin of a spectrum counts, 1 in the mean: float [size // 2 + 1, 1].
+
+    Most callers hear a telephone's band and nothing above it.
+    """
+    bins_hz = torch.linspace(0, SAMPLE_RATE_HZ / 2, size // 2 + 1)
+    weights = torch.where(bins_hz < TELEPHONE_TOP_HZ, IN_BAND_WEIGHT, 1.0)
+    return (weights / weights.mean())[:, None]
+
+
 class VoiceLoss:
     """Distance of spectra (log and plain) at several windows, and of log-mel spectra."""
 
     def __init__(self, device: torch.device) -> None:
         self._mel = mel_filters(1024, NUM_MELS).to(device)
+        self._bands = {size: band_weights(size).to(device) for size in FFT_SIZES}
 
     def __call__(self, said: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """Loss of waveforms float [B, T], and the mean log10-mel error to report."""
@@ -62,7 +74,8 @@ class VoiceLoss:
                 torch.stft(x, size, size // 4, window=window, return_complex=True).abs().clamp(min=3e-4)
                 for x in (said, wanted)
             )
-            loss = loss + (a.log() - b.log()).abs().mean() + 6 * (a - b).abs().mean() / size**0.5
+            distance = (a.log() - b.log()).abs() + 6 * (a - b).abs() / size**0.5
+            loss = loss + (distance * self._bands[size]).mean()
             if size == 1024:
                 mel_a, mel_b = ((self._mel @ x).clamp(min=1e-3).log10() for x in (a, b))
                 error = (mel_a - mel_b).abs().mean()

@@ -10,6 +10,7 @@ import torch
 from model.config import FRAME_SAMPLES
 from model.order_line import GOODBYE
 from model.training.agent_voice import AgentSentence
+from model.training.codec_stage import FFT_SIZES
 from model.training.feed import Share
 from model.training.tokens_stage import SETTLE_FRAMES, encode_padded
 from model.training.voice_stage import (
@@ -19,6 +20,7 @@ from model.training.voice_stage import (
     VoiceDials,
     VoiceLoss,
     VoiceTraining,
+    band_weights,
     mel_filters,
 )
 from tests.model import tiny
@@ -124,3 +126,20 @@ def test_mel_filters_share_out_the_spectrum() -> None:
     spectrum = torch.from_numpy(np.abs(np.fft.rfft(tone(hz, 1.0, RATE)[:2048] * np.hanning(2048)))).float()
     loudest = int((filters @ spectrum).argmax())
     assert float(centres[loudest]) * RATE / 2048 == pytest.approx(hz, abs=40)
+
+
+def test_an_error_in_the_telephones_band_costs_more() -> None:
+    loss = VoiceLoss(torch.device("cpu"))
+    low, high = _band(500, 3500), _band(4500, 7500)
+    silence = torch.zeros_like(low)
+    assert float(loss(low, silence)[0]) > 1.3 * float(loss(high, silence)[0])
+    for size in FFT_SIZES:
+        assert float(band_weights(size).mean()) == pytest.approx(1.0)
+
+
+def _band(from_hz: int, to_hz: int) -> torch.Tensor:
+    """A second of noise in a band, equally loud for all bands of one width."""
+    spectrum = torch.fft.rfft(torch.from_numpy(noise(1.0, RATE)).float())
+    hz = torch.fft.rfftfreq(RATE, 1 / RATE)
+    spectrum[(hz < from_hz) | (hz > to_hz)] = 0
+    return torch.fft.irfft(spectrum)[None]
