@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -48,15 +49,18 @@ def load_lm(lm: Lm, folder: Path, tokenizer: TextTokenizer) -> int:
     _require_same("language model", lm.config, read_config(folder).lm, folder)
     stored = read_safetensors(folder / "lm.safetensors")
     before = load_text_tokenizer(folder)
-    sources = [_source(tokenizer, token, before) for token in range(tokenizer.card)]
+    places = {before.piece(token): token for token in range(before.card) if before.piece(token)}
+    sources = [_source(tokenizer, token, before, places) for token in range(tokenizer.card)]
     for name in _TEXT_TABLES:
         if name in stored:
             stored[name] = _moved(stored[name].float(), sources)
     load_tensors(lm, stored, str(folder / "lm.safetensors"))
-    return sum(source != [token] for token, source in enumerate(sources))
+    return sum(not source or len(source) > 1 for source in sources)
 
 
-def _source(tokenizer: TextTokenizer, token: int, before: TextTokenizer) -> list[int]:
+def _source(
+    tokenizer: TextTokenizer, token: int, before: TextTokenizer, places: Mapping[str, int]
+) -> list[int]:
     """The tokens there that stand for one of ours; none for a control token that is new."""
     controls = ("hangup", "transfer", "nobody", "delegate", "announce", "pad", "epad")
     for name in controls:
@@ -66,9 +70,8 @@ def _source(tokenizer: TextTokenizer, token: int, before: TextTokenizer) -> list
     piece = tokenizer.piece(token)
     if not piece:
         return [token]
-    for old in before.encode(piece.replace("▁", " ")):
-        if before.piece(old) == piece:
-            return [old]
+    if piece in places:  # asked by name: encoding would put a word's start before it
+        return [places[piece]]
     return before.encode(piece.replace("▁", " ")) or [token]
 
 
