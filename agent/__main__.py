@@ -125,6 +125,13 @@ COMMANDS: dict[str, Command] = {
         "the models that can be run: what they do, what they need, whether they are here",
         "offhook models\noffhook models personaplex",
     ),
+    "keys": Command(
+        "agent.keys_command",
+        "make, list and revoke the keys of the HTTP side",
+        "offhook keys add supervisor --rights calls:read,recordings:read\n"
+        "offhook keys list\n"
+        "offhook keys revoke 1a2b3c4d",
+    ),
     "train": Command(
         "model.training",
         "train the built-in model, resumable, on CPU or CUDA",

@@ -11,8 +11,10 @@ import contextlib
 import secrets
 import signal
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import numpy as np
 import structlog
@@ -20,13 +22,20 @@ from numpy.typing import NDArray
 from structlog.contextvars import bound_contextvars
 
 from agent import clock, metrics
-from agent.control import ControlServer, Readiness
+from agent.access import Access
+from agent.access_keys import EVERYTHING, KeyFile
+from agent.caller_hash import caller_hash, load_salt
+from agent.control import ControlServer, Readiness, Served
 from agent.duplex import ModelSlot, Pcm, Tokens
 from agent.errors import AgentError, EndReason, NoFreeSlot
 from agent.frame_phase import BridgeClock
+from agent.gateway_health import GatewayHealth, SipHealth, worker_health
+from agent.keys_command import state_folder
+from agent.live_view import LiveCall
 from agent.pool import WorkerPool
 from agent.profile import build_profile, load_tokens
 from agent.recording import Recorder
+from agent.recording_index import RecordingIndex
 from agent.redis_server import open_redis
 from agent.session import Parts, Session
 from agent.settings import Settings
@@ -42,6 +51,7 @@ from telephony.sip import IncomingSipCall, SipEndpoint, SipGateway
 
 LOOK_S = 0.2
 FIRST_SIGHTINGS = 5
+KEPT_ENDED = 20  # calls that the console still lists
 
 log = structlog.get_logger(__name__)
 
@@ -83,13 +93,17 @@ class Gateway:
         tokens: Tokens,
         bridge_clock: BridgeClock,
         profile: CallProfile = DEFAULT_PROFILE,
+        salt: bytes = b"",
     ) -> None:
-        self._settings, self._profile = settings, profile
+        """`salt` is for the hashes by which recordings find their callers."""
+        self._settings, self._profile, self._salt = settings, profile, salt
         self._sip, self._pool, self._store, self._tokens = sip, pool, store, tokens
         self._bridge_clock = bridge_clock
         self._gateway_id = f"gw-{secrets.token_hex(3)}"
         self._sessions: dict[str, Session] = {}
         self._leases: dict[str, SlotLease] = {}
+        self._ended: deque[tuple[SessionRecord, str | None]] = deque(maxlen=KEPT_ENDED)
+        self._started_at_ms = time.time_ns() // 1_000_000
         self._is_stopping = False
         self._is_idle = asyncio.Event()
         self._is_idle.set()
@@ -110,6 +124,42 @@ class Gateway:
     def calls(self) -> Sequence[SessionRecord]:
         """The live calls."""
         return [session.record for session in self._sessions.values()]
+
+    def live(self) -> Sequence[LiveCall]:
+        """The live calls, with what a watcher sees of them."""
+        return [session.live() for session in self._sessions.values()]
+
+    def ended(self) -> Sequence[tuple[SessionRecord, str | None]]:
+        """The latest calls that are over, and their recordings, the oldest first."""
+        return list(self._ended)
+
+    def health(self) -> GatewayHealth:
+        """How this gateway is."""
+        state, settings = self.readiness(), self._settings.sip
+        workers = [worker_health(berth) for berth in self._pool.berths]
+        counts = self._sip.counts()
+        return GatewayHealth(
+            self._gateway_id,
+            version("offhook"),
+            self._started_at_ms,
+            not state.reasons,
+            state.reasons,
+            state.degraded,
+            self._store.is_up,
+            sum(worker.num_slots for worker in workers),
+            sum(worker.num_used for worker in workers),
+            workers,
+            SipHealth(
+                settings.bind_address,
+                self._sip.udp_port,
+                self._sip.tcp_port,
+                settings.codecs,
+                settings.allowed_peers,
+                counts.calls,
+                counts.foreign_messages,
+                counts.malformed_messages,
+            ),
+        )
 
     def hang_up(self, call_id: str) -> bool:
         """Begin to end a live call for the operator."""
@@ -238,6 +288,7 @@ class Gateway:
             self._recorder(call_id),
             self._settings.recording.consent,
             self._settings.agent,
+            caller_hash(self._salt, invite.caller),
         )
         session = self._sessions[call_id] = Session(endpoint, slot, record, parts)
         self._is_idle.clear()
@@ -246,6 +297,7 @@ class Gateway:
             await session.run()
         finally:
             del self._sessions[call_id]
+            self._ended.append((session.record, session.live().recording_id))
             if not self._sessions:
                 self._is_idle.set()
 
@@ -326,6 +378,7 @@ class Gateway:
 async def _serve(settings: Settings) -> int:
     tokens = load_tokens(settings.worker)
     profile = build_profile(settings.agent, tokens)
+    served = _served(settings)
     url = settings.redis_url.get_secret_value() if settings.redis_url else None
     async with contextlib.AsyncExitStack() as stack:
         stop, stop_now = await stack.enter_async_context(_signals())
@@ -337,16 +390,27 @@ async def _serve(settings: Settings) -> int:
         phase_s = bridge_clock.worker_phase_s
         workers = WorkerPool(settings.worker, name=name, phase_s=phase_s, cache=settings.cache)
         pool = await stack.enter_async_context(workers)
-        gateway = Gateway(settings, sip, pool, store, tokens, bridge_clock, profile)
-        http = ControlServer(gateway, settings.http, metrics.REGISTRY, show_pii=settings.log.pii)
-        await stack.enter_async_context(http)
+        gateway = Gateway(settings, sip, pool, store, tokens, bridge_clock, profile, served.salt)
+        http = await stack.enter_async_context(ControlServer(gateway, settings.http, served))
         if not await _until_ready(pool, stop):
             return 0
         _warn_of_refusals(pool, profile)
         _greet(settings, sip, http, pool)
+        _invite(settings, http, served.access)
         await gateway.serve(stop, stop_now)
     log.info("gateway_stopped")
     return 0
+
+
+def _served(settings: Settings) -> Served:
+    """The keys, and what else the HTTP side needs of the state folder. Raises ConfigError."""
+    folder, http = state_folder(settings), settings.http
+    admin_key = http.admin_key.get_secret_value() if http.admin_key else ""
+    access = Access(KeyFile(folder, admin_key), origins=http.origins, requests_per_s=http.requests_per_s)
+    _ = access.keys.keys  # what is wrong with the file is told now
+    recordings = settings.recording.folder
+    index = RecordingIndex(recordings) if recordings else None
+    return Served(metrics.REGISTRY, access, index, load_salt(folder), show_pii=settings.log.pii)
 
 
 async def _watch_bridge(sip: SipGateway) -> BridgeClock:
@@ -411,7 +475,23 @@ def _greet(settings: Settings, sip: SipGateway, http: ControlServer, pool: Worke
     lines = [
         f"offhook answers {uri} ({pool.num_slots} calls at once)",
         f"  from a soft phone, or: offhook call {uri}",
-        f"  http://{settings.http.bind_address}:{http.port}/metrics, /healthz, /readyz, /v1/calls",
         f"  recordings: {recordings if recordings else 'off (set OFFHOOK_RECORDING__FOLDER)'}",
     ]
+    print("\n".join(lines), flush=True)
+
+
+def _invite(settings: Settings, http: ControlServer, access: Access) -> None:
+    """Tell the operator how to open the console; logs that are collected get no secrets."""
+    origin = f"http://{settings.http.bind_address}:{http.port}"
+    if settings.log.format == "json":
+        if not access.keys.keys:
+            log.warning("no_api_key", remedy="run `offhook keys add NAME` with the same OFFHOOK_STATE")
+        return
+    lines = [
+        f"  console: {origin}/#code={access.new_login_code()}",
+        "           (opens once, within ten minutes)",
+    ]
+    if not access.keys.keys:
+        key = access.keys.add("first", EVERYTHING)
+        lines += [f"  API key, shown this once: {key}", "           (another: offhook keys add NAME)"]
     print("\n".join(lines), flush=True)
