@@ -152,7 +152,7 @@ class KeyFile:
     def _refresh(self) -> None:
         try:
             found = self.path.stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             self._keys, self._stamp = {}, None
             return
         except OSError as error:

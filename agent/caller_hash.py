@@ -17,7 +17,7 @@ from agent.errors import ConfigError
 
 SALT_FILE = "caller-salt"
 HASH_LETTERS = 16
-_USER = re.compile(r"(?:(?:sips?|tel):)?([^@;>\s]+)")
+_USER = re.compile(r"(?:(?:sips?|tel):)?([^@;>]*)")
 
 
 def load_salt(folder: Path) -> bytes:
@@ -39,7 +39,7 @@ def caller_hash(salt: bytes, caller: str) -> str | None:
     """16 hex digits for a SIP or tel URI or a number, however it is written; None for nobody."""
     address = caller.rpartition("<")[2]
     found = _USER.match(address.strip())
-    user = found[1] if found is not None else ""
+    user = found[1].strip() if found is not None else ""
     if re.fullmatch(r"\+?[\d().\s-]{3,}", user):
         user = re.sub(r"\D", "", user)
     if not user:

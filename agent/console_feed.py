@@ -33,6 +33,7 @@ MAX_PENDING = 4  # changes that wait for a slow page; beyond it a snapshot takes
 SEND_TIMEOUT_S = 10.0
 MAX_PAGES = 64
 HEARTBEAT_S = 20.0
+CHECK_S = 1.0  # how soon a page whose right has ended is cut off, though nothing happens
 GATEWAY_EVERY = 4  # the gateway's figures change once a second
 
 log = structlog.get_logger(__name__)
@@ -75,11 +76,13 @@ class _Page:
         self.wake.set()
 
     async def next(self) -> str:
-        """The next message, as soon as there is one."""
-        while not self.pending:
-            self.wake.clear()
-            await self.wake.wait()
-        return self.pending.popleft()
+        """The next message as soon as there is one, or nothing after CHECK_S."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CHECK_S):
+                while not self.pending:
+                    self.wake.clear()
+                    await self.wake.wait()
+        return self.pending.popleft() if self.pending else ""
 
 
 class _CallState:
@@ -154,8 +157,9 @@ class ConsoleFeed:
                 if not may_watch():
                     await socket.close(code=WSCloseCode.POLICY_VIOLATION)
                     return
-                async with asyncio.timeout(SEND_TIMEOUT_S):
-                    await socket.send_str(text)
+                if text:
+                    async with asyncio.timeout(SEND_TIMEOUT_S):
+                        await socket.send_str(text)
         except TimeoutError:
             log.info("console_page_dropped", cause="it takes nothing")
             await socket.close(code=WSCloseCode.TRY_AGAIN_LATER, drain=False)
@@ -229,7 +233,7 @@ class ConsoleFeed:
             "worker": record.worker_id,
             "codec": record.codec,
             "gap_s": call.last_gap_s,
-            "turns": record.num_turns,
+            "turns": call.num_turns,
             "asking": record.delegated is not None,
             "recoveries": call.num_recoveries,
             "recording": call.recording_id,

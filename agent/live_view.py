@@ -73,6 +73,7 @@ class LiveCall:
     holder: str  # whose turn it is: nobody, caller, agent, both
     audio_s: float
     last_gap_s: float | None
+    num_turns: int = 0
     is_held: bool = False
     num_recoveries: int = 0
     recording_id: str | None = None

@@ -116,6 +116,7 @@ class Session:
             self._duplex.floor.holder.value,
             self._duplex.audio_s,
             round(gaps_s[-1], 3) if gaps_s else None,
+            len(gaps_s),
             self._duplex.is_held,
             self.num_recoveries,
             recorder.path.stem if recorder is not None and not recorder.failure else None,
