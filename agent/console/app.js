@@ -24,6 +24,7 @@ const ONE = { live: watchView, recordings: recordingView };
 const main = document.getElementById("main");
 const state = newState();
 const context = { state, session: null, can: (right) => context.session?.rights.includes(right) ?? false, toast };
+let hasShown = false;
 let view = null; // {update?(touched), leave?()} of what is shown
 
 const feed = new Feed(
@@ -75,7 +76,8 @@ function route() {
   } else {
     show(id && ONE[chosen.path] ? ONE[chosen.path] : VIEWS[chosen.path], id);
   }
-  main.focus({ preventScroll: true });
+  if (hasShown) main.focus({ preventScroll: true }); // at first the keyboard begins at the top
+  hasShown = true;
 }
 
 function signedIn(session) {
@@ -90,7 +92,7 @@ function signedIn(session) {
 }
 
 function signedOut(note = "") {
-  const isNews = context.session !== null || view === null;
+  const isNews = context.session !== null || view === null || note !== "";
   context.session = null;
   feed.stop();
   state.calls.clear();

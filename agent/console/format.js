@@ -8,6 +8,7 @@ const OUTCOMES = {
   transferred: "Transferred",
   too_long: "Time limit",
   media_lost: "Connection lost",
+  media_refused: "No common codec",
   trunk_failed: "Trunk failed",
   worker_lost: "Worker lost",
   model_failed: "Model failed",
@@ -18,7 +19,7 @@ const OUTCOMES = {
   unfinished: "Unfinished",
 };
 const FAILURES = new Set([
-  "trunk_failed", "worker_lost", "model_failed", "prompt_refused", "no_free_slot", "internal_error", "media_lost",
+  "trunk_failed", "worker_lost", "model_failed", "prompt_refused", "no_free_slot", "internal_error", "media_lost", "media_refused",
 ]);
 const EVENTS = {
   response: "Answered",
