@@ -177,8 +177,13 @@ def test_leaving_the_page_ends_the_call(call: tuple[Page, Agent]) -> None:
 
 @pytest.mark.parametrize(
     ("status", "told"),
-    [(503, "All lines are busy"), (404, "takes no calls from browsers"), (403, "may not call"), (500, "could not be set up")],
-)  # fmt: skip
+    [
+        (503, "All lines are busy"),
+        (404, "takes no calls from browsers"),
+        (403, "may not call"),
+        (500, "could not be set up"),
+    ],
+)
 def test_a_gateway_that_refuses_is_explained(
     page: Page, gateway: GatewayProcess, status: int, told: str
 ) -> None:

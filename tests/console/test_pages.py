@@ -15,6 +15,8 @@ from tests.console.browser import PHONE, Complaints, desk, go, ink, sign_in
 from tests.console.caller import talking
 
 pytestmark = [pytest.mark.loopback, pytest.mark.redis, pytest.mark.timeout(120)]
+REJECT = "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException"
+NAME = "(one) => one.getAttribute('aria-label') ?? one.textContent.trim()"
 PAGES = ("live", "call", "recordings", "health")
 
 
@@ -181,10 +183,10 @@ def test_a_refused_microphone_is_explained(silent_page: Page, gateway: GatewayPr
     ("fault", "told"),
     [
         ("Object.defineProperty(window, 'isSecureContext', {value: false})", "needs a secure address"),
-        ("navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotFoundError'))", "No microphone was found"),
-        ("navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotReadableError'))", "in use"),
+        (f"{REJECT}('', 'NotFoundError'))", "No microphone was found"),
+        (f"{REJECT}('', 'NotReadableError'))", "in use"),
     ],
-)  # fmt: skip
+)
 def test_a_microphone_that_is_not_there_is_explained(
     page: Page, gateway: GatewayProcess, fault: str, told: str
 ) -> None:
@@ -202,11 +204,7 @@ def test_everything_is_reached_by_keyboard(page: Page, gateway: GatewayProcess, 
     names = []
     for _ in range(8):
         page.keyboard.press("Tab")
-        names.append(
-            page.evaluate(
-                "document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent.trim()"
-            )
-        )
+        names.append(page.evaluate(f"({NAME})(document.activeElement)"))
     assert names[:6] == ["Skip to the content", "Offhook, live calls", "Live", "Call", "Recordings", "Health"]
     assert names[6] in ("Dark theme", "Light theme") and names[7] == "Sign out"
     page.locator(".recordings a").first.focus()
@@ -218,8 +216,9 @@ def test_everything_is_reached_by_keyboard(page: Page, gateway: GatewayProcess, 
     page.keyboard.press(" ")
     assert page.evaluate("document.querySelector('main audio').paused")
     nameless = page.evaluate(
-        """[...document.querySelectorAll("button, a, input, select")].filter((one) => one.offsetParent &&
-          !(one.getAttribute("aria-label") || one.textContent.trim() || one.labels?.length)).map((one) => one.outerHTML)"""
+        f"""[...document.querySelectorAll("button, a, input, select")]
+          .filter((one) => one.offsetParent && !({NAME})(one) && !one.labels?.length)
+          .map((one) => one.outerHTML)"""
     )
     assert nameless == []
 

@@ -1,6 +1,7 @@
-"""A newcomer's first minute: the printed page, the button, an order spoken into the microphone, the built-in model.
+"""A newcomer's first minute: the printed page, the button, an order spoken into the microphone.
 
-What the page receives is recorded in the page and recognised by the closed grammar of the agent's own lines.
+The built-in model answers; what the page receives is recorded there and recognised by the closed grammar of
+the agent's own lines.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from playwright.sync_api import Page, Playwright, expect
 from agent.bench_gateway import GatewayProcess
 from agent.evaluation.judge import Judge, is_complete
 from agent.evaluation.segments import speech_segments, talks
+from model.channel import resample
 from model.voices import HELD_OUT_VOICES, synthesize
 from telephony.audio import Pcm
 from telephony.endpoint import SAMPLE_RATE_HZ
-from telephony.resample import resample
 from tests.console.browser import Complaints, chromium, desk, ink
 
 HAS_WEBRTC = importlib.util.find_spec("agent.live_routes") is not None
@@ -52,7 +53,7 @@ RECEIVED = """() => {
   window.received.forEach((part, index) => pcm.set(part, 4096 * index));
   const bytes = new Uint8Array(pcm.buffer);
   let text = "";
-  for (let at = 0; at < bytes.length; at += 32768) text += String.fromCharCode(...bytes.subarray(at, at + 32768));
+  for (let at = 0; at < bytes.length; at += 8192) text += String.fromCharCode(...bytes.subarray(at, at + 8192));
   return btoa(text);
 }"""
 
