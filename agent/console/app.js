@@ -44,7 +44,7 @@ function showLink(link) {
   state.link = link;
   const element = document.getElementById("link-state");
   element.className = `link-state ${link}`;
-  setText(element, link === "live" ? "Live" : "Reconnecting");
+  setText(element, link === "live" ? "Connected" : "Reconnecting");
   view?.linkChanged?.(link);
 }
 

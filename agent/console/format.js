@@ -75,7 +75,9 @@ export function eventName(kind) {
 // "sip:***00@192.0.2.7" -> "***00"; what has no number stays as it is
 export function caller(address, transport) {
   const user = /^(?:sips?:|tel:)?"?([^@;>"]*)/.exec(address ?? "")?.[1].trim();
-  return user || (transport === "webrtc" ? "Browser" : "Unknown caller");
+  if (/^\*+$/.test(user)) return "Hidden number";
+  if (transport === "webrtc") return "Browser";
+  return user || "Unknown caller";
 }
 
 export function plural(count, one, many = `${one}s`) {

@@ -48,7 +48,10 @@ export function callView(root) {
   const call = new BrowserCall({
     sink,
     onState: show,
-    onCaption: (speaker, text, start, end) => captions.add(speaker, text, start, end, true),
+    onCaption: (speaker, text, start, end) => {
+      captions.add(speaker, text, start, end, true);
+      if (call.state === "talking") setText(status, SHOWN.talking[1]);
+    },
     onMuted: showMuted,
   });
 

@@ -19,10 +19,10 @@ export function watchView(root, { state, session, can, toast }, id) {
   const canvas = h("canvas", { class: "trace large", role: "img", "aria-label": "Levels: caller above, agent below" });
   const legend = h("div", { class: "legend" }, h("span", { class: "caller" }, "Caller"), h("span", { class: "agent" }, "Agent"));
   const captions = new Captions();
-  const controls = can("calls:control") ? operatorControls(id, toast) : null;
+  const [buttons, controls] = can("calls:control") ? operatorControls(id, toast) : [null, null];
   const body = h("div", { class: "stack" }, facts, h("div", { class: "card" }, legend, canvas), captions.element, controls);
   const back = h("a", { class: "back", href: "#/live" }, icon("back"), "Live");
-  root.append(back, h("div", { class: "head" }, title), body);
+  root.append(back, h("div", { class: "head" }, title, buttons), body);
   let numShown = 0;
   let isOver = false;
   watch(canvas, () => state.calls.get(id)?.trace);
@@ -51,6 +51,7 @@ export function watchView(root, { state, session, can, toast }, id) {
     isOver = true;
     unwatch(canvas);
     controls?.remove();
+    buttons?.remove();
     const record = state.ended.find((one) => one.id === id);
     if (!numShown && !record) {
       root.replaceChildren(back, emptyState("call", "This call is over", "It ended before this page was opened."));
@@ -97,5 +98,8 @@ function operatorControls(id, toast) {
   }, h("label", { for: "say" }, "Let the agent say"), text, h("button", { type: "submit" }, "Say"));
   const hush = h("button", { type: "button", onclick: () => ask("silence", { seconds: 10 }, "The agent is silent for 10 s.") }, "Silence for 10 s");
   const end = h("button", { type: "button", class: "danger", onclick: () => ask("hangup", undefined, "The call is ending.") }, "Hang up");
-  return h("section", { class: "card operator", "aria-label": "Steps" }, say, h("div", { class: "buttons" }, hush, end));
+  return [
+    h("div", { class: "buttons" }, hush, end),
+    h("section", { class: "card operator", "aria-label": "Tell the agent what to say" }, say),
+  ];
 }

@@ -1,4 +1,4 @@
-"""Debian's Chromium, without a window: a person at the console. Playwright drives it and downloads nothing."""
+"""Debian's Chromium without a window: a person at the console. Playwright drives it, downloading nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXPECTED = ("status of 401", "willReadFrequently", "ScriptProcessorNode")
 def chromium(
     playwright: Playwright, microphone: Path | None = None, more: Sequence[str] = ()
 ) -> Iterator[Browser]:
-    """A browser whose microphone plays this file again and again, or a beep; a context says who may use it."""
+    """A browser whose microphone plays this file over and over, or a beep; a context says who may use it."""
     arguments = [
         "--use-fake-device-for-media-stream",
         "--autoplay-policy=no-user-gesture-required",

@@ -13,7 +13,7 @@ from agent.bench_sip import SipPeer, sdp
 from tests.signals import tone
 
 RATE_HZ = 8000
-NUMBER = "sip:+15550123@127.0.0.1"
+NUMBER = "+15550123"
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def talking(gateway: GatewayProcess, turns: int = 3) -> Iterator[SipPeer]:
             tone(300 + 40 * number, 1.0, RATE_HZ, amplitude=0.3),
             np.zeros(int(2.2 * RATE_HZ), np.float32),
         ]
-    with SipPeer(gateway.address) as peer, closing(RtpEnd()) as end:
+    with SipPeer(gateway.address, caller=NUMBER) as peer, closing(RtpEnd()) as end:
         answer = peer.call(sdp(end.port))
         end.start((gateway.address[0], answer.media_port))
         end.play(np.concatenate(said))

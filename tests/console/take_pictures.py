@@ -51,7 +51,7 @@ def speech(
 @contextmanager
 def calling(gateway: GatewayProcess, voice: int) -> Iterator[SipPeer]:
     """A telephone call that goes on."""
-    with SipPeer(gateway.address) as peer, closing(RtpEnd()) as end:
+    with SipPeer(gateway.address, caller=f"+1555{1000 + 37 * voice}") as peer, closing(RtpEnd()) as end:
         answer = peer.call(sdp(end.port))
         end.start((gateway.address[0], answer.media_port))
         end.play(speech(RTP_HZ, voice))

@@ -50,7 +50,9 @@ def test_formats_read_as_people_say_them(run: Any) -> None:
         "m.isFailure('worker_lost') && !m.isFailure('transferred')": True,
         "m.caller('sip:***00@192.0.2.7', 'sip')": "***00",
         "m.caller('tel:+15550100', 'sip')": "+15550100",
-        "m.caller('', 'webrtc')": "Browser",
+        "m.caller('webrtc:***', 'webrtc')": "Browser",
+        "m.caller('', 'sip')": "Unknown caller",
+        "m.caller('sip:***@192.0.2.7', 'sip')": "Hidden number",
         "m.plural(1, 'turn') + m.plural(2, 'turn')": "1 turn2 turns",
         "m.loudness(-90) + m.loudness(0) + m.loudness(-33)": 1.5,
         "m.moment(Date.now(), Date.now(), 'en-GB').startsWith('Today, ')": True,
@@ -85,8 +87,8 @@ FOLLOW = """(() => {
   const touched = a.map((message, index) => m.apply(s, message, 100 * (index + 1), 4000));
   return {
     touched, ids: m.listed(s).map((call) => call.id), found: m.listed(s, 'HELLO').map((call) => call.id),
-    b: ((b) => b && {holder: b.holder, total: b.trace.total, last: [...b.trace.caller.slice(-4)], words: b.words,
-      at: b.trace.at})(s.calls.get('b')),
+    b: ((b) => b && {holder: b.holder, total: b.trace.total, last: [...b.trace.caller.slice(-4)],
+      words: b.words, at: b.trace.at})(s.calls.get('b')),
     age: s.calls.get('a') && m.ageS(s, s.calls.get('a'), 6000),
     ended: s.ended, gateway: s.gateway, isLoaded: s.isLoaded,
   };

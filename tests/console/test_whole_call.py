@@ -53,7 +53,9 @@ RECEIVED = """() => {
   window.received.forEach((part, index) => pcm.set(part, 4096 * index));
   const bytes = new Uint8Array(pcm.buffer);
   let text = "";
-  for (let at = 0; at < bytes.length; at += 8192) text += String.fromCharCode(...bytes.subarray(at, at + 8192));
+  for (let at = 0; at < bytes.length; at += 8192) {
+    text += String.fromCharCode(...bytes.subarray(at, at + 8192));
+  }
   return btoa(text);
 }"""
 
