@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
@@ -12,15 +13,21 @@ from agent.bench_rtp import decode
 pytestmark = [pytest.mark.loopback, pytest.mark.redis, pytest.mark.timeout(120)]
 
 
-def test_every_caller_is_heard_and_hangs_up() -> None:
-    settings = {"OFFHOOK_WORKER__ENGINE": "standin", "OFFHOOK_WORKER__SLOTS": "3"}
+def test_every_caller_is_heard_and_hangs_up(tmp_path: Path) -> None:
+    settings = {
+        "OFFHOOK_WORKER__ENGINE": "standin",
+        "OFFHOOK_WORKER__SLOTS": "3",
+        "OFFHOOK_RECORDING__FOLDER": str(tmp_path),
+    }
     with GatewayProcess(settings) as gateway:
         with Chorus(gateway, 3):
-            deadline_s = time.monotonic() + 20
-            while sum(call["num_turns"] > 0 for call in json.loads(gateway.get("/v1/calls"))["calls"]) < 3:
-                assert time.monotonic() < deadline_s, gateway.calls()
-                time.sleep(0.2)
+            time.sleep(LOOP_S)
         gateway.wait_until_idle()
+    sidecars = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
+    assert len({sidecar["caller_hash"] for sidecar in sidecars}) == 3
+    for sidecar in sidecars:
+        assert sidecar["end_reason"] == "caller_hung_up"
+        assert any(word["speaker"] == "caller" for word in sidecar["words"]), sidecar
 
 
 def test_a_loop_is_a_turn_and_a_silence() -> None:

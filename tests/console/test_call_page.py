@@ -64,7 +64,7 @@ class Agent:
         page.route("**/v1/live/sessions", self._answer)
 
     def _answer(self, route: Route) -> None:
-        self.offers.append(route.request.post_data_json)
+        self.offers.append(route.request.post_data_json or {})
         self.bearers.append(route.request.headers["authorization"])
         sdp = self.tab.evaluate(ANSWER, self.offers[-1]["transport"]["sdp"])
         body = {"session": {"id": "live_1"}, "transport": {"type": "webrtc", "sdp": sdp}}
