@@ -35,15 +35,15 @@ class Chorus:
     def __enter__(self) -> Self:
         """Place the calls. Raises CallRefused, TelephonyError."""
         self._socket.bind((HOST, 0))
+        self._thread.start()  # already now, because silent callers are hung up
         try:
             for number in range(self._num_calls):
                 peer = SipPeer(self._gateway.address, caller=f"+1555{number:06}")
                 self._peers.append(peer)
                 self._ports.append(peer.call(sdp(self._socket.getsockname()[1])).media_port)
         except BaseException:
-            self._close()
+            self.__exit__()
             raise
-        self._thread.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -67,7 +67,7 @@ class Chorus:
         offsets = [number * 37 % len(payloads) for number in range(self._num_calls)]
         began_s, index = time.monotonic(), 0
         while not self._stop.wait(max(0.0, began_s + index * PACKET_S - time.monotonic())):
-            for number, port in enumerate(self._ports):
+            for number, port in enumerate(list(self._ports)):  # grows meanwhile
                 payload = payloads[(index + offsets[number]) % len(payloads)]
                 packet = RtpPacket(0, index % WRAP, index * PACKET_SAMPLES, 1000 + number, payload)
                 self._socket.sendto(packet.pack(), (HOST, port))
