@@ -7,6 +7,9 @@ A change holds, of each call, the fields that are new, the levels and words that
 and of a call that has ended its last record. It is encoded once for all pages. A page that does not keep up
 gets no more changes but, as soon as it takes something again, one snapshot; one that takes nothing for
 SEND_TIMEOUT_S is dropped. Without a page nothing is computed.
+
+Whoever may read calls reads what is said in them, for that is what supervising is; numbers stay masked unless
+OFFHOOK_LOG__PII, and digits that a caller presses are never sent.
 """
 
 from __future__ import annotations
@@ -117,7 +120,10 @@ class ConsoleFeed:
                 self._known.clear()
                 self._is_watched.clear()
                 await self._is_watched.wait()
-            self.tick()
+            try:
+                self.tick()
+            except Exception:  # a fault in one tick must not end the push for good
+                log.exception("console_feed_failed")
             await asyncio.sleep(PERIOD_S)
 
     def tick(self) -> None:

@@ -22,20 +22,17 @@ from numpy.typing import NDArray
 from structlog.contextvars import bound_contextvars
 
 from agent import clock, metrics
-from agent.access import Access
-from agent.access_keys import EVERYTHING, KeyFile
-from agent.caller_hash import caller_hash, load_salt
-from agent.control import ControlServer, Readiness, Served
+from agent.caller_hash import caller_hash
+from agent.control import ControlServer, Readiness
 from agent.duplex import ModelSlot, Pcm, Tokens
 from agent.errors import AgentError, EndReason, NoFreeSlot
 from agent.frame_phase import BridgeClock
 from agent.gateway_health import GatewayHealth, SipHealth, worker_health
-from agent.keys_command import state_folder
+from agent.http_side import served_by, welcome
 from agent.live_view import LiveCall
 from agent.pool import WorkerPool
 from agent.profile import build_profile, load_tokens
 from agent.recording import Recorder
-from agent.recording_index import RecordingIndex
 from agent.redis_server import open_redis
 from agent.session import Parts, Session
 from agent.settings import Settings
@@ -378,7 +375,7 @@ class Gateway:
 async def _serve(settings: Settings) -> int:
     tokens = load_tokens(settings.worker)
     profile = build_profile(settings.agent, tokens)
-    served = _served(settings)
+    served = served_by(settings)
     url = settings.redis_url.get_secret_value() if settings.redis_url else None
     async with contextlib.AsyncExitStack() as stack:
         stop, stop_now = await stack.enter_async_context(_signals())
@@ -396,21 +393,10 @@ async def _serve(settings: Settings) -> int:
             return 0
         _warn_of_refusals(pool, profile)
         _greet(settings, sip, http, pool)
-        _invite(settings, http, served.access)
+        welcome(settings, http.port, served.access)
         await gateway.serve(stop, stop_now)
     log.info("gateway_stopped")
     return 0
-
-
-def _served(settings: Settings) -> Served:
-    """The keys, and what else the HTTP side needs of the state folder. Raises ConfigError."""
-    folder, http = state_folder(settings), settings.http
-    admin_key = http.admin_key.get_secret_value() if http.admin_key else ""
-    access = Access(KeyFile(folder, admin_key), origins=http.origins, requests_per_s=http.requests_per_s)
-    _ = access.keys.keys  # what is wrong with the file is told now
-    recordings = settings.recording.folder
-    index = RecordingIndex(recordings) if recordings else None
-    return Served(metrics.REGISTRY, access, index, load_salt(folder), show_pii=settings.log.pii)
 
 
 async def _watch_bridge(sip: SipGateway) -> BridgeClock:
@@ -477,21 +463,4 @@ def _greet(settings: Settings, sip: SipGateway, http: ControlServer, pool: Worke
         f"  from a soft phone, or: offhook call {uri}",
         f"  recordings: {recordings if recordings else 'off (set OFFHOOK_RECORDING__FOLDER)'}",
     ]
-    print("\n".join(lines), flush=True)
-
-
-def _invite(settings: Settings, http: ControlServer, access: Access) -> None:
-    """Tell the operator how to open the console; logs that are collected get no secrets."""
-    origin = f"http://{settings.http.bind_address}:{http.port}"
-    if settings.log.format == "json":
-        if not access.keys.keys:
-            log.warning("no_api_key", remedy="run `offhook keys add NAME` with the same OFFHOOK_STATE")
-        return
-    lines = [
-        f"  console: {origin}/#code={access.new_login_code()}",
-        "           (opens once, within ten minutes)",
-    ]
-    if not access.keys.keys:
-        key = access.keys.add("first", EVERYTHING)
-        lines += [f"  API key, shown this once: {key}", "           (another: offhook keys add NAME)"]
     print("\n".join(lines), flush=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import structlog
 from aiohttp import WSServerHandshakeError, web
 from aiohttp.test_utils import TestClient, TestServer
 
@@ -262,6 +263,21 @@ async def test_a_page_that_takes_nothing_is_dropped(monkeypatch: pytest.MonkeyPa
     page.offer("", "snapshot")
     await asyncio.wait_for(feed._send(socket, page, lambda: True), 2)
     assert socket.closed and socket.code == 1013
+
+
+async def test_a_fault_in_one_tick_does_not_end_the_push(
+    served: tuple[TestClient[Any, Any], ConsoleFeed, Gateway],
+) -> None:
+    client, _, gateway = served
+    broken: Any = object()
+    with structlog.testing.capture_logs() as logs:
+        async with asyncio.timeout(5), client.ws_connect("/events") as socket:
+            await socket.receive_str()
+            gateway.calls["x"] = broken
+            await eventually(lambda: any(entry["event"] == "console_feed_failed" for entry in logs))
+            del gateway.calls["x"]
+            say(gateway.calls["a"], "hello")
+            assert "hello" in await socket.receive_str()
 
 
 async def test_there_is_a_limit_of_pages(

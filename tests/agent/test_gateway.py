@@ -14,12 +14,11 @@ import structlog
 
 from agent import gateway as module
 from agent import metrics
-from agent.access_keys import EVERYTHING
 from agent.clock import ManualClock
 from agent.errors import AgentError, ConfigError, EndReason, NoFreeSlot
 from agent.frame_phase import BridgeClock
 from agent.gateway import Gateway
-from agent.settings import LogSettings, Settings
+from agent.settings import Settings
 from agent.slot import PromptRefused, WorkerLost
 from agent.standin_tokens import StandInTokens
 from agent.store import SessionRecord, SlotLease
@@ -219,34 +218,6 @@ async def test_its_health_says_what_readiness_says_and_who_may_call() -> None:
         assert health.reasons == ["no worker is ready"] and not health.is_ready and health.is_redis_up
         assert health.sip is not None
         assert (health.sip.udp_port, health.sip.num_foreign, health.sip.allowed_peers) == (5060, 2, ())
-
-
-def test_the_first_start_shows_a_key_once_and_a_link_each_time(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    settings = Settings(state=tmp_path)
-    http = cast(Any, SimpleNamespace(port=8080))
-    shown = []
-    for _ in range(2):
-        served = module._served(settings)
-        module._invite(settings, http, served.access)
-        shown.append(capsys.readouterr().out)
-        code = shown[-1].partition("http://127.0.0.1:8080/#code=")[2].split()[0]
-        assert served.access.codes.redeem(code) is not None
-    key = shown[0].partition("shown this once: ")[2].split()[0]
-    assert served.access.keys.find(key) is not None
-    assert "API key" not in shown[1] and "recordings" not in str(served.recordings)
-
-
-def test_collected_logs_get_no_secrets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = Settings(state=tmp_path, log=LogSettings(format="json"))
-    access = module._served(settings).access
-    with structlog.testing.capture_logs() as logs:
-        module._invite(settings, cast(Any, SimpleNamespace(port=8080)), access)
-        access.keys.add("a", EVERYTHING)
-        module._invite(settings, cast(Any, SimpleNamespace(port=8080)), access)
-    assert capsys.readouterr().out == "" and len(access.codes) == 0
-    assert [entry["event"] for entry in logs] == ["no_api_key"]
 
 
 async def test_without_a_slot_the_caller_hears_503_and_no_ringing() -> None:
