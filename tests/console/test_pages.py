@@ -29,9 +29,9 @@ def eventually(is_true: Callable[[], bool], within_s: float = 8.0) -> None:
 
 @pytest.fixture(scope="module")
 def recorded(gateway: GatewayProcess) -> str:
-    """The id of a recording that is there: a call of three turns."""
-    with talking(gateway) as peer:
-        time.sleep(9.5)
+    """The id of a recording that is there: a call of two turns."""
+    with talking(gateway, turns=2) as peer:
+        time.sleep(6.5)
         peer.hang_up()
     gateway.wait_until_idle()
     (found,) = json.loads(gateway.get("/v1/recordings"))["recordings"][:1]
@@ -179,21 +179,16 @@ def test_a_refused_microphone_is_explained(silent_page: Page, gateway: GatewayPr
     expect(silent_page.locator("#dial")).to_contain_text("Try again")
 
 
-@pytest.mark.parametrize(
-    ("fault", "told"),
-    [
-        ("Object.defineProperty(window, 'isSecureContext', {value: false})", "needs a secure address"),
+def test_a_microphone_that_is_not_there_is_explained(page: Page, gateway: GatewayProcess) -> None:
+    sign_in(page, gateway, "call")
+    for fault, told in (
         (f"{REJECT}('', 'NotFoundError'))", "No microphone was found"),
         (f"{REJECT}('', 'NotReadableError'))", "in use"),
-    ],
-)
-def test_a_microphone_that_is_not_there_is_explained(
-    page: Page, gateway: GatewayProcess, fault: str, told: str
-) -> None:
-    sign_in(page, gateway, "call")
-    page.evaluate(f"() => {{ {fault}; }}")
-    page.locator("#dial").click()
-    expect(page.get_by_role("alert")).to_contain_text(told)
+        ("Object.defineProperty(window, 'isSecureContext', {value: false})", "needs a secure address"),
+    ):
+        page.evaluate(f"() => {{ {fault}; }}")
+        page.locator("#dial").click()
+        expect(page.get_by_role("alert")).to_contain_text(told)
 
 
 def test_everything_is_reached_by_keyboard(page: Page, gateway: GatewayProcess, recorded: str) -> None:
@@ -223,22 +218,23 @@ def test_everything_is_reached_by_keyboard(page: Page, gateway: GatewayProcess, 
     assert nameless == []
 
 
-@pytest.mark.parametrize("path", [*PAGES, "one"])
 def test_a_phone_screen_needs_no_sideways_scrolling_and_nothing_is_complained_of(
-    browser: Browser, gateway: GatewayProcess, recorded: str, path: str
+    browser: Browser, gateway: GatewayProcess, recorded: str
 ) -> None:
     with desk(browser, "dark", PHONE) as context:
         page = context.new_page()
         complaints = Complaints(page)
-        sign_in(page, gateway, f"recordings/{recorded}" if path == "one" else path)
-        time.sleep(0.4)
-        widths = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-        assert widths[0] <= widths[1], widths
-        small = page.evaluate(
-            """[...document.querySelectorAll("nav a, #dial, main button:not(.jump)")].filter((one) =>
-              one.offsetParent && one.getBoundingClientRect().height < 32).map((one) => one.outerHTML)"""
-        )
-        assert small == [] and complaints.texts == []
+        sign_in(page, gateway)
+        for path in (*PAGES, f"recordings/{recorded}"):
+            go(page, path)
+            time.sleep(0.3)
+            widths = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+            assert widths[0] <= widths[1], (path, widths)
+            small = page.evaluate(
+                """[...document.querySelectorAll("nav a, #dial, main button:not(.jump)")].filter((one) =>
+                  one.offsetParent && one.getBoundingClientRect().height < 32).map((one) => one.outerHTML)"""
+            )
+            assert small == [] and complaints.texts == [], path
 
 
 def test_the_theme_is_the_systems_until_it_is_chosen(browser: Browser, gateway: GatewayProcess) -> None:
