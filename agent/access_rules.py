@@ -31,7 +31,7 @@ RULES: dict[tuple[str, str], Right | None] = {
     ("GET", "/v1/recordings/{}/audio"): Right.RECORDINGS_READ,
     ("GET", "/v1/recordings/{}/waveform"): Right.RECORDINGS_READ,
     ("POST", LIVE_SESSIONS): Right.CALLS_CREATE,
-    ("POST", f"{LIVE_SESSIONS}/{{}}/hangup"): Right.CALLS_CONTROL,
+    ("POST", f"{LIVE_SESSIONS}/{{}}/hangup"): Right.CALLS_CREATE,  # of a session whose id one was given
 }
 ANY_RIGHT = {("GET", "/v1/console/session"), ("POST", "/v1/console/logout")}  # for whoever is known at all
 

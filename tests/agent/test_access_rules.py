@@ -25,7 +25,7 @@ def test_what_nobody_listed_is_closed() -> None:
 
 
 def test_a_parameter_counts_whatever_it_is_called_and_head_as_get() -> None:
-    assert rule_of("POST", "/v1/live/sessions/{session_id}/hangup") is Right.CALLS_CONTROL
+    assert rule_of("POST", "/v1/live/sessions/{session_id}/hangup") is Right.CALLS_CREATE
     assert rule_of("HEAD", "/v1/recordings/{id}") is Right.RECORDINGS_READ
 
 

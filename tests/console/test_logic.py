@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
 from agent.bench_gateway import GatewayProcess
 from agent.errors import EndReason
@@ -252,3 +252,30 @@ def test_a_calls_states_follow_each_other_and_each_failure_says_what_to_do(run: 
         assert run("call_media", "m.failureOf({name: a}).kind", name) == kind
     for kind, told in run("call_media", "m.FAILURES").items():
         assert told["title"] and (told["text"] or kind == "server"), kind
+
+
+CONTRAST = """(theme) => {
+  document.documentElement.dataset.theme = theme;
+  const style = getComputedStyle(document.documentElement);
+  const light = (name) => {
+    const hex = style.getPropertyValue(`--${name}`).trim();
+    const parts = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255);
+    const [r, g, b] = parts.map((one) => (one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ratio = (one, other) => {
+    const [high, low] = [light(one), light(other)].sort((a, b) => b - a);
+    return (high + 0.05) / (low + 0.05);
+  };
+  const inks = ["ink", "soft", "faint", "caller-ink", "agent", "good", "fair", "slow", "accent"];
+  const found = inks.flatMap((ink) => ["paper", "surface"].map((under) => [ink, under, ratio(ink, under)]));
+  return [...found, ["accent-ink", "accent", ratio("accent-ink", "accent")]];
+}"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_ink_can_be_read_on_every_ground(page: Page, gateway: GatewayProcess, theme: str) -> None:
+    """WCAG 2.2, success criterion 1.4.3: at least 4.5 to 1."""
+    page.goto(gateway.url)
+    weak = [found for found in page.evaluate(CONTRAST, theme) if found[2] < 4.5]
+    assert weak == []
