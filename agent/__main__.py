@@ -115,6 +115,11 @@ COMMANDS: dict[str, Command] = {
         "calls of the model whose worker is killed, or whose Redis is away",
         "offhook bench survival --calls 4",
     ),
+    "bench console": Command(
+        "agent.bench_console",
+        "hundreds of live calls watched by pages: updates, and what they cost the gateway",
+        "offhook bench console --calls 200 --pages 0,1,10",
+    ),
     "bench versus": Command(
         "agent.bench_versus",
         "the same scripted calls on the model and on a cascade, clean and in noise, drawn on one page",
@@ -124,6 +129,13 @@ COMMANDS: dict[str, Command] = {
         "agent.models",
         "the models that can be run: what they do, what they need, whether they are here",
         "offhook models\noffhook models personaplex",
+    ),
+    "keys": Command(
+        "agent.keys_command",
+        "make, list and revoke the keys of the HTTP side",
+        "offhook keys add supervisor --rights calls:read,recordings:read\n"
+        "offhook keys list\n"
+        "offhook keys revoke 1a2b3c4d",
     ),
     "train": Command(
         "model.training",

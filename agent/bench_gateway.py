@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -31,6 +32,7 @@ class GatewayProcess:
 
     def __init__(self, settings: Mapping[str, str] | None = None, start_timeout_s: float = 60.0) -> None:
         self.sip_port, self.http_port = free_port(), free_port()
+        self.key = secrets.token_urlsafe(32)  # with every right
         self._start_timeout_s = start_timeout_s
         self._folder = tempfile.TemporaryDirectory(prefix="offhook-bench-")
         self._log = Path(self._folder.name) / "gateway.log"
@@ -39,6 +41,8 @@ class GatewayProcess:
             **clean,
             "OFFHOOK_SIP__PORT": str(self.sip_port),
             "OFFHOOK_HTTP__PORT": str(self.http_port),
+            "OFFHOOK_HTTP__ADMIN_KEY": self.key,
+            "OFFHOOK_STATE": str(Path(self._folder.name) / "state"),
             "OFFHOOK_WORKER__COMPILE": "kept",  # compiling meanwhile would be measured, too
             **(settings or {}),
         }
@@ -154,9 +158,23 @@ class GatewayProcess:
             )
         return found[0]
 
+    @property
+    def url(self) -> str:
+        """Where it answers HTTP."""
+        return f"http://{HOST}:{self.http_port}"
+
     def get(self, path: str) -> str:
-        """The body of one HTTP answer. Raises OSError if it is not 200."""
-        with urllib.request.urlopen(f"http://{HOST}:{self.http_port}{path}", timeout=5.0) as answer:
+        """The body of one HTTP answer, asked with our key. Raises OSError if it is an error."""
+        return self._ask(urllib.request.Request(f"{self.url}{path}"))
+
+    def post(self, path: str, body: Mapping[str, object] | None = None) -> str:
+        """The same for a POST, with a JSON body or none."""
+        data = b"" if body is None else json.dumps(body).encode()
+        return self._ask(urllib.request.Request(f"{self.url}{path}", data, method="POST"))
+
+    def _ask(self, request: urllib.request.Request) -> str:
+        request.add_header("Authorization", f"Bearer {self.key}")
+        with urllib.request.urlopen(request, timeout=10.0) as answer:
             return str(answer.read().decode())
 
     def metric(self, name: str) -> float:

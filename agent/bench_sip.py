@@ -91,8 +91,10 @@ class SipPeer:
         address: str = "127.0.0.1",
         transport: str = "udp",
         user: str = "order",
+        caller: str = "peer",
     ) -> None:
         self.remote, self.address, self.transport = remote, address, transport
+        self.caller = caller
         self.target = f"sip:{user}@{remote[0]}:{remote[1]}"
         self.call_id = secrets.token_hex(12)
         self.tag, self.branch = secrets.token_hex(6), ""
@@ -135,7 +137,7 @@ class SipPeer:
     def _fields(self, method: str) -> dict[str, str]:
         return {
             "Via": f"SIP/2.0/{self.transport.upper()} {self.address}:{self.port};branch={self.branch};rport",
-            "From": f"<sip:peer@{self.address}>;tag={self.tag}",
+            "From": f"<sip:{self.caller}@{self.address}>;tag={self.tag}",
             "To": self.to if method != "CANCEL" else f"<{self.target}>",
             "Call-ID": self.call_id,
             "CSeq": f"{self.cseq} {method}",

@@ -23,9 +23,11 @@ from pathlib import Path
 from pydantic import BaseModel, SecretStr
 from redis.exceptions import RedisError
 
+from agent.access_keys import KeyFile
 from agent.calibration import CalibrationFile, cache_folder
 from agent.engines import CASCADE, STANDIN, WITHOUT_WEIGHTS, EngineChoice, EngineFactory, model_folder
-from agent.errors import AgentError, RedisUnavailable
+from agent.errors import AgentError, ConfigError, RedisUnavailable
+from agent.keys_command import state_folder
 from agent.profile import build_profile, load_tokens
 from agent.redis_server import find_redis_server
 from agent.settings import CONFIG_VARIABLE, Settings, setting_names
@@ -158,6 +160,8 @@ def _ports(settings: Settings) -> Iterator[Finding]:
     sip, http = settings.sip, settings.http
     wanted = [(sip.bind_address, sip.port, transport, "OFFHOOK_SIP__PORT") for transport in sip.transports]
     wanted.append((http.bind_address, http.port, "tcp", "OFFHOOK_HTTP__PORT"))
+    if http.metrics_port is not None:
+        wanted.append((http.bind_address, http.metrics_port, "tcp", "OFFHOOK_HTTP__METRICS_PORT"))
     for address, port, transport, variable in wanted:
         cause = _why_not_bindable(address, port, transport)
         if cause is None:
@@ -390,6 +394,20 @@ def _delegate(settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.OK, f"what the model cannot know is asked of {settings.agent.delegate_url}")
 
 
+def _state(settings: Settings) -> Iterator[Finding]:
+    folder = state_folder(settings)
+    try:
+        num_keys = len(KeyFile(folder).keys) + (settings.http.admin_key is not None)
+    except ConfigError as error:
+        yield Finding(Level.PROBLEM, f"the API keys: {error}", "or set OFFHOOK_STATE to another folder")
+        return
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        yield Finding(Level.PROBLEM, f"{folder} cannot be written", "set OFFHOOK_STATE to a folder that can")
+    else:
+        yield Finding(Level.OK, f"{num_keys} API keys in {folder}; the first is made and shown by `serve`")
+
+
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _python,
     _sip_library,
@@ -398,6 +416,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _rtp_range,
     _peers,
     _workers,
+    _state,
     _recordings,
     _traces,
     _open_files,

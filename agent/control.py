@@ -1,8 +1,8 @@
-"""The HTTP side: health, readiness, metrics, and the live calls. No audio, and nothing that a call waits for.
+"""The HTTP side: health, readiness, metrics, the live calls, the console. Nothing here that a call waits for.
 
     GET  /healthz                  200 while the event loop turns
-    GET  /readyz                   200 if a call can be taken now, else 503 with the reasons
-    GET  /metrics                  Prometheus text
+    GET  /readyz                   200 if a call can be taken now, else 503; with the reasons for `calls:read`
+    GET  /metrics                  Prometheus text; here, or alone at OFFHOOK_HTTP__METRICS_PORT
     GET  /v1/calls                 {"calls": [...]}, oldest first; callers masked unless OFFHOOK_LOG__PII
     GET  /v1/calls/{id}            one of them
     POST /v1/calls/{id}/hangup     202: the call is ending
@@ -10,26 +10,37 @@
                                    it answers what a call shows as `delegated`
     POST /v1/calls/{id}/silence    {"seconds": 5}; 202: the agent is silent for so long, 0: no longer
 
-Every error is JSON: {"error": {"code": ..., "message": ..., "remedy": ...}}. Only this machine and the peers
-on the allow-list are served. There is no login: put a proxy that has one in front before opening it wider.
+    GET  /v1/console/events        WebSocket: everything that goes on, pushed (agent/console_feed.py)
+    /, /console/...                the console (agent/console_page.py)
+    /v1/console/..., /v1/recordings...    agent/access_routes.py, agent/recording_routes.py
+
+Every error is JSON (agent/http_errors.py). Only this machine and the peers on the allow-list are served, and
+only with a key that has the right: agent/access_rules.py is the table.
 """
 
 from __future__ import annotations
 
-import ipaddress
+import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from agent.access import IDENTITY, Access, allow_list
+from agent.access_keys import Right
+from agent.access_routes import ConsoleFacts, add_access_routes
+from agent.console_feed import ConsoleFeed, Watched, feeding
+from agent.console_page import add_console_page
 from agent.errors import ConfigError
+from agent.http_errors import ApiError, errors_as_json
+from agent.recording_index import RecordingIndex
+from agent.recording_routes import add_recording_routes
 from agent.settings import HttpSettings
 from agent.store import SessionRecord
 
@@ -49,7 +60,7 @@ class Readiness:
     degraded: Sequence[str] = ()
 
 
-class CallDirectory(Protocol):
+class CallDirectory(Watched, Protocol):
     """What the gateway must know of itself for this API."""
 
     def readiness(self) -> Readiness:
@@ -71,12 +82,15 @@ class CallDirectory(Protocol):
         """Keep a live call's agent silent for so long; None and False as for `say`."""
 
 
-class ApiError(Exception):
-    """A request that cannot be served: becomes the JSON error body."""
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the HTTP side serves, beside the live calls."""
 
-    def __init__(self, status: int, code: str, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.status, self.code, self.remedy = status, code, remedy
+    registry: CollectorRegistry
+    access: Access
+    recordings: RecordingIndex | None = None
+    salt: bytes = b""  # of the callers' hashes
+    show_pii: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +102,15 @@ class _Api:
     async def health(self, _request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
-    async def ready(self, _request: web.Request) -> web.Response:
-        state = self.directory.readiness()
-        body = {"ready": not state.reasons, "reasons": list(state.reasons), "degraded": list(state.degraded)}
+    async def ready(self, request: web.Request) -> web.Response:
+        state, identity = self.directory.readiness(), request.get(IDENTITY)
+        body: dict[str, object] = {"ready": not state.reasons}
+        if identity is not None and identity.allows(Right.CALLS_READ):
+            body |= {"reasons": list(state.reasons), "degraded": list(state.degraded)}
         return web.json_response(body, status=503 if state.reasons else 200)
 
     async def metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(
-            body=generate_latest(self.registry), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST}
-        )
+        return _exposition(self.registry)
 
     async def list_calls(self, _request: web.Request) -> web.Response:
         oldest_first = sorted(self.directory.calls(), key=lambda call: call.started_at_ms)
@@ -134,57 +148,100 @@ class _Api:
         return _told(is_sent, "silent")
 
 
-def make_app(
-    directory: CallDirectory, settings: HttpSettings, registry: CollectorRegistry, *, show_pii: bool = False
-) -> web.Application:
-    """The application, not yet listening; for tests and for `serve_http`."""
-    api = _Api(directory, registry, show_pii=show_pii)
-    guards = [_errors_as_json, _allow_list(settings.allowed_peers)]
+def make_app(directory: CallDirectory, settings: HttpSettings, served: Served) -> web.Application:
+    """The application, not yet listening; for tests and for `ControlServer`."""
+    api, access = _Api(directory, served.registry, show_pii=served.show_pii), served.access
+    guards = [errors_as_json, allow_list(settings.allowed_peers), access.guard()]
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=guards)
     app.router.add_get("/healthz", api.health)
     app.router.add_get("/readyz", api.ready)
-    app.router.add_get("/metrics", api.metrics)
+    if settings.metrics_port is None:
+        app.router.add_get("/metrics", api.metrics)
     app.router.add_get("/v1/calls", api.list_calls)
     app.router.add_get("/v1/calls/{call_id}", api.show_call)
     app.router.add_post("/v1/calls/{call_id}/hangup", api.hang_up)
     app.router.add_post("/v1/calls/{call_id}/say", api.say)
     app.router.add_post("/v1/calls/{call_id}/silence", api.silence)
+    add_access_routes(app, access, ConsoleFacts(served.recordings is not None, settings.grafana_url))
+    add_recording_routes(app, served.recordings, served.salt)
+    add_console_page(app)
+    _add_feed(app, ConsoleFeed(directory, show_pii=served.show_pii), access)
     return app
+
+
+def _add_feed(app: web.Application, feed: ConsoleFeed, access: Access) -> None:
+    async def events(request: web.Request) -> web.WebSocketResponse:
+        return await feed.serve(request, lambda: access.is_still_known(request))
+
+    async def run(_app: web.Application) -> AsyncIterator[None]:
+        async for _ in feeding(feed):
+            yield
+
+    app.router.add_get("/v1/console/events", events)
+    app.cleanup_ctx.append(run)
+
+
+def make_metrics_app(settings: HttpSettings, registry: CollectorRegistry) -> web.Application:
+    """/metrics alone, without a key, for the peers on the allow-list."""
+
+    async def metrics(_request: web.Request) -> web.Response:
+        return _exposition(registry)
+
+    app = web.Application(middlewares=[errors_as_json, allow_list(settings.allowed_peers)])
+    app.router.add_get("/metrics", metrics)
+    return app
+
+
+def _exposition(registry: CollectorRegistry) -> web.Response:
+    return web.Response(body=generate_latest(registry), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
 
 
 class ControlServer:
     """The listening API: an async context manager. `port` is the real one when settings asked for any."""
 
-    def __init__(
-        self, directory: CallDirectory, settings: HttpSettings, registry: CollectorRegistry, *, show_pii: bool
-    ) -> None:
-        app = make_app(directory, settings, registry, show_pii=show_pii)
-        self._settings = settings
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
+    def __init__(self, directory: CallDirectory, settings: HttpSettings, served: Served) -> None:
+        self._settings, self._directory, self._served = settings, directory, served
+        self._stack = contextlib.AsyncExitStack()
         self.port = settings.port
+        self.metrics_port = settings.metrics_port
 
     async def __aenter__(self) -> ControlServer:
         """Listen.
 
-        Raises ConfigError if the address is taken or not ours.
+        Raises ConfigError if an address is taken or not ours.
         """
-        address, port = self._settings.bind_address, self._settings.port
-        await self._runner.setup()
+        settings = self._settings
         try:
-            await web.TCPSite(self._runner, address, port).start()
+            app = make_app(self._directory, settings, self._served)
+            self.port = await self._listen(app, settings.port, "OFFHOOK_HTTP__PORT")
+            if settings.metrics_port is not None:
+                app = make_metrics_app(settings, self._served.registry)
+                variable = "OFFHOOK_HTTP__METRICS_PORT"
+                self.metrics_port = await self._listen(app, settings.metrics_port, variable)
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        log.info("http_listening", address=settings.bind_address, port=self.port)
+        return self
+
+    async def _listen(self, app: web.Application, port: int, variable: str) -> int:
+        """Serve this application; the port that it got."""
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
+        self._stack.push_async_callback(runner.cleanup)
+        await runner.setup()
+        address = self._settings.bind_address
+        try:
+            await web.TCPSite(runner, address, port).start()
         except OSError as error:
-            await self._runner.cleanup()
             raise ConfigError(
                 f"HTTP cannot listen on {address} port {port} ({os.strerror(error.errno or 0)}); "
-                "stop what listens there or set OFFHOOK_HTTP__PORT or OFFHOOK_HTTP__BIND_ADDRESS"
+                f"stop what listens there or set {variable} or OFFHOOK_HTTP__BIND_ADDRESS"
             ) from None
-        self.port = self._runner.addresses[0][1]
-        log.info("http_listening", address=address, port=self.port)
-        return self
+        return int(runner.addresses[0][1])
 
     async def __aexit__(self, *_error: object) -> None:
         """Stop listening; what is being answered gets SHUTDOWN_TIMEOUT_S."""
-        await self._runner.cleanup()
+        await self._stack.aclose()
 
 
 async def _asked(request: web.Request, name: str) -> Any:
@@ -213,52 +270,3 @@ def _unusable(message: str) -> ApiError:
 
 def _no_such_call() -> ApiError:
     return ApiError(404, "no_such_call", "No live call has this id.", "GET /v1/calls lists the live ones.")
-
-
-def _error_body(code: str, message: str, remedy: str) -> dict[str, dict[str, str]]:
-    return {"error": {"code": code, "message": message, "remedy": remedy}}
-
-
-@web.middleware
-async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except ApiError as error:
-        return web.json_response(_error_body(error.code, str(error), error.remedy), status=error.status)
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        code = error.reason.lower().replace(" ", "_")
-        remedy = "See GET /v1/calls, /healthz, /readyz and /metrics."
-        headers = {hdrs.ALLOW: error.headers[hdrs.ALLOW]} if hdrs.ALLOW in error.headers else None
-        body = _error_body(code, f"{request.method} here gives: {error.reason}.", remedy)
-        return web.json_response(body, status=error.status, headers=headers)
-    except Exception:
-        log.exception("http_request_failed", path=request.path)
-        body = _error_body("internal_error", "The request failed inside Offhook.", "The log has the cause.")
-        return web.json_response(body, status=500)
-
-
-def _allow_list(allowed_peers: Sequence[str]) -> Middleware:
-    networks = [ipaddress.ip_network(cidr) for cidr in allowed_peers]
-
-    @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        peer = _peer_address(request)
-        if peer is None or not (peer.is_loopback or any(peer in network for network in networks)):
-            raise ApiError(
-                403, "not_allowed", "This address may not ask.", "List it in OFFHOOK_HTTP__ALLOWED_PEERS."
-            )
-        return await handler(request)
-
-    return guard
-
-
-def _peer_address(request: web.Request) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Who is at the other end of the socket; headers that claim otherwise are not believed."""
-    try:
-        address = ipaddress.ip_address((request.remote or "").partition("%")[0])
-    except ValueError:
-        return None
-    mapped = getattr(address, "ipv4_mapped", None)
-    return mapped or address

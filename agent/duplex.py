@@ -137,6 +137,7 @@ class Duplex:
         *,
         recorder: Recorder | None = None,
         on_word: Callable[[TimedWord], None] | None = None,
+        on_frame: Callable[[HeardFrame], None] | None = None,
     ) -> None:
         self.playout = Playout(endpoint)
         self.transcript = Transcript(tokens)
@@ -153,6 +154,7 @@ class Duplex:
         self._now = now
         self._recorder = recorder
         self._on_word = on_word
+        self._on_frame = on_frame
         self._slot: ModelSlot | None = None
         self._centre = DcBlocker()
         self._silence = SilenceGate()
@@ -291,6 +293,8 @@ class Duplex:
             self.playout.push(self._comfort.next())
         for event in self._measure(pcm, heard):
             self.turns.note(event, self._line_delay_s)
+        if self._on_frame is not None:
+            self._on_frame(heard)
         if self._recorder is not None:
             self._recorder.push(heard, path_samples(self._endpoint.stats().codec))
 

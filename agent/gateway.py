@@ -11,8 +11,10 @@ import contextlib
 import secrets
 import signal
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import numpy as np
 import structlog
@@ -20,10 +22,14 @@ from numpy.typing import NDArray
 from structlog.contextvars import bound_contextvars
 
 from agent import clock, metrics
+from agent.caller_hash import caller_hash
 from agent.control import ControlServer, Readiness
 from agent.duplex import ModelSlot, Pcm, Tokens
 from agent.errors import AgentError, EndReason, NoFreeSlot
 from agent.frame_phase import BridgeClock
+from agent.gateway_health import GatewayHealth, SipHealth, worker_health
+from agent.http_side import served_by, welcome
+from agent.live_view import LiveCall
 from agent.pool import WorkerPool
 from agent.profile import build_profile, load_tokens
 from agent.recording import Recorder
@@ -42,6 +48,7 @@ from telephony.sip import IncomingSipCall, SipEndpoint, SipGateway
 
 LOOK_S = 0.2
 FIRST_SIGHTINGS = 5
+KEPT_ENDED = 20  # calls that the console still lists
 
 log = structlog.get_logger(__name__)
 
@@ -83,13 +90,17 @@ class Gateway:
         tokens: Tokens,
         bridge_clock: BridgeClock,
         profile: CallProfile = DEFAULT_PROFILE,
+        salt: bytes = b"",
     ) -> None:
-        self._settings, self._profile = settings, profile
+        """`salt` is for the hashes by which recordings find their callers."""
+        self._settings, self._profile, self._salt = settings, profile, salt
         self._sip, self._pool, self._store, self._tokens = sip, pool, store, tokens
         self._bridge_clock = bridge_clock
         self._gateway_id = f"gw-{secrets.token_hex(3)}"
         self._sessions: dict[str, Session] = {}
         self._leases: dict[str, SlotLease] = {}
+        self._ended: deque[tuple[SessionRecord, str | None]] = deque(maxlen=KEPT_ENDED)
+        self._started_at_ms = time.time_ns() // 1_000_000
         self._is_stopping = False
         self._is_idle = asyncio.Event()
         self._is_idle.set()
@@ -110,6 +121,42 @@ class Gateway:
     def calls(self) -> Sequence[SessionRecord]:
         """The live calls."""
         return [session.record for session in self._sessions.values()]
+
+    def live(self) -> Sequence[LiveCall]:
+        """The live calls, with what a watcher sees of them."""
+        return [session.live() for session in self._sessions.values()]
+
+    def ended(self) -> Sequence[tuple[SessionRecord, str | None]]:
+        """The latest calls that are over, and their recordings, the oldest first."""
+        return list(self._ended)
+
+    def health(self) -> GatewayHealth:
+        """How this gateway is."""
+        state, settings = self.readiness(), self._settings.sip
+        workers = [worker_health(berth) for berth in self._pool.berths]
+        counts = self._sip.counts()
+        return GatewayHealth(
+            self._gateway_id,
+            version("offhook"),
+            self._started_at_ms,
+            not state.reasons,
+            state.reasons,
+            state.degraded,
+            self._store.is_up,
+            sum(worker.num_slots for worker in workers),
+            sum(worker.num_used for worker in workers),
+            workers,
+            SipHealth(
+                settings.bind_address,
+                self._sip.udp_port,
+                self._sip.tcp_port,
+                settings.codecs,
+                settings.allowed_peers,
+                counts.calls,
+                counts.foreign_messages,
+                counts.malformed_messages,
+            ),
+        )
 
     def hang_up(self, call_id: str) -> bool:
         """Begin to end a live call for the operator."""
@@ -238,6 +285,7 @@ class Gateway:
             self._recorder(call_id),
             self._settings.recording.consent,
             self._settings.agent,
+            caller_hash(self._salt, invite.caller),
         )
         session = self._sessions[call_id] = Session(endpoint, slot, record, parts)
         self._is_idle.clear()
@@ -246,6 +294,7 @@ class Gateway:
             await session.run()
         finally:
             del self._sessions[call_id]
+            self._ended.append((session.record, session.live().recording_id))
             if not self._sessions:
                 self._is_idle.set()
 
@@ -326,6 +375,7 @@ class Gateway:
 async def _serve(settings: Settings) -> int:
     tokens = load_tokens(settings.worker)
     profile = build_profile(settings.agent, tokens)
+    served = served_by(settings)
     url = settings.redis_url.get_secret_value() if settings.redis_url else None
     async with contextlib.AsyncExitStack() as stack:
         stop, stop_now = await stack.enter_async_context(_signals())
@@ -337,13 +387,13 @@ async def _serve(settings: Settings) -> int:
         phase_s = bridge_clock.worker_phase_s
         workers = WorkerPool(settings.worker, name=name, phase_s=phase_s, cache=settings.cache)
         pool = await stack.enter_async_context(workers)
-        gateway = Gateway(settings, sip, pool, store, tokens, bridge_clock, profile)
-        http = ControlServer(gateway, settings.http, metrics.REGISTRY, show_pii=settings.log.pii)
-        await stack.enter_async_context(http)
+        gateway = Gateway(settings, sip, pool, store, tokens, bridge_clock, profile, served.salt)
+        http = await stack.enter_async_context(ControlServer(gateway, settings.http, served))
         if not await _until_ready(pool, stop):
             return 0
         _warn_of_refusals(pool, profile)
         _greet(settings, sip, http, pool)
+        welcome(settings, http.port, served.access)
         await gateway.serve(stop, stop_now)
     log.info("gateway_stopped")
     return 0
@@ -411,7 +461,6 @@ def _greet(settings: Settings, sip: SipGateway, http: ControlServer, pool: Worke
     lines = [
         f"offhook answers {uri} ({pool.num_slots} calls at once)",
         f"  from a soft phone, or: offhook call {uri}",
-        f"  http://{settings.http.bind_address}:{http.port}/metrics, /healthz, /readyz, /v1/calls",
         f"  recordings: {recordings if recordings else 'off (set OFFHOOK_RECORDING__FOLDER)'}",
     ]
     print("\n".join(lines), flush=True)

@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ FIRST_BACKOFF_S = 0.5
 MAX_BACKOFF_S = 30.0
 STEADY_S = 30.0  # a worker that lived so long has not died of its start
 CRASH_LOOP_DEATHS = 5
+KEPT_TICKS = 375  # 30 s of a busy worker's
 HUNG_AFTER_S = 10.0  # an engine thread that has not ticked for so long; replaying a history is quicker
 
 
@@ -97,6 +99,7 @@ class Berth:
         self.link: WorkerLink | None = None  # set while it is ready
         self.failure: AgentError | None = None  # of the latest attempt
         self.num_deaths = 0  # in a row, without a steady life between
+        self.recent_ticks_s: deque[float] = deque(maxlen=KEPT_TICKS)
         self._secret = settings.secret.get_secret_value().encode() if settings.secret else b""
         self._start_timeout_s = settings.ready_timeout_s
         self._on_change = on_change
@@ -179,6 +182,7 @@ class Berth:
         metrics.WORKER_SLOTS_USED.labels(self.label).set(stats.num_slots_used)
         for seconds in stats.tick_seconds:
             metrics.WORKER_TICK_SECONDS.labels(self.label).observe(float(seconds))
+            self.recent_ticks_s.append(float(seconds))
         if stats.tick_age_s > HUNG_AFTER_S and self.link is not None:
             self._log.error("worker_hung", tick_age_s=round(stats.tick_age_s, 1))
             self.link.close()

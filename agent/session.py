@@ -24,6 +24,7 @@ from agent.clock import Now
 from agent.delegate import Delegation, question_of
 from agent.duplex import Duplex, ModelSlot, Pcm, Signal, Tokens, sayable
 from agent.errors import EndReason, NoFreeSlot, WorkerUnavailable
+from agent.live_view import LiveCall, LiveView
 from agent.recording import Recorder
 from agent.settings import AgentSettings, CallSettings
 from agent.slot import PromptRefused, SlotFault, WorkerLost
@@ -67,6 +68,7 @@ class Parts:
     recorder: Recorder | None = None
     has_consent: bool = False
     agent: AgentSettings = field(default_factory=AgentSettings)  # its greeting, and whom it asks
+    caller_hash: str | None = None  # for the sidecar: finds a caller's recordings, tells no number
 
 
 class Session:
@@ -78,8 +80,15 @@ class Session:
         self._endpoint = endpoint
         self._slot: ModelSlot | None = slot
         self._parts = parts
+        self._view = LiveView()
+        self._listeners: list[Callable[[TimedWord], None]] = [self._view.note_word]
         self._duplex = Duplex(
-            endpoint, parts.tokens, parts.now, recorder=parts.recorder, on_word=self._on_word
+            endpoint,
+            parts.tokens,
+            parts.now,
+            recorder=parts.recorder,
+            on_word=self._on_word,
+            on_frame=self._view.note_frame,
         )
         self._stats = CallStats(endpoint, parts.now)
         self._end: asyncio.Future[EndReason] = asyncio.get_running_loop().create_future()
@@ -93,6 +102,25 @@ class Session:
         """Begin to end the call; the first reason stands."""
         if not self._end.done():
             self._end.set_result(reason)
+
+    def listen(self, listener: Callable[[TimedWord], None]) -> None:
+        """Tell `listener` each word of either side as it comes, from now on; it must not block."""
+        self._listeners.append(listener)
+
+    def live(self) -> LiveCall:
+        """The call as it is now, for whoever watches."""
+        recorder, gaps_s = self._parts.recorder, self._duplex.turns.gaps_s
+        return LiveCall(
+            self.record,
+            self._view,
+            self._duplex.floor.holder.value,
+            self._duplex.audio_s,
+            round(gaps_s[-1], 3) if gaps_s else None,
+            len(gaps_s),
+            self._duplex.is_held,
+            self.num_recoveries,
+            recorder.path.stem if recorder is not None and not recorder.failure else None,
+        )
 
     async def say(self, text: str) -> bool:
         """Let the agent say this next, in place of a sentence it has not finished.
@@ -355,6 +383,8 @@ class Session:
         self._parts.records.save(self.record)
 
     def _on_word(self, word: TimedWord) -> None:
+        for listener in self._listeners:
+            listener(word)
         line = self._lines.get(word.speaker)
         if line is not None and word.start_s - line.end_s < LINE_PAUSE_S:
             word = replace(line, text=f"{line.text} {word.text}", end_s=word.end_s)
@@ -380,6 +410,9 @@ class Session:
         recorder, duplex = self._parts.recorder, self._duplex
         return {
             "channels": ["caller", "agent"],
+            "call_id": self.record.call_id,
+            "transport": self.record.transport,
+            "caller_hash": self._parts.caller_hash,
             "started_at_ms": self.record.started_at_ms,
             "seconds": round(duplex.audio_s, 3),
             "consent": self._parts.has_consent,

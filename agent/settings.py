@@ -34,6 +34,7 @@ from agent.wire_fields import MAX_BIAS, MAX_ROLE_BYTES, MAX_VOICE_BYTES
 from telephony.settings import SipSettings
 
 MIN_SECRET_BYTES = 16
+MIN_ADMIN_KEY = 32  # letters
 MAX_SLOTS = 256  # per worker
 MEASURING_S = 360.0  # what finding out the number of slots may take, once per machine and model
 PREFIX = "OFFHOOK_"
@@ -72,11 +73,16 @@ class _Section(BaseModel):
 
 
 class HttpSettings(_Section):
-    """The control API and /metrics."""
+    """The control API, the console and /metrics; who may ask for what is in the keys: `offhook keys`."""
 
     bind_address: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65_535)  # 0: any free port
     allowed_peers: Words = ()  # CIDRs; empty means loopback only
+    admin_key: SecretStr | None = None  # one key with every right, beside those of `offhook keys`
+    origins: Words = ()  # where the console is opened, if not at an IP address or localhost: https://calls.example
+    requests_per_s: float = Field(default=50.0, ge=1, le=10_000)  # of one peer, in the long run
+    metrics_port: int | None = Field(default=None, ge=0, le=65_535)  # /metrics alone and without a key, there
+    grafana_url: str = Field(default="", pattern=_SERVICE)  # the console links to it
 
     @model_validator(mode="after")
     def _closed_unless_listed(self) -> Self:
@@ -96,6 +102,15 @@ class HttpSettings(_Section):
                 f"bind_address={self.bind_address} is reachable from outside, but allowed_peers is empty; "
                 "list who may ask, e.g. 192.0.2.0/24, or bind to 127.0.0.1"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _well_kept(self) -> Self:
+        if self.admin_key is not None and len(self.admin_key.get_secret_value()) < MIN_ADMIN_KEY:
+            raise ValueError("admin_key is too short; make one with `openssl rand -hex 32`")
+        for origin in self.origins:
+            if not re.fullmatch(r"https?://[^/\s]+", origin):
+                raise ValueError(f"origins has {origin!r}; write https://calls.example, without a path")
         return self
 
 
@@ -261,7 +276,7 @@ class LogSettings(_Section):
 
     format: LogFormat = "console"
     level: LogLevel = "info"
-    pii: bool = False  # show numbers and transcripts in logs and in /v1/calls
+    pii: bool = False  # show numbers and transcripts in logs, and numbers in /v1/calls and the console
 
 
 class Settings(_Section):
@@ -269,6 +284,7 @@ class Settings(_Section):
 
     redis_url: SecretStr | None = None  # None: a private Redis is started and stopped with us
     cache: Path | None = None  # what can be made again, measured capacities first; None: ~/.cache/offhook
+    state: Path | None = None  # keys, and what must outlive a restart; None: ~/.local/state/offhook
     drain_timeout_s: float = Field(default=30.0, ge=0)  # after SIGTERM, how long live calls may go on
     sip: SipSettings = SipSettings()
     http: HttpSettings = HttpSettings()

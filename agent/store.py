@@ -90,6 +90,7 @@ class SessionRecord:
     end_reason: EndReason | None = None
     num_turns: int = 0
     delegated: str | None = None  # the caller's question that waits for an answer; masked like the caller
+    transport: str = "sip"  # sip, webrtc
 
     def public(self, *, show_pii: bool) -> dict[str, Any]:
         """The record as JSON values, its caller and their question masked by default."""

@@ -9,7 +9,7 @@ import pytest
 os.environ["OFFHOOK_WORKER__COMPILE"] = "no"
 
 WAITING = ("loopback", "redis")  # marks
-WAITING_TESTS = [Path(__file__).parent / name for name in ("deploy", "loopback", "telephony")]
+WAITING_TESTS = [Path(__file__).parent / name for name in ("console", "deploy", "loopback", "telephony")]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -87,6 +87,21 @@ def test_a_taken_http_port_is_a_problem() -> None:
         assert "OFFHOOK_HTTP__PORT" in found.remedy
 
 
+def test_a_taken_metrics_port_is_a_problem() -> None:
+    with taken_port(socket.SOCK_STREAM) as port:
+        (found,) = obstacles(with_(http=HttpSettings(port=0, metrics_port=port)))
+        assert "OFFHOOK_HTTP__METRICS_PORT" in found.remedy
+
+
+def test_keys_that_cannot_be_read_or_kept_are_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "keys.json").write_text("spoilt")
+    (found,) = obstacles(with_(state=tmp_path))
+    assert "keys.json" in found.what and "OFFHOOK_STATE" in found.remedy
+    (tmp_path / "file").touch()
+    (found,) = obstacles(with_(state=tmp_path / "file" / "below"))
+    assert "cannot be written" in found.what and "OFFHOOK_STATE" in found.remedy
+
+
 def test_a_cascade_without_its_packages_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = with_(worker=WorkerSettings(engine="cascade"))
     assert obstacles(settings) == []

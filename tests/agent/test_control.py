@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,13 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 from prometheus_client import CollectorRegistry, Counter
 
-from agent.control import MAX_BODY_BYTES, ApiError, ControlServer, Readiness, _allow_list, make_app
+from agent.access import Access, allow_list
+from agent.access_keys import KeyFile
+from agent.control import MAX_BODY_BYTES, ControlServer, Readiness, Served, make_app
 from agent.errors import ConfigError
+from agent.gateway_health import GatewayHealth
+from agent.http_errors import ApiError
+from agent.live_view import LiveCall
 from agent.settings import HttpSettings
 from agent.store import SessionRecord
 
@@ -20,6 +26,9 @@ YOUNG = SessionRecord("young", "g", "inbound", "EARLY", 2_000, caller="sip:+1555
 OLD = SessionRecord("old", "g", "inbound", "CONFIRMED", 1_000, caller="sip:+15550100@pbx", codec="PCMU")
 
 READY = Readiness()
+ADMIN = "an operator's own key, long enough"
+BEARER = {"Authorization": f"Bearer {ADMIN}"}
+HEALTH = GatewayHealth("gw-1", "0", 0, True, (), (), True, 2, 1, ())
 
 
 @dataclass
@@ -27,19 +36,28 @@ class Calls:
     """A gateway that knows two calls."""
 
     state: Readiness = READY
-    live: list[SessionRecord] = field(default_factory=lambda: [YOUNG, OLD])
-    ended: list[str] = field(default_factory=list)
+    records: list[SessionRecord] = field(default_factory=lambda: [YOUNG, OLD])
+    hung_up: list[str] = field(default_factory=list)
     told: list[tuple[str, str | float]] = field(default_factory=list)
 
     def readiness(self) -> Readiness:
         return self.state
 
     def calls(self) -> Sequence[SessionRecord]:
-        return self.live
+        return self.records
+
+    def live(self) -> Sequence[LiveCall]:
+        return []
+
+    def ended(self) -> Sequence[tuple[SessionRecord, str | None]]:
+        return []
+
+    def health(self) -> GatewayHealth:
+        return HEALTH
 
     def hang_up(self, call_id: str) -> bool:
-        self.ended.append(call_id)
-        return any(call.call_id == call_id for call in self.live)
+        self.hung_up.append(call_id)
+        return any(call.call_id == call_id for call in self.records)
 
     async def say(self, call_id: str, text: str) -> bool | None:
         if text == "§":
@@ -53,7 +71,7 @@ class Calls:
 
     def _is_there(self, call_id: str) -> bool | None:
         """The young call's worker is just being replaced."""
-        return None if all(call.call_id != call_id for call in self.live) else call_id != "young"
+        return None if all(call.call_id != call_id for call in self.records) else call_id != "young"
 
 
 class BrokenCalls(Calls):
@@ -63,10 +81,19 @@ class BrokenCalls(Calls):
         raise RuntimeError("secret detail")
 
 
-def serve(calls: Calls, *, show_pii: bool = False) -> TestClient[Any, Any]:
+def served(*, show_pii: bool = False) -> Served:
     registry = CollectorRegistry()
     Counter("offhook_things", "Things.", registry=registry).inc(3)
-    return TestClient(TestServer(make_app(calls, HttpSettings(), registry, show_pii=show_pii)))
+    return Served(registry, Access(KeyFile(Path("/nowhere"), ADMIN)), show_pii=show_pii)
+
+
+def app_of(calls: Calls, settings: HttpSettings | None = None, *, show_pii: bool = False) -> web.Application:
+    return make_app(calls, settings or HttpSettings(), served(show_pii=show_pii))
+
+
+def serve(calls: Calls, *, show_pii: bool = False) -> TestClient[Any, Any]:
+    """A client that has the operator's key."""
+    return TestClient(TestServer(app_of(calls, show_pii=show_pii)), headers=BEARER)
 
 
 async def test_health_and_metrics() -> None:
@@ -109,7 +136,7 @@ async def test_hang_up_ends_the_call_asked_for() -> None:
     calls = Calls()
     async with serve(calls) as client:
         assert (await client.post("/v1/calls/old/hangup")).status == 202
-        assert calls.ended == ["old"]
+        assert calls.hung_up == ["old"]
 
 
 async def test_a_live_agent_is_told_what_to_say_and_to_be_silent() -> None:
@@ -201,7 +228,7 @@ async def test_a_large_body_is_not_swallowed() -> None:
 )
 async def test_only_listed_peers_are_answered(peer: str, allowed: bool) -> None:
     request = make_mocked_request("GET", "/healthz", {"X-Forwarded-For": "127.0.0.1"}).clone(remote=peer)
-    guard = _allow_list(["192.0.2.0/24"])
+    guard = allow_list(["192.0.2.0/24"])
     if allowed:
         assert (await guard(request, _answer)).status == 204
     else:
@@ -214,16 +241,34 @@ async def _answer(_request: object) -> Any:
     return web.Response(status=204)
 
 
+async def test_metrics_may_have_a_listener_of_their_own_without_a_key() -> None:
+    settings = HttpSettings(port=0, metrics_port=0)
+    async with ControlServer(Calls(), settings, served()) as server, ClientSession() as http:
+        assert server.metrics_port not in (None, 0, server.port)
+        async with http.get(f"http://127.0.0.1:{server.metrics_port}/metrics") as answer:
+            assert answer.status == 200 and "offhook_things_total 3.0" in await answer.text()
+        async with http.get(f"http://127.0.0.1:{server.metrics_port}/v1/calls") as answer:
+            assert answer.status == 404
+        async with http.get(f"http://127.0.0.1:{server.port}/metrics", headers=BEARER) as answer:
+            assert answer.status == 404
+
+
+async def test_a_taken_metrics_port_is_told_and_leaves_nothing_open() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {port}.*OFFHOOK_HTTP__METRICS_PORT"):
+            async with ControlServer(Calls(), HttpSettings(port=0, metrics_port=port), served()):
+                pass
+
+
 async def test_server_listens_on_a_port_and_lets_go_of_it() -> None:
     settings = HttpSettings(port=0)
-    async with ControlServer(Calls(), settings, CollectorRegistry(), show_pii=False) as server:
+    async with ControlServer(Calls(), settings, served()) as server:
         url = f"http://127.0.0.1:{server.port}/healthz"
         async with ClientSession() as http, http.get(url) as answer:
             assert answer.status == 200
         with pytest.raises(ConfigError, match=f"port {server.port}.*OFFHOOK_HTTP__PORT"):
-            async with ControlServer(
-                Calls(), HttpSettings(port=server.port), CollectorRegistry(), show_pii=False
-            ):
+            async with ControlServer(Calls(), HttpSettings(port=server.port), served()):
                 pass
     with socket.create_server(("127.0.0.1", server.port)):
         await asyncio.sleep(0)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import structlog
 
@@ -24,8 +25,9 @@ from agent.store import SessionRecord, SlotLease
 from agent.wire import RefusalReason
 from agent.worker_link import linked
 from model.control import CallProfile
-from telephony.endpoint import EndpointEventKind
+from telephony.endpoint import FRAME_SAMPLES, EndpointEventKind
 from telephony.errors import AddressTaken, CallEnded
+from telephony.sip import GatewayCounts
 from tests.agent.worker_rig import served
 from tests.fakes import Answer, FakeEndpoint, FakeSlot, settle
 
@@ -58,6 +60,7 @@ class Sip:
     """A SIP side whose INVITEs come from a queue."""
 
     tick, tick_at_s = 7, 1000.0
+    udp_port, tcp_port = 5060, 5061
 
     def __init__(self) -> None:
         self.invites: asyncio.Queue[Invite] = asyncio.Queue()
@@ -69,6 +72,9 @@ class Sip:
 
     def set_full(self, is_full: bool) -> None:
         self.is_full = is_full
+
+    def counts(self) -> GatewayCounts:
+        return GatewayCounts(1, 63, 2, 3)
 
 
 class TickedSlot(FakeSlot):
@@ -82,6 +88,7 @@ class Pool:
     """Workers by name, each with the slots it has left, or the error it answers a claim with."""
 
     crash_looping: Sequence[str] = ()
+    berths: Sequence[Any] = ()
 
     def __init__(self, workers: dict[str, list[TickedSlot] | AgentError]) -> None:
         self.workers = workers
@@ -186,6 +193,31 @@ async def test_a_call_gets_a_slot_and_gives_it_back() -> None:
         assert scene.gateway.calls() == [] and scene.store.held == []
     assert slot.num_releases >= 1
     assert scene.ended(EndReason.CALLER_HUNG_UP) == 1
+
+
+async def test_watchers_see_the_call_while_it_lives_and_that_it_ended() -> None:
+    endpoint = FakeEndpoint()
+    async with Scene({"w0": [a_slot()]}) as scene:
+        await scene.call(endpoint)
+        for _ in range(2):  # the first is shortened to the worker's phase
+            endpoint.frame(np.full(FRAME_SAMPLES, 0.1, np.float32))
+        await settle()
+        (live,) = scene.gateway.live()
+        assert live.view.since().caller_dbfs[-1] == -20 and live.record.transport == "sip"
+        assert scene.gateway.ended() == []
+        endpoint.happen(EndpointEventKind.ENDED, code=200)
+        await settle()
+        ((record, recording_id),) = scene.gateway.ended()
+        assert (record.call_id, record.end_reason) == (live.record.call_id, EndReason.CALLER_HUNG_UP)
+        assert recording_id is None and scene.gateway.live() == []
+
+
+async def test_its_health_says_what_readiness_says_and_who_may_call() -> None:
+    async with Scene({}) as scene:
+        health = scene.gateway.health()
+        assert health.reasons == ["no worker is ready"] and not health.is_ready and health.is_redis_up
+        assert health.sip is not None
+        assert (health.sip.udp_port, health.sip.num_foreign, health.sip.allowed_peers) == (5060, 2, ())
 
 
 async def test_without_a_slot_the_caller_hears_503_and_no_ringing() -> None:

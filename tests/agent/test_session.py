@@ -23,6 +23,7 @@ from agent.session import Parts, Session
 from agent.settings import AgentSettings, CallSettings
 from agent.slot import PromptRefused, SlotFault, WorkerLost
 from agent.store import SessionRecord
+from agent.transcript import TimedWord
 from agent.wire import RefusalReason
 from telephony.endpoint import FRAME_SAMPLES, EndpointEventKind, path_samples
 from tests.fakes import (
@@ -79,6 +80,7 @@ class Scene:
             self.recorder,
             has_consent=True,
             agent=self.agent.model_copy(update={"greeting": self.greeting}),
+            caller_hash="0123456789abcdef",
         )
         self.latest = Session(self.endpoint, self.slot, record, parts)
         return self.latest
@@ -343,7 +345,35 @@ async def test_a_recording_and_its_sidecar_are_left_behind(tmp_path: Path) -> No
     assert told["consent"] is True and told["end_reason"] == "caller_hung_up"
     assert [word["text"] for word in told["words"]] == ["hello"]
     assert told["dtmf"] == [{"at_s": 0.32, "digit": "#"}]
+    assert (told["call_id"], told["transport"], told["caller_hash"]) == ("abc", "sip", "0123456789abcdef")
     assert "15550100" not in scene.recorder.sidecar_path.read_text()
+    assert scene.latest is not None
+    live = scene.latest.live()
+    assert live.recording_id == scene.recorder.path.stem and live.audio_s == pytest.approx(0.8)
+    assert [word.text for word in live.view.since().words] == ["hello"]
+    assert max(live.view.since().caller_dbfs) > -20 > live.view.since().caller_dbfs[-1]
+
+
+async def test_whoever_listens_is_told_each_word_and_where_the_call_is() -> None:
+    said = {3: Answer(SPEECH, text=12), 5: Answer(text=10, caller_text=13), 6: Answer(text=11)}
+    scene = Scene(lambda number, pcm: said.get(number, Answer()))
+    async with running(scene) as task:
+        assert scene.latest is not None
+        heard: list[TimedWord] = []
+        scene.latest.listen(heard.append)
+        await scene.frames(14)
+        assert [(word.speaker.value, word.text) for word in heard] == [
+            ("agent", "hello"),
+            ("caller", "latte"),
+            ("agent", "goodbye"),
+        ]
+        live = scene.latest.live()
+        assert (live.holder, live.num_turns, live.last_gap_s, live.recording_id) == ("nobody", 0, None, None)
+        scene.endpoint.happen(EndpointEventKind.HELD)
+        await settle()
+        assert scene.latest.live().is_held
+        scene.endpoint.happen(EndpointEventKind.ENDED, code=200)
+        await end_of(task)
 
 
 async def test_lines_of_the_dialogue_are_told_without_their_words_in_the_clear() -> None:

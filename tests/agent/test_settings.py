@@ -70,6 +70,10 @@ def test_variables_win_over_the_file(tmp_path: Path) -> None:
         ),
         ({"OFFHOOK_HTTP__BIND_ADDRESS": "localhost"}, "is no IP address"),
         ({"OFFHOOK_HTTP__ALLOWED_PEERS": "192.0.2.7/24"}, "192.0.2.7/24.*host bits"),
+        ({"OFFHOOK_HTTP__ADMIN_KEY": "x" * 31}, "OFFHOOK_HTTP: admin_key is too short.*openssl rand"),
+        ({"OFFHOOK_HTTP__ORIGINS": "calls.example"}, "origins has 'calls.example'; write https://"),
+        ({"OFFHOOK_HTTP__ORIGINS": "https://calls.example/x"}, "without a path"),
+        ({"OFFHOOK_HTTP__METRICS_PORT": "70000"}, "OFFHOOK_HTTP__METRICS_PORT: .*65535"),
         (
             {"OFFHOOK_SIP__BIND_ADDRESS": "0.0.0.0"},
             "OFFHOOK_SIP: bind_address=0.0.0.0.*allowed_peers is empty",

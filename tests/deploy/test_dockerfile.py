@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import metrics
 from agent.control import ControlServer
 from agent.settings import BUILTIN_MODEL, HttpSettings
-from tests.deploy.test_prometheus import NoCalls, free_port
+from tests.deploy.test_prometheus import NoCalls, free_port, no_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 IGNORED = ROOT / "deploy" / "Dockerfile.dockerignore"
@@ -123,5 +122,5 @@ async def test_the_health_check_tells_a_line_that_is_up_from_one_that_is_not(is_
     if not is_up:
         assert await checked_health(free_port()) == 1
         return
-    async with ControlServer(NoCalls(), HttpSettings(port=0), metrics.REGISTRY, show_pii=False) as control:
+    async with ControlServer(NoCalls(), HttpSettings(port=0), no_keys()) as control:
         assert await checked_health(control.port) == 0

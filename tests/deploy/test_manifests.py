@@ -114,7 +114,8 @@ def test_prometheus_takes_the_configuration() -> None:
     assert checked.returncode == 0, checked.stderr
     assert f"{len(alert_queries())} rules found" in checked.stdout
     targets = load_yaml(config)["scrape_configs"][0]["static_configs"][0]["targets"]
-    assert targets == [f"{Settings().http.bind_address}:{Settings().http.port}"]
+    environment = load_yaml(DEPLOY / "compose.yaml")["services"]["offhook"]["environment"]
+    assert targets == [f"{Settings().http.bind_address}:{environment['OFFHOOK_HTTP__METRICS_PORT']}"]
 
 
 def test_every_alert_fires_when_it_should_and_only_then() -> None:

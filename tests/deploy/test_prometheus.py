@@ -16,7 +16,11 @@ import pytest
 from aiohttp import ClientError, ClientSession
 
 from agent import metrics
-from agent.control import ControlServer, Readiness
+from agent.access import Access
+from agent.access_keys import KeyFile
+from agent.control import ControlServer, Readiness, Served
+from agent.gateway_health import GatewayHealth
+from agent.live_view import LiveCall
 from agent.settings import HttpSettings
 from agent.store import SessionRecord
 from tests.deploy.test_manifests import DEPLOY, alert_queries, dashboard_queries
@@ -34,6 +38,15 @@ class NoCalls:
     def calls(self) -> Sequence[SessionRecord]:
         return []
 
+    def live(self) -> Sequence[LiveCall]:
+        return []
+
+    def ended(self) -> Sequence[tuple[SessionRecord, str | None]]:
+        return []
+
+    def health(self) -> GatewayHealth:
+        return GatewayHealth("gw", "0", 0, True, (), (), True, 0, 0, ())
+
     def hang_up(self, _call_id: str) -> bool:
         return False
 
@@ -42,6 +55,11 @@ class NoCalls:
 
     async def silence(self, call_id: str, seconds: float) -> bool | None:
         return None
+
+
+def no_keys() -> Served:
+    """The HTTP side of a gateway to which nobody has a key."""
+    return Served(metrics.REGISTRY, Access(KeyFile(Path("/nowhere"))))
 
 
 def feed() -> None:
@@ -86,7 +104,7 @@ def free_port() -> int:
 async def prometheus(target: str, folder: Path) -> AsyncIterator[str]:
     """Run Debian's Prometheus on our configuration, scraping `target` every 250 ms; yield its URL."""
     shipped = (DEPLOY / "prometheus" / "prometheus.yml").read_text()
-    config = shipped.replace("127.0.0.1:8080", target).replace(
+    config = shipped.replace("127.0.0.1:9464", target).replace(
         "scrape_interval: 5s", "scrape_interval: 250ms"
     )
     assert config.count("250ms") == 1 and target in config
@@ -135,11 +153,11 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
 
 
 async def _answers(folder: Path) -> dict[str, list[float]]:
-    directory, settings = NoCalls(), HttpSettings(port=0)
+    settings = HttpSettings(port=0, metrics_port=0)
     feed()
     async with (
-        ControlServer(directory, settings, metrics.REGISTRY, show_pii=False) as control,
-        prometheus(f"127.0.0.1:{control.port}", folder) as url,
+        ControlServer(NoCalls(), settings, no_keys()) as control,
+        prometheus(f"127.0.0.1:{control.metrics_port}", folder) as url,
         ClientSession() as http,
     ):
         for number in range(1, NUM_ROUNDS + 1):

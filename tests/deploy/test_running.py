@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -20,16 +21,20 @@ from tests.deploy.test_prometheus import WINDOW, ask, free_port, prometheus, scr
 pytestmark = [pytest.mark.loopback, pytest.mark.redis, pytest.mark.timeout(120)]
 
 RATE_HZ = 8000
+KEY = secrets.token_urlsafe(32)
 
 
 @contextlib.asynccontextmanager
-async def gateway(sip_port: int, http_port: int, output: Path) -> AsyncIterator[None]:
+async def gateway(sip_port: int, http_port: int, metrics_port: int, output: Path) -> AsyncIterator[None]:
     """Run `offhook serve` with the stand-in engine until it is ready; end it gently."""
     ours = {
         "OFFHOOK_SIP__PORT": str(sip_port),
         "OFFHOOK_SIP__RTP_PORT_MIN": "32000",
         "OFFHOOK_SIP__RTP_PORT_MAX": "32499",
         "OFFHOOK_HTTP__PORT": str(http_port),
+        "OFFHOOK_HTTP__METRICS_PORT": str(metrics_port),
+        "OFFHOOK_HTTP__ADMIN_KEY": KEY,
+        "OFFHOOK_STATE": str(output.parent / "state"),
         "OFFHOOK_WORKER__ENGINE": "standin",
         "OFFHOOK_DRAIN_TIMEOUT_S": "0",
         "OFFHOOK_AGENT__DELEGATE_TIMEOUT_S": "1",
@@ -87,11 +92,11 @@ def write_caller(path: Path) -> None:
 
 
 async def test_every_dashboard_query_has_data_after_three_calls(tmp_path: Path) -> None:
-    sip_port, http_port = free_port(), free_port()
+    sip_port, http_port, metrics_port = free_port(), free_port(), free_port()
     write_caller(tmp_path / "caller.wav")
     async with (
-        gateway(sip_port, http_port, tmp_path / "serve.log"),
-        prometheus(f"127.0.0.1:{http_port}", tmp_path) as url,
+        gateway(sip_port, http_port, metrics_port, tmp_path / "serve.log"),
+        prometheus(f"127.0.0.1:{metrics_port}", tmp_path) as url,
         ClientSession() as http,
     ):
         await scraped(http, url, 2)
@@ -118,7 +123,7 @@ async def live_calls(url: str, number: int) -> None:
     deadline_s = time.monotonic() + 30
     async with ClientSession() as http:
         while True:
-            async with http.get(url) as answer:
+            async with http.get(url, headers={"Authorization": f"Bearer {KEY}"}) as answer:
                 if len(json.loads(await answer.text())["calls"]) == number:
                     return
             assert time.monotonic() < deadline_s, f"there are never {number} calls at once"

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import json
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ import numpy as np
 import pytest
 import torch
 
-from agent.bench_gateway import HOST, GatewayProcess
+from agent.bench_gateway import GatewayProcess
 from agent.energy_gate import Pcm
 from agent.evaluation.placed_call import Speaker, calling_end, place_call
 from agent.trace import Trace
@@ -134,11 +133,8 @@ def _talker(is_over: asyncio.Event) -> Speaker:
 
 
 def _ask(gateway: GatewayProcess, path: str, body: dict[str, object] | None = None) -> Any:
-    url = f"http://{HOST}:{gateway.http_port}/v1/calls{path}"
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return json.load(answer)
+    path = f"/v1/calls{path}"
+    return json.loads(gateway.get(path) if body is None else gateway.post(path, body))
 
 
 def _settings(folder: Path, case: Case, traces: Path) -> dict[str, str]:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.bench_gateway import HOST, GatewayProcess
+from agent.bench_gateway import GatewayProcess
 from agent.bench_redis import RedisProcess
 from agent.energy_gate import Edge, EnergyGate, Pcm, find_segments
 from agent.evaluation.placed_call import Speaker, calling_end, place_call
@@ -184,7 +183,7 @@ async def test_a_surplus_caller_hears_503_and_the_operator_may_hang_up() -> None
                 await phone.call(gateway.uri)
             assert (refused.value.status, refused.value.retry_after_s) == (503, 5)
             for live in await asyncio.to_thread(gateway.calls):
-                await asyncio.to_thread(post, gateway, f"/v1/calls/{live['call_id']}/hangup")
+                await asyncio.to_thread(gateway.post, f"/v1/calls/{live['call_id']}/hangup")
         assert not any(call.result().is_ended_by_us for call in calls)
         await asyncio.to_thread(gateway.wait_for_metric, "offhook_calls_active", 0)
         log = gateway.log
@@ -212,31 +211,16 @@ def is_running(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-def post(gateway: GatewayProcess, path: str) -> None:
-    request = urllib.request.Request(f"http://{HOST}:{gateway.http_port}{path}", method="POST")
-    with urllib.request.urlopen(request, timeout=5) as answer:
-        assert answer.status == 202
-
-
-def ask(gateway: GatewayProcess, path: str, body: dict[str, object]) -> int:
-    """Ask the control API; the status of its answer."""
-    url = f"http://{HOST}:{gateway.http_port}/v1/calls/{path}"
-    request = urllib.request.Request(url, json.dumps(body).encode(), method="POST")
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return int(answer.status)
-
-
 async def test_an_agent_greets_as_configured_and_says_what_it_is_told_in_a_call(tmp_path: Path) -> None:
     told = {"OFFHOOK_AGENT__GREETING": "one two three", "OFFHOOK_AGENT__VOICE": "tone"}
     async with calling(**told, OFFHOOK_RECORDING__FOLDER=str(tmp_path)) as (gateway, phone):
         talking = asyncio.create_task(place_call(phone, gateway.uri, talker([]), 8.0))
         await asyncio.to_thread(gateway.wait_for_metric, "offhook_calls_active", 1)
         await asyncio.sleep(3.0)
-        url = f"http://{HOST}:{gateway.http_port}/v1/calls"
-        with await asyncio.to_thread(urllib.request.urlopen, url, timeout=10) as listed:
-            (call,) = json.load(listed)["calls"]
-        assert await asyncio.to_thread(ask, gateway, f"{call['call_id']}/say", {"text": "four five"}) == 202
-        assert await asyncio.to_thread(ask, gateway, f"{call['call_id']}/silence", {"seconds": 0}) == 202
+        (call,) = await asyncio.to_thread(gateway.calls)
+        path = f"/v1/calls/{call['call_id']}"
+        assert "saying" in await asyncio.to_thread(gateway.post, f"{path}/say", {"text": "four five"})
+        assert "silent" in await asyncio.to_thread(gateway.post, f"{path}/silence", {"seconds": 0})
         await talking
         await asyncio.to_thread(gateway.wait_for_metric, "offhook_calls_active", 0)
     (sidecar,) = await asyncio.to_thread(lambda: list(tmp_path.glob("*.json")))

@@ -1,0 +1,185 @@
+"""The recordings of one folder, found by time, caller, outcome and length. Blocking: call it from a thread.
+
+The sidecars are the index; what was read of one is kept until its file changes. Names come from the folder
+alone: an id from outside is looked up among them and never becomes a path.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+AUDIO_SUFFIXES = (".flac", ".wav")
+MAX_SIDECAR_BYTES = 16_000_000
+PAGE = 50
+_NAME = re.compile(r"(\d{8}T\d{6}Z)-[0-9A-Za-z]{1,32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One recording as lists show it."""
+
+    recording_id: str
+    audio_name: str
+    started_at_ms: int
+    seconds: float
+    outcome: str | None  # an EndReason; None: not over, or cut off
+    transport: str
+    caller_hash: str | None
+    has_consent: bool
+    num_turns: int
+    gap_median_s: float | None
+    num_words: int
+
+    def as_json(self) -> dict[str, Any]:
+        """For the API."""
+        return {
+            "id": self.recording_id,
+            "started_at_ms": self.started_at_ms,
+            "seconds": self.seconds,
+            "outcome": self.outcome,
+            "transport": self.transport,
+            "caller_hash": self.caller_hash,
+            "consent": self.has_consent,
+            "turns": self.num_turns,
+            "gap_median_s": self.gap_median_s,
+            "words": self.num_words,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to look for; None: anything."""
+
+    from_ms: int | None = None
+    to_ms: int | None = None  # exclusive
+    outcome: str | None = None
+    caller_hash: str | None = None
+    min_s: float | None = None
+    transport: str | None = None
+
+    def matches(self, entry: Entry) -> bool:
+        """Whether a recording is one of those."""
+        return all(
+            (
+                self.from_ms is None or entry.started_at_ms >= self.from_ms,
+                self.to_ms is None or entry.started_at_ms < self.to_ms,
+                self.outcome is None or (entry.outcome or "unfinished") == self.outcome,
+                self.caller_hash is None or entry.caller_hash == self.caller_hash,
+                self.min_s is None or entry.seconds >= self.min_s,
+                self.transport is None or entry.transport == self.transport,
+            )
+        )
+
+
+class RecordingIndex:
+    """One folder's recordings, the newest first."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._kept: dict[str, tuple[tuple[int, int], Entry]] = {}  # by sidecar's name: (stamp, entry)
+        self._lock = threading.Lock()  # two requests may ask at once
+
+    def page(self, wanted: Wanted, cursor: str = "", size: int = PAGE) -> tuple[list[Entry], str | None]:
+        """The next entries after `cursor`, and the cursor after them; None: there are no more."""
+        found: list[Entry] = []
+        for entry in self._entries():
+            if (not cursor or entry.recording_id < cursor) and wanted.matches(entry):
+                if len(found) == size:
+                    return found, found[-1].recording_id
+                found.append(entry)
+        return found, None
+
+    def find(self, recording_id: str) -> Entry | None:
+        """One recording, or None."""
+        if not _NAME.fullmatch(recording_id):
+            return None
+        return next((entry for entry in self._entries() if entry.recording_id == recording_id), None)
+
+    def sidecar(self, entry: Entry) -> dict[str, Any] | None:
+        """All that lies next to the audio; None if it has gone."""
+        return _read(self.folder / f"{entry.recording_id}.json")
+
+    def audio_path(self, entry: Entry) -> Path | None:
+        """The audio file; None if it has gone."""
+        path = self.folder / entry.audio_name
+        return path if path.is_file() and not path.is_symlink() else None
+
+    def _entries(self) -> list[Entry]:
+        with self._lock:
+            self._refresh()
+            entries = [entry for _, entry in self._kept.values()]
+        return sorted(entries, key=lambda entry: entry.recording_id, reverse=True)
+
+    def _refresh(self) -> None:
+        seen = dict(_sidecars(self.folder))
+        for name in [name for name in self._kept if name not in seen]:
+            del self._kept[name]
+        for name, stamp in seen.items():
+            kept = self._kept.get(name)
+            if kept is None or kept[0] != stamp:
+                entry = _entry(self.folder, name)
+                if entry is not None:
+                    self._kept[name] = (stamp, entry)
+
+
+def _sidecars(folder: Path) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Names of sidecars with what tells a change."""
+    try:
+        listed = os.scandir(folder)
+    except OSError:
+        return  # no call has been recorded yet
+    with listed:
+        for item in listed:
+            stem, dot, suffix = item.name.partition(".")
+            if dot and suffix == "json" and _NAME.fullmatch(stem) and item.is_file(follow_symlinks=False):
+                found = item.stat(follow_symlinks=False)
+                yield item.name, (found.st_mtime_ns, found.st_size)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        if path.stat().st_size > MAX_SIDECAR_BYTES:
+            return None
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _entry(folder: Path, name: str) -> Entry | None:
+    """What lists show of a sidecar; None for one that we did not write."""
+    stem = name.removesuffix(".json")
+    sidecar = _read(folder / name)
+    if sidecar is None or sidecar.get("audio") not in [stem + suffix for suffix in AUDIO_SUFFIXES]:
+        return None
+    turns = sidecar.get("turns")
+    gaps = turns.get("response_gaps_s", []) if isinstance(turns, dict) else []
+    try:
+        return Entry(
+            stem,
+            str(sidecar["audio"]),
+            int(sidecar.get("started_at_ms") or _stamp_ms(stem)),
+            float(sidecar.get("seconds") or 0.0),
+            sidecar.get("end_reason"),
+            str(sidecar.get("transport") or "sip"),
+            sidecar.get("caller_hash"),
+            bool(sidecar.get("consent")),
+            len(gaps),
+            sorted(gaps)[(len(gaps) - 1) // 2] if gaps else None,
+            len(sidecar.get("words") or ()),
+        )
+    except (TypeError, ValueError):
+        return None
+
+
+def _stamp_ms(stem: str) -> int:
+    stamp = datetime.strptime(stem.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    return int(stamp.timestamp() * 1000)
