@@ -81,8 +81,8 @@ PyObject *OpusPort::takePacket() {
     uint64_t read = out_read_.load(std::memory_order_relaxed);
     if (read >= out_written_.load(std::memory_order_acquire)) Py_RETURN_NONE;
     const Packet &packet = out_[read % OUT_PACKETS];
-    PyObject *taken = Py_BuildValue("(Ky#)", (unsigned long long)packet.at,
-                                    reinterpret_cast<const char *>(packet.bytes), Py_ssize_t(packet.size));
+    PyObject *bytes = PyBytes_FromStringAndSize(reinterpret_cast<const char *>(packet.bytes), Py_ssize_t(packet.size));
+    PyObject *taken = bytes ? Py_BuildValue("(KN)", (unsigned long long)packet.at, bytes) : nullptr;
     out_read_.store(read + 1, std::memory_order_release);
     return taken;
 }
