@@ -30,6 +30,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from agent.errors import ConfigError
+from agent.live_calls import LiveCalls
+from agent.live_routes import add_live_routes
 from agent.settings import HttpSettings
 from agent.store import SessionRecord
 
@@ -135,7 +137,12 @@ class _Api:
 
 
 def make_app(
-    directory: CallDirectory, settings: HttpSettings, registry: CollectorRegistry, *, show_pii: bool = False
+    directory: CallDirectory,
+    settings: HttpSettings,
+    registry: CollectorRegistry,
+    *,
+    show_pii: bool = False,
+    live: LiveCalls | None = None,
 ) -> web.Application:
     """The application, not yet listening; for tests and for `serve_http`."""
     api = _Api(directory, registry, show_pii=show_pii)
@@ -149,6 +156,8 @@ def make_app(
     app.router.add_post("/v1/calls/{call_id}/hangup", api.hang_up)
     app.router.add_post("/v1/calls/{call_id}/say", api.say)
     app.router.add_post("/v1/calls/{call_id}/silence", api.silence)
+    if live is not None:
+        add_live_routes(app, live)
     return app
 
 
@@ -156,9 +165,15 @@ class ControlServer:
     """The listening API: an async context manager. `port` is the real one when settings asked for any."""
 
     def __init__(
-        self, directory: CallDirectory, settings: HttpSettings, registry: CollectorRegistry, *, show_pii: bool
+        self,
+        directory: CallDirectory,
+        settings: HttpSettings,
+        registry: CollectorRegistry,
+        *,
+        show_pii: bool,
+        live: LiveCalls | None = None,
     ) -> None:
-        app = make_app(directory, settings, registry, show_pii=show_pii)
+        app = make_app(directory, settings, registry, show_pii=show_pii, live=live)
         self._settings = settings
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
         self.port = settings.port

@@ -82,6 +82,7 @@ class SessionRecord:
     direction: str  # inbound, outbound
     state: str  # a CallState's name
     started_at_ms: int
+    transport: str = "sip"  # or webrtc
     caller: str = ""  # masked before it leaves the process, unless the operator shows persons
     worker_id: str | None = None
     codec: str | None = None

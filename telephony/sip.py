@@ -19,7 +19,7 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 import offhook_pjsua2 as pj
 
@@ -42,6 +42,8 @@ MAX_WAITING_INVITES = 256
 @dataclass(slots=True, eq=False)
 class IncomingSipCall:
     """An INVITE that waits for `answer` or `reject`; an `IncomingCall`."""
+
+    transport: ClassVar[str] = "sip"
 
     caller: str
     called: str

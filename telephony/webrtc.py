@@ -37,9 +37,10 @@ class IncomingWebRtcCall:
     called = ""
     headers: Mapping[str, str] = {}
 
-    def __init__(self, gateway: "WebRtcGateway", offer: Offer, caller: str) -> None:
+    def __init__(self, gateway: "WebRtcGateway", offer: Offer, caller: str, about: object) -> None:
         self.call_id = secrets.token_hex(8)
         self.caller = caller
+        self._about = about
         self._gateway, self._offer = gateway, offer
         self._decision: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._is_taken = False
@@ -72,7 +73,7 @@ class IncomingWebRtcCall:
 
     async def _begin(self) -> WebRtcEndpoint:
         try:
-            endpoint, sdp = await self._gateway.begin(self.call_id, self.caller, self._offer)
+            endpoint, sdp = await self._gateway.begin(self.call_id, self.caller, self._offer, self._about)
         except BaseException as error:
             is_full = isinstance(error, CallEnded)
             cause = str(error) if isinstance(error, TelephonyError) else "it could not be answered"
@@ -132,11 +133,14 @@ class WebRtcGateway:
         finally:
             self._ticks.unsubscribe(self._on_tick)
 
-    def offer(self, sdp: str, caller: str) -> IncomingWebRtcCall:
-        """Queue an offer among the incoming calls. Raises BadOffer; OfferRefused when too many wait."""
+    def offer(self, sdp: str, caller: str, about: object = None) -> IncomingWebRtcCall:
+        """Queue an offer among the incoming calls; its endpoint will carry `about`.
+
+        Raises BadOffer; OfferRefused when too many wait.
+        """
         if self._calls.qsize() >= MAX_WAITING_OFFERS:
             raise OfferRefused(SERVICE_UNAVAILABLE, "too many calls wait for an answer", 5)
-        call = IncomingWebRtcCall(self, read_offer(sdp), caller)
+        call = IncomingWebRtcCall(self, read_offer(sdp), caller, about)
         self._calls.put_nowait(call)
         return call
 
@@ -145,7 +149,16 @@ class WebRtcGateway:
         while (call := await self._calls.get()) is not None:
             yield call
 
-    async def begin(self, call_id: str, remote: str, offer: Offer) -> tuple[WebRtcEndpoint, str]:
+    def hang_up(self, call_id: str) -> bool:
+        """Begin to end a call, connected or not; False if there is none of that id."""
+        endpoint = self._endpoints.get(call_id)
+        if endpoint is not None:
+            endpoint.hang_up()
+        return endpoint is not None
+
+    async def begin(
+        self, call_id: str, remote: str, offer: Offer, about: object
+    ) -> tuple[WebRtcEndpoint, str]:
         """Give a call its audio and start to connect; the endpoint and our SDP answer.
 
         Raises CallEnded when every port is lent, TelephonyError if this machine cannot be reached.
@@ -153,7 +166,7 @@ class WebRtcGateway:
         audio = self._pool.lend()
         if audio is None:
             raise CallEnded("every audio port is in use; raise webrtc.max_calls or end a call")
-        endpoint = WebRtcEndpoint(call_id, remote, offer, self._settings, self._pool.give_back)
+        endpoint = WebRtcEndpoint(call_id, remote, offer, self._settings, self._pool.give_back, about)
         try:
             sdp = await endpoint.begin(audio)
         except BaseException:

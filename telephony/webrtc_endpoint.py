@@ -41,8 +41,11 @@ class WebRtcEndpoint(RingEndpoint):
         offer: Offer,
         settings: WebRtcSettings,
         give_back: Callable[[PacketAudio], None],
+        about: object = None,
     ) -> None:
+        """`about` is whatever its asker wants to find again."""
         super().__init__()
+        self.about = about
         self.call_id = call_id
         self.remote = remote
         self._offer, self._settings, self._return = offer, settings, give_back
@@ -101,7 +104,8 @@ class WebRtcEndpoint(RingEndpoint):
         """Return when the peer is connected or `hang_up` was called. Raises CallEnded."""
         connecting = asyncio.ensure_future(self._peer.connect())
         try:
-            await asyncio.wait({connecting, self._over}, return_when=asyncio.FIRST_COMPLETED)
+            jobs: set[asyncio.Future[Any]] = {connecting, self._over}
+            await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
             if connecting.done():
                 connecting.result()
         finally:

@@ -45,13 +45,14 @@ class Offer:
     @property
     def ice(self) -> RTCIceParameters:
         """How to reach the far end's ICE agent; of a bundle, the first line's count."""
-        return self._first.ice  # type: ignore[no-any-return]
+        assert self._first.ice is not None  # the parser makes one for each line
+        return self._first.ice
 
     @property
     def fingerprints(self) -> list[RTCDtlsFingerprint]:
         """Of the far end's certificate."""
         assert self._first.dtls is not None
-        return self._first.dtls.fingerprints  # type: ignore[no-any-return]
+        return self._first.dtls.fingerprints
 
     @property
     def is_passive(self) -> bool:
@@ -187,7 +188,8 @@ def _only(description: SessionDescription, kind: str, profiles: Sequence[str]) -
 def _opus(audio: MediaDescription) -> int:
     for codec in audio.rtp.codecs:
         if codec.mimeType.lower() == "audio/opus" and codec.clockRate == 48_000:
-            return int(codec.payloadType)
+            assert codec.payloadType is not None
+            return codec.payloadType
     raise BadOffer("its audio is not Opus at 48000 Hz, the one codec that we take here")
 
 
@@ -195,7 +197,9 @@ def _events(audio: MediaDescription) -> Events | None:
     """Digits come at the clock of the audio if there is a choice (RFC 4733 section 2.1)."""
     found = [codec for codec in audio.rtp.codecs if codec.mimeType.lower() == "audio/telephone-event"]
     found.sort(key=lambda codec: codec.clockRate != 48_000)
-    return Events(found[0].payloadType, found[0].clockRate) if found else None
+    if not found or found[0].payloadType is None:
+        return None
+    return Events(found[0].payloadType, found[0].clockRate)
 
 
 def _is_bundle(offer: Offer) -> bool:
