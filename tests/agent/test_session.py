@@ -38,6 +38,7 @@ from tests.fakes import (
 )
 
 TARGET = "sip:desk@192.0.2.7"
+SIP = {"direction": "inbound", "transport": "sip"}
 SPEECH = np.asarray(0.2 * np.sin(2 * np.pi * 300 * np.arange(FRAME_SAMPLES) / 24_000), np.float32)
 
 
@@ -110,7 +111,7 @@ async def running(scene: Scene) -> AsyncIterator[asyncio.Task[EndReason]]:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
     assert scene.slot.num_releases >= 1
-    assert metrics.REGISTRY.get_sample_value("offhook_calls_active", {"direction": "inbound"}) == 0
+    assert metrics.REGISTRY.get_sample_value("offhook_calls_active", SIP) == 0
 
 
 async def end_of(task: asyncio.Task[EndReason]) -> EndReason:
@@ -118,7 +119,7 @@ async def end_of(task: asyncio.Task[EndReason]) -> EndReason:
 
 
 def counted(reason: EndReason) -> float:
-    labels = {"direction": "inbound", "result": reason.value}
+    labels = {**SIP, "result": reason.value}
     return metrics.REGISTRY.get_sample_value("offhook_calls_total", labels) or 0.0
 
 
