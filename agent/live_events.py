@@ -10,7 +10,7 @@ from typing import Any
 
 from agent.live_errors import LiveError
 
-MAX_MESSAGE_CHARS = 65_536
+MAX_MESSAGE_CHARS = 32_768
 MAX_ID_CHARS = 512
 
 
