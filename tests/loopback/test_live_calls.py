@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from openai import AsyncOpenAI
 
 from agent.bench_gateway import HOST, GatewayProcess
+from agent.bench_web import WebPeer
 from agent.live_events import MAX_MESSAGE_CHARS
 from agent.standin import line_hz
 from telephony.endpoint import SAMPLE_RATE_HZ
-from tests.loopback.web_peer import WebPeer
 from tests.signals import find_tone, tone
 
 pytestmark = [pytest.mark.loopback, pytest.mark.redis, pytest.mark.timeout(120)]
@@ -177,7 +177,7 @@ async def _drop(gateway: GatewayProcess, offer: str, number: int) -> int:
 async def _vanish(gateway: GatewayProcess) -> None:
     async with WebPeer(gateway.http_port) as peer:
         await peer.call()
-        await peer.vanish()
+        peer.vanish()
 
 
 async def _settles(is_so: Any) -> None:
