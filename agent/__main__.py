@@ -115,6 +115,11 @@ COMMANDS: dict[str, Command] = {
         "calls of the model whose worker is killed, or whose Redis is away",
         "offhook bench survival --calls 4",
     ),
+    "bench webrtc": Command(
+        "agent.bench_webrtc",
+        "response gap of WebRTC calls beside SIP calls, on clean and on bad networks",
+        "offhook bench webrtc --calls 4 --turns 20",
+    ),
     "bench versus": Command(
         "agent.bench_versus",
         "the same scripted calls on the model and on a cascade, clean and in noise, drawn on one page",

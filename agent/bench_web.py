@@ -64,10 +64,11 @@ class Microphone(MediaStreamTrack):
         head = self._waiting[:PACKET_SAMPLES]
         pcm[: len(head)] = head
         self._waiting = self._waiting[PACKET_SAMPLES:]
-        stereo = np.repeat((pcm * 32767).astype(np.int16), 2)  # both channels alike, as browsers send speech
+        # Each sample twice, and both channels alike: aiortc's encoder takes this without a resampler's delay.
+        stereo = np.repeat((pcm * 32767).astype(np.int16), 4)
         frame = AudioFrame.from_ndarray(stereo[None], format="s16", layout="stereo")
-        frame.sample_rate, frame.time_base = SAMPLE_RATE_HZ, fractions.Fraction(1, SAMPLE_RATE_HZ)
-        frame.pts = self.num_sent * PACKET_SAMPLES
+        frame.sample_rate, frame.time_base = WIRE_HZ, fractions.Fraction(1, WIRE_HZ)
+        frame.pts = self.num_sent * 2 * PACKET_SAMPLES
         self.num_sent += 1
         return frame
 
