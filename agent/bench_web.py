@@ -14,7 +14,7 @@ import secrets
 import struct
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import aiohttp
 import numpy as np
@@ -45,14 +45,14 @@ class Microphone(MediaStreamTrack):
     def __init__(self) -> None:
         super().__init__()
         self.num_sent = 0  # packets' worth
-        self._waiting = np.zeros(0, np.float32)
+        self._unsaid = np.zeros(0, np.float32)
         self._began_s: float | None = None
 
     def say(self, pcm: Pcm) -> int:
         """Queue float32 [T] at 24 kHz; the number of the packet that will hold its first sample."""
-        first = self.num_sent + -(-len(self._waiting) // PACKET_SAMPLES)
-        padding = np.zeros(-len(self._waiting) % PACKET_SAMPLES, np.float32)
-        self._waiting = np.concatenate([self._waiting, padding, pcm])
+        first = self.num_sent + -(-len(self._unsaid) // PACKET_SAMPLES)
+        padding = np.zeros(-len(self._unsaid) % PACKET_SAMPLES, np.float32)
+        self._unsaid = np.concatenate([self._unsaid, padding, pcm])
         return first
 
     async def recv(self) -> AudioFrame:
@@ -61,9 +61,9 @@ class Microphone(MediaStreamTrack):
         self._began_s = now_s if self._began_s is None else self._began_s
         await asyncio.sleep(max(0.0, self._began_s + self.num_sent * PACKET_S - now_s))
         pcm = np.zeros(PACKET_SAMPLES, np.float32)
-        head = self._waiting[:PACKET_SAMPLES]
+        head = self._unsaid[:PACKET_SAMPLES]
         pcm[: len(head)] = head
-        self._waiting = self._waiting[PACKET_SAMPLES:]
+        self._unsaid = self._unsaid[PACKET_SAMPLES:]
         # Each sample twice, and both channels alike: aiortc's encoder takes this without a resampler's delay.
         stereo = np.repeat((pcm * 32767).astype(np.int16), 4)
         frame = AudioFrame.from_ndarray(stereo[None], format="s16", layout="stereo")
@@ -180,7 +180,7 @@ class WebPeer:
 
     def _stand_at_the_edge(self) -> None:
         """Put the network between aiortc's media and its transport, both ways."""
-        transport, receiver = self._transport, self.pc.getReceivers()[0]
+        transport, receiver = self._transport, cast(Any, self.pc.getReceivers()[0])
         send = transport._send_rtp
 
         async def send_rtp(data: bytes) -> None:
@@ -221,7 +221,8 @@ class WebPeer:
 
     def _decode(self, packet: RtpPacket) -> Pcm:
         frames = self._decoder.decode(JitterFrame(data=packet.payload, timestamp=packet.timestamp))
-        return np.concatenate([frame.to_ndarray().reshape(-1) for frame in frames]).astype(np.float32) / 32768
+        sound = np.concatenate([cast(AudioFrame, frame).to_ndarray().reshape(-1) for frame in frames])
+        return sound.astype(np.float32) / np.float32(32768)
 
     def _on_message(self, message: str) -> None:
         event = json.loads(message)
