@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import pytest_asyncio
 from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 
 from agent.bench_web import Microphone, WebPeer
@@ -41,13 +42,13 @@ class Scene:
         return False
 
 
-@pytest.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def sip() -> AsyncIterator[SipGateway]:
     async with SipGateway(SETTINGS, num_packet_ports=2) as gateway:
         yield gateway
 
 
-@pytest.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="module")
 async def scene(sip: SipGateway) -> AsyncIterator[Scene]:
     async with WebRtcGateway(WebRtcSettings(connect_timeout_s=1), sip.ticks, sip.packet_audio) as gateway:
         made = Scene(sip, gateway)
