@@ -29,7 +29,7 @@ def test_our_models_and_the_stock_names_are_taken(model: str) -> None:
 
 
 def test_what_asks_for_nothing_is_taken() -> None:
-    session = {
+    session: dict[str, Any] = {
         "model": "offhook",
         "instructions": "",
         "input": [],

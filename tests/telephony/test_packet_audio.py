@@ -10,7 +10,7 @@ import numpy as np
 import offhook_pjsua2 as pj
 import pytest
 
-from telephony.endpoint import FRAME_SAMPLES, TICK_S, TICK_SAMPLES, path_samples
+from telephony.endpoint import FRAME_SAMPLES, TICK_S, TICK_SAMPLES, HeardFrame, path_samples
 from telephony.packet_audio import RTP_PER_TICK, PacketAudio, PacketCounts, PacketPool
 from telephony.sip_media import AudioPool
 from telephony.sip_thread import SipThread
@@ -183,7 +183,8 @@ def audio(ports: Ports) -> Iterator[PacketAudio]:
 def test_a_port_sends_one_packet_a_tick_and_hears_what_it_is_given(ports: Ports, audio: PacketAudio) -> None:
     audio.set_bound(4 * FRAME_SAMPLES)
     audio.write(tone(500, 0.32, RATE, 0.4))
-    frames, deadline_s = [], time.monotonic() + 5
+    frames: list[HeardFrame] = []
+    deadline_s = time.monotonic() + 5
     ticks: list[int] = []
     while len(frames) < 6 and time.monotonic() < deadline_s:
         wait_ticks(ports, 1)
