@@ -16,6 +16,7 @@ from telephony.errors import BadOffer, OfferRefused
 from telephony.webrtc import WebRtcEndpoint, WebRtcGateway
 
 ID_PREFIX = "live_"
+NOT_READY_RETRY_S = 5
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +37,12 @@ class LiveCalls:
 
         Raises LiveError.
         """
-        request = read_request(body, self._models(), self._voice)
+        models = self._models()
+        if not models:
+            raise LiveError(
+                "not_ready", "No worker is ready yet.", status=503, retry_after_s=NOT_READY_RETRY_S
+            )
+        request = read_request(body, models, self._voice)
         try:
             return await self._offer(request, remote)
         except BadOffer as error:

@@ -82,6 +82,15 @@ async def test_a_refused_offer_is_told(
     assert error.retry_after_s == retry_after_s
 
 
+async def test_before_a_worker_is_ready_nobody_is_kept_waiting() -> None:
+    source = Source("answer")
+    live = LiveCalls(cast(Any, source), set, "", 60.0)
+    with pytest.raises(LiveError) as caught:
+        await live.create(BODY, "192.0.2.7")
+    assert (caught.value.status, caught.value.code, caught.value.retry_after_s) == (503, "not_ready", 5)
+    assert source.offers == []
+
+
 async def test_a_connecting_call_is_hung_up_by_its_source() -> None:
     live, source = calls()
     assert live.hang_up("live_connecting") and not live.hang_up("live_nobody")
