@@ -45,6 +45,7 @@ ANSWER_S = 1.8  # an answer comes within this, or the turn is missed
 PAUSE_S = 0.5  # between two of the agent's lines, at least
 VOICED = 0.02  # RMS of a packet with the answer's sound
 CLEAN_AFTER_S = 5.0
+END_S = 0.2  # beyond the last turn, which has its answer's time in it
 BARS_MS = {"beside SIP, clean": 80.0, "more at 5 % loss": 100.0, "more 5 s after": 40.0}
 Pcm = NDArray[np.float32]
 
@@ -113,7 +114,7 @@ def sip_call(gateway: GatewayProcess, network: Impairment, num_turns: int, seed:
             answer = peer.call(sdp(end.port, end.codec))
             end.play(pcm)
             end.start((gateway.address[0], answer.media_port))
-            time.sleep(len(pcm) / RATE_HZ + 1.0)
+            time.sleep(len(pcm) / RATE_HZ + END_S)
             peer.hang_up()
     finally:
         end.close()
@@ -131,7 +132,7 @@ async def web_call(gateway: GatewayProcess, network: Impairment, num_turns: int,
     async with WebPeer(gateway.http_port, halved(network, num_turns), seed) as peer:
         await peer.call()
         first = peer.microphone.say(pcm)
-        await asyncio.sleep(len(pcm) / rate_hz + 1.0)
+        await asyncio.sleep(len(pcm) / rate_hz + END_S)
         peer.send("session.close")
         await peer.wait("session.closed")
         per_packet = round(PACKET_S * rate_hz)
