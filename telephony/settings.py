@@ -4,6 +4,8 @@ import ipaddress
 import re
 from dataclasses import dataclass, field
 
+from pydantic import SecretStr
+
 from telephony.errors import SettingsError
 
 CODECS = ("PCMU", "PCMA", "G722")
@@ -133,10 +135,10 @@ class WebRtcSettings:
     """
 
     enabled: bool = True
-    max_calls: int = 64
+    max_calls: int = 32
     ice_servers: tuple[str, ...] = ()  # stun:stun.example.org:3478, turn:turn.example.org?transport=udp
     turn_username: str = ""
-    turn_password: str = field(default="", repr=False)
+    turn_password: SecretStr | None = None
     connect_timeout_s: float = 20.0  # a peer that is not connected by then is dropped
 
     def __post_init__(self) -> None:

@@ -195,9 +195,10 @@ class Peer:
 
 def ice_servers(settings: WebRtcSettings) -> list[RTCIceServer]:
     """The configured servers as aiortc wants them; an empty list is not its default, which asks strangers."""
+    password = settings.turn_password.get_secret_value() if settings.turn_password else None
     return [
         RTCIceServer(urls=uri)
         if uri.startswith("stun:")
-        else RTCIceServer(urls=uri, username=settings.turn_username, credential=settings.turn_password)
+        else RTCIceServer(urls=uri, username=settings.turn_username, credential=password)
         for uri in settings.ice_servers
     ]

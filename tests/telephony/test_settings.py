@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from telephony.errors import SettingsError
 from telephony.settings import JitterSettings, SipSettings, WebRtcSettings
@@ -70,7 +71,7 @@ def test_webrtc_asks_no_stranger_unless_told() -> None:
     settings = WebRtcSettings(
         ice_servers=("stun:192.0.2.1:3478", "turn:turn.example.org?transport=tcp"),
         turn_username="u",
-        turn_password="very secret",
+        turn_password=SecretStr("very secret"),
     )
     stun, turn = ice_servers(settings)
     assert (stun.urls, turn.urls) == settings.ice_servers
