@@ -174,10 +174,11 @@ class LiveSession:
         channel = self._channel
         if channel is None:
             self._early.append(event)
-        elif channel.readyState != "open" or channel.bufferedAmount + len(event) > MAX_BUFFERED_BYTES:
-            self.num_dropped += 1
-        else:
-            channel.send(event)
+        elif channel.readyState == "open":  # else the client has gone
+            if channel.bufferedAmount + len(event) > MAX_BUFFERED_BYTES:
+                self.num_dropped += 1
+            else:
+                channel.send(event)
 
 
 def session_resource(live_id: str, *, model: str, voice: str, max_s: float) -> dict[str, Any]:

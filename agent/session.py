@@ -119,8 +119,7 @@ class Session:
         """Begin to end the call; the first reason stands."""
         if not self._end.done():
             self._end.set_result(reason)
-            for listener in self._end_listeners:
-                listener(reason)
+            self._tell_end(reason)
 
     async def say(self, text: str) -> bool:
         """Let the agent say this next, in place of a sentence it has not finished.
@@ -194,7 +193,7 @@ class Session:
 
     async def _free(self, reason: EndReason) -> None:
         """Give everything back; what cannot wait comes first."""
-        self.hang_up(reason)  # tells the listeners, if nothing else has
+        self._tell_end(reason)
         self._endpoint.hang_up()
         slot, self._slot = self._slot, None
         if slot is not None:
@@ -382,6 +381,11 @@ class Session:
             **changes,  # type: ignore[arg-type]
         )
         self._parts.records.save(self.record)
+
+    def _tell_end(self, reason: EndReason) -> None:
+        listeners, self._end_listeners = self._end_listeners, []  # once
+        for listener in listeners:
+            listener(reason)
 
     def _tell_word(self, word: TimedWord) -> None:
         for listener in self._word_listeners:

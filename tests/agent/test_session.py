@@ -412,3 +412,42 @@ async def test_a_prompt_that_no_worker_takes_ends_the_call_with_its_own_reason()
         assert await end_of(task) is EndReason.PROMPT_REFUSED
     assert len(scene.reclaimed) == 1
     assert counted(EndReason.PROMPT_REFUSED) == before + 1
+
+
+async def test_a_muted_caller_is_silence_to_the_model_and_the_recording(tmp_path: Path) -> None:
+    scene = Scene(silent)
+    scene.recorder = Recorder(tmp_path, "abc", "wav")
+    ends: list[EndReason] = []
+    async with running(scene) as task:
+        assert scene.latest is not None
+        scene.latest.listen_end(ends.append)
+        await scene.frames(2, SPEECH)
+        scene.latest.mute_caller(True)
+        await scene.frames(2, SPEECH)
+        scene.latest.mute_caller(False)
+        await scene.frames(2, SPEECH)
+        scene.latest.hang_up(EndReason.OPERATOR_HUNG_UP)
+        scene.latest.hang_up(EndReason.TOO_LONG)
+        assert await end_of(task) is EndReason.OPERATOR_HUNG_UP
+    assert ends == [EndReason.OPERATOR_HUNG_UP]
+    assert [bool(pcm.any()) for pcm in scene.slot.heard] == [True, True, False, False, True, True]
+    (path,) = await asyncio.to_thread(lambda: list(tmp_path.glob("*.wav")))
+    sound, _ = soundfile.read(path, dtype="float32")
+    quiet = np.abs(sound[2 * FRAME_SAMPLES : 3 * FRAME_SAMPLES, 0]).max()
+    assert quiet < 0.001 < np.abs(sound[:FRAME_SAMPLES, 0]).max()
+
+
+async def test_every_listener_hears_every_word_and_the_end_whatever_it_is() -> None:
+    scene = Scene(lambda number, pcm: Answer(text=10 if number == 0 else 3))
+    words: list[str] = []
+    ends: list[EndReason] = []
+    async with running(scene) as task:
+        assert scene.latest is not None
+        for _ in range(2):
+            scene.latest.listen(lambda word: words.append(word.text))
+        scene.latest.listen_end(ends.append)
+        await scene.frames(6)
+        assert words == ["good", "good"] and scene.latest.audio_s > 0
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert ends == [EndReason.SHUTTING_DOWN]

@@ -16,6 +16,7 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openai import AsyncOpenAI
+from openai.types.live import OutputTranscriptDeltaEvent, SessionClosedEvent, SessionStartedEvent
 
 from agent.bench_gateway import HOST, GatewayProcess
 from agent.bench_web import WebPeer
@@ -132,9 +133,13 @@ async def test_openais_own_client_starts_a_session(gateway: GatewayProcess) -> N
         )
         assert created.transport.type == "webrtc"
         await peer.take(created.session.id, created.transport.sdp)
-        assert (await peer.wait("session.started"))["session"]["id"] == created.session.id
+        started = SessionStartedEvent.model_validate(await peer.wait("session.started"))
+        assert started.session.id == created.session.id
+        word = await peer.wait("session.output_transcript.delta")
+        assert OutputTranscriptDeltaEvent.model_validate(word).delta == " line0"
         await client.live.sessions.hangup(created.session.id)
-        assert (await peer.wait("session.closed"))["reason"] == "close_requested"
+        closed = SessionClosedEvent.model_validate(await peer.wait("session.closed"))
+        assert closed.reason == "close_requested" and closed.usage.seconds > 0
     await ended(gateway)
 
 
