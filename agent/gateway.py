@@ -158,6 +158,8 @@ class Gateway:
     def _end_calls(self) -> None:
         for session in self._sessions.values():
             session.hang_up(EndReason.SHUTTING_DOWN)
+        if self._live is not None:
+            self._live.source.drop_connecting()
 
     async def _take_calls(self, group: asyncio.TaskGroup, source: CallSource) -> None:
         async for invite in source.incoming():
@@ -172,8 +174,8 @@ class Gateway:
 
     async def _handle(self, invite: IncomingCall) -> None:
         """One caller from their arrival to the call's end; never raises for one call's sake."""
-        is_known = invite.transport != "sip"  # to its caller, under an id of ours
-        call_id = invite.call_id if is_known else secrets.token_hex(8)
+        # A WebRTC caller is told the id; a SIP Call-ID is the caller's, and may hold who they are.
+        call_id = secrets.token_hex(8) if invite.transport == "sip" else invite.call_id
         with bound_contextvars(call_id=call_id):
             try:
                 await self._admit(call_id, invite)

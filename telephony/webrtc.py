@@ -156,6 +156,12 @@ class WebRtcGateway:
             endpoint.hang_up()
         return endpoint is not None
 
+    def drop_connecting(self) -> None:
+        """Begin to end every call that is not connected yet: nobody talks there."""
+        for endpoint in self._endpoints.values():
+            if endpoint.answered is None:
+                endpoint.hang_up(SERVICE_UNAVAILABLE)
+
     async def begin(
         self, call_id: str, remote: str, offer: Offer, about: object
     ) -> tuple[WebRtcEndpoint, str]:

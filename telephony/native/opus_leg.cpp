@@ -25,7 +25,7 @@ constexpr int COMPLEXITY = 5;                // of 10; in the fixed time of a ti
 
 OpusListener::OpusListener()
     : buffer_(nullptr), decoder_(nullptr), has_begun_(false), packet_rtp_(RTP_PER_TICK), latest_rtp_(0), place_(0),
-      num_concealed_(0), decoded_(), first_(0), count_(0), delay_us_(0) {
+      num_concealed_(0), decoded_(), count_(0), delay_us_(0) {
     int status = OPUS_OK;
     decoder_ = opus_decoder_create(RATE_HZ, 1, &status);
     if (status != OPUS_OK) throw std::runtime_error("libopus makes no decoder: out of memory?");
@@ -43,7 +43,7 @@ void OpusListener::open() {
 
 void OpusListener::reset() {
     has_begun_ = false;
-    first_ = count_ = 0;
+    count_ = 0;
     delay_us_ = 0;
     figures_.late = figures_.malformed = figures_.concealed = figures_.repaired = figures_.delay_us = 0;
     opus_decoder_ctl(decoder_, OPUS_RESET_STATE);

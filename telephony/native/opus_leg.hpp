@@ -60,7 +60,7 @@ class OpusListener {
     int64_t place_;          // of latest_rtp_, unwrapped
     unsigned num_concealed_; // in a row
     int16_t decoded_[2 * MAX_DECODED];
-    unsigned first_, count_; // of what is decoded and not yet pulled
+    unsigned count_;         // of what is decoded and not yet pulled
     double delay_us_;
     ListenerFigures figures_;
 };

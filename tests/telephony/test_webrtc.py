@@ -122,6 +122,19 @@ async def test_a_connecting_call_can_be_hung_up(scene: Scene) -> None:
             await asyncio.wait_for(answering, 0.5)
 
 
+async def test_calls_that_are_not_connected_can_be_dropped_and_others_stay(scene: Scene) -> None:
+    async with WebPeer(0) as peer, WebPeer(0) as other:
+        endpoint = await scene.call(peer)
+        call = scene.gateway.offer(await other.offer(), "webrtc:test")
+        answering = asyncio.ensure_future(call.answer())
+        await call.decided()
+        scene.gateway.drop_connecting()
+        with pytest.raises(CallEnded):
+            await asyncio.wait_for(answering, 0.5)
+        assert endpoint.ended is None
+        endpoint.hang_up()
+
+
 async def test_offers_are_refused_with_a_status(scene: Scene) -> None:
     with pytest.raises(BadOffer):
         scene.gateway.offer("v=0", "webrtc:test")
