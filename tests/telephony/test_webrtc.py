@@ -154,6 +154,24 @@ async def test_offers_are_refused_with_a_status(scene: Scene) -> None:
             await calls[2].decided()
 
 
+@pytest.mark.parametrize("hide", ["by mDNS", "altogether"])
+async def test_a_browser_that_hides_its_addresses_is_found_by_its_checks(scene: Scene, hide: str) -> None:
+    async with WebPeer(0) as peer:
+        lines = []
+        for line in (await peer.offer()).split("\r\n"):
+            words = line.split(" ")
+            if line.startswith("a=candidate") and hide == "by mDNS":
+                words[4] = "4f3a2c1e-aaaa-bbbb-cccc-0123456789ab.local"
+            if not line.startswith("a=candidate") or hide == "by mDNS":
+                lines.append(" ".join(words))
+        call = scene.gateway.offer("\r\n".join(lines), "webrtc:test")
+        answering = asyncio.ensure_future(call.answer())
+        await peer.take(call.call_id, await call.decided())
+        endpoint = await asyncio.wait_for(answering, 0.9)  # a name is looked for during a second
+        endpoint.hang_up()
+        assert (await kinds(endpoint))[-1] is EndpointEventKind.ENDED
+
+
 async def test_a_forged_certificate_is_not_talked_to(scene: Scene) -> None:
     async with WebPeer(0) as peer:
         lines = (await peer.offer()).split("\r\n")
