@@ -144,11 +144,15 @@ class Peer:
         """Give back every socket and task. Harmless twice."""
         self._is_closed = True
         self._dtls.remove_all_listeners()
+        stops = [self._dtls.stop, self._ice.stop]
         if self._sctp is not None:
             self._sctp.remove_all_listeners()
-            await self._sctp.stop()
-        await self._dtls.stop()
-        await self._ice.stop()
+            stops.insert(0, self._sctp.stop)
+        for stop in stops:
+            try:
+                await stop()
+            except Exception as error:  # a layer that cannot say goodbye must not keep the next one open
+                log.info("transport_stop_failed", cause=type(error).__name__)
 
     async def _find_path(self) -> None:
         """Run ICE. Without an end of candidates it goes on until it is cancelled: the peer's checks may come

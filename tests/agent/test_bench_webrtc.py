@@ -5,6 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
+from agent import bench_webrtc as module
 from agent.bench_gateway import GatewayProcess
 from agent.bench_impairment import Impairment
 from agent.bench_webrtc import (
@@ -49,7 +50,8 @@ def test_networks_turn_clean_halfway() -> None:
 
 @pytest.mark.loopback
 @pytest.mark.redis
-def test_both_transports_are_measured() -> None:
+def test_both_transports_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GREETING_S", 1.4)  # the stand-in's takes a second
     settings = {"OFFHOOK_WORKER__ENGINE": "standin", "OFFHOOK_WORKER__SLOTS": "2"}
     with GatewayProcess(settings) as gateway:
         found = asyncio.run(measure(gateway, Impairment(), 1, 1))

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.loopback, pytest.mark.redis, pytest.mark.timeout(120)]
 
 SETTINGS = {
     "OFFHOOK_WORKER__ENGINE": "standin",
-    "OFFHOOK_WORKER__SLOTS": "16",
+    "OFFHOOK_WORKER__SLOTS": "24",
     "OFFHOOK_LOG__FORMAT": "json",
     "OFFHOOK_LOG__PII": "yes",
     "OFFHOOK_DRAIN_TIMEOUT_S": "0",
@@ -70,7 +70,7 @@ async def test_both_sides_are_heard_captioned_and_recorded(gateway: GatewayProce
         assert session["expires_at"] > time.time()
         greeting = await peer.wait("session.output_transcript.delta")
         assert greeting["delta"] == " line0" and 0 <= greeting["start_ms"] < greeting["end_ms"]
-        await asyncio.sleep(1.6)
+        await asyncio.sleep(1.2)
         peer.microphone.say(SPEECH)
         said = await peer.wait("session.input_transcript.delta")
         assert said["delta"].startswith(" ") and said["start_ms"] > greeting["start_ms"]

@@ -8,6 +8,7 @@ from aiortc.rtcsctptransport import DATA_CHANNEL_ACK, WEBRTC_DCEP, WEBRTC_STRING
 from aiortc.rtp import AnyRtcpPacket, RtpPacket
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from OpenSSL import SSL
 
 from telephony import webrtc_peer as module
 from telephony.errors import TelephonyError
@@ -77,3 +78,18 @@ async def test_a_machine_without_a_network_says_so(monkeypatch: pytest.MonkeyPat
     with pytest.raises(TelephonyError, match="no network address besides loopback"):
         await peer.answer()
     await peer.close()
+
+
+async def test_a_layer_that_will_not_stop_does_not_keep_the_next_one_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    peer = Peer(read_offer(OFFER), WebRtcSettings(), Listener(), ssrc=1)
+    await peer.answer()
+
+    async def fail() -> None:
+        raise SSL.Error("no shutdown")
+
+    monkeypatch.setattr(peer._sctp, "stop", fail)
+    monkeypatch.setattr(peer._dtls, "stop", fail)
+    await peer.close()
+    assert peer._ice.state == "closed" and peer._gatherer.getLocalCandidates() == []
