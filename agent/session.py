@@ -400,6 +400,7 @@ class Session:
             "seconds": round(duplex.audio_s, 3),
             "consent": self._parts.has_consent,
             "end_reason": reason.value if reason else None,
+            "transport": self.record.transport,
             "codec": self.record.codec,
             "words": [word.as_json() for word in duplex.transcript.in_order()],
             "turns": duplex.turns.as_json(),
