@@ -13,7 +13,7 @@ namespace offhook {
 namespace {
 
 constexpr unsigned BUFFER_PACKETS = 50;      // a second of 20 ms packets
-constexpr unsigned MAX_DELAY_RTP = 48 * 200; // 200 ms: what lies deeper is skipped, as in a SIP call
+constexpr unsigned MAX_DELAY_RTP = 48 * 200; // 200 ms: what lies before that is skipped, as in a SIP call
 constexpr unsigned FAR_JUMP_RTP = 48000 * 5; // the sender has begun anew
 constexpr int64_t FIRST_PLACE = 48000 * 10;  // so that packets from before the first one have a place
 constexpr unsigned MAX_CONCEALED = 10;       // 200 ms in a row; by then the decoder has faded out
@@ -24,7 +24,7 @@ constexpr int COMPLEXITY = 5;                // of 10; in the fixed time of a ti
 } // namespace
 
 OpusListener::OpusListener()
-    : buffer_(nullptr), decoder_(nullptr), has_begun_(false), packet_rtp_(RTP_PER_TICK), latest_rtp_(0), place_(0),
+    : buffer_(nullptr), decoder_(nullptr), has_begun_(false), packet_rtp_(RTP_PER_TICK), most_(0), latest_rtp_(0), place_(0),
       num_concealed_(0), decoded_(), count_(0), delay_us_(0) {
     int status = OPUS_OK;
     decoder_ = opus_decoder_create(RATE_HZ, 1, &status);
@@ -52,9 +52,9 @@ void OpusListener::reset() {
 // Packets of this length from now on; what waits is dropped.
 void OpusListener::restart(unsigned packet_rtp) {
     packet_rtp_ = packet_rtp;
-    unsigned most = std::max(2u, std::min(MAX_DELAY_RTP / packet_rtp, BUFFER_PACKETS * 4 / 5));
+    most_ = std::max(2u, std::min(MAX_DELAY_RTP / packet_rtp, BUFFER_PACKETS * 4 / 5));
     pjmedia_jbuf_set_ptime2(buffer_, packet_rtp * 5 / 120, 2); // 2.5 ms is the shortest: halves of a millisecond
-    pjmedia_jbuf_set_adaptive(buffer_, 1, 1, most);
+    pjmedia_jbuf_set_adaptive(buffer_, 1, 1, most_);
     pjmedia_jbuf_reset(buffer_);
     num_concealed_ = 0;
     place_ = FIRST_PLACE;
@@ -78,6 +78,14 @@ void OpusListener::put(uint32_t rtp_timestamp, const unsigned char *packet, unsi
     pj_bool_t is_refused = PJ_FALSE;
     pjmedia_jbuf_put_frame3(buffer_, packet, size, 0, int(place_ / packet_rtp_), rtp_timestamp, &is_refused);
     if (is_refused) ++figures_.late;
+    bound();
+}
+
+// PJMEDIA shrinks by one packet in 200 ms; after a stall that would let a caller be heard a second late for long.
+void OpusListener::bound() {
+    pjmedia_jb_state state;
+    pjmedia_jbuf_get_state(buffer_, &state);
+    if (state.size > most_) figures_.late += pjmedia_jbuf_remove_frame(buffer_, state.size - most_);
 }
 
 void OpusListener::note(unsigned frames_waiting) {

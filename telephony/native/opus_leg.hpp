@@ -48,6 +48,7 @@ class OpusListener {
   private:
     OpusListener(const OpusListener &);
     void restart(unsigned packet_rtp);
+    void bound();
     void decodeNext();
     void conceal(bool may_repair);
     void note(unsigned frames_waiting);
@@ -56,6 +57,7 @@ class OpusListener {
     OpusDecoder *decoder_;
     bool has_begun_;
     unsigned packet_rtp_;    // the sender's packet time, in RTP units
+    unsigned most_;          // packets that may wait
     uint32_t latest_rtp_;
     int64_t place_;          // of latest_rtp_, unwrapped
     unsigned num_concealed_; // in a row

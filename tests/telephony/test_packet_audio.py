@@ -130,6 +130,15 @@ def test_a_burst_is_played_late_and_caught_up(ports: Ports) -> None:
     assert heard.delays_ms[510 - 1] <= 45, "5 s later"
 
 
+def test_after_a_long_stall_what_is_too_old_is_skipped(ports: Ports) -> None:
+    def stall(number: int) -> float:
+        return 1.0 - (number - 250) * TICK_S if 250 <= number < 300 else 0.0
+
+    heard = through(ports, tone(300, 11.0, RATE, 0.3), stall)
+    assert heard.counts.late >= 30 and max(heard.delays_ms) <= 201
+    assert heard.delays_ms[550 - 1] <= 45, "5 s later"
+
+
 def test_redundancy_repairs_a_loss_when_the_next_packet_is_there(ports: Ports) -> None:
     lucky = np.random.default_rng(3).random(500) >= 0.1
     late = np.random.default_rng(4).uniform(0, 0.04, 500)
