@@ -120,6 +120,11 @@ COMMANDS: dict[str, Command] = {
         "hundreds of live calls watched by pages: updates, and what they cost the gateway",
         "offhook bench console --calls 200 --pages 0,1,10",
     ),
+    "bench webrtc": Command(
+        "agent.bench_webrtc",
+        "response gap of WebRTC calls beside SIP calls, on clean and on bad networks",
+        "offhook bench webrtc --calls 4 --turns 20",
+    ),
     "bench versus": Command(
         "agent.bench_versus",
         "the same scripted calls on the model and on a cascade, clean and in noise, drawn on one page",

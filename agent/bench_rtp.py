@@ -19,6 +19,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.bench_impairment import Impairment, Network
 from telephony.audio import Pcm, to_float, to_int16
 from telephony.errors import MalformedPacket
 
@@ -123,11 +124,21 @@ class RtpEnd:
     """One end of a G.711 stream: two threads, one paces what is played, one stamps what arrives.
 
     `hold_s` keeps each packet that long outside the stamps, both ways: a known delay that a
-    measurement must show. Sound to play is bounded by memory alone; packets are kept for an hour.
+    measurement must show; `impairment` is a bad network, both ways. Sound to play is bounded by memory
+    alone; packets are kept for an hour.
     """
 
-    def __init__(self, codec: str = "PCMU", address: str = "127.0.0.1", hold_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        codec: str = "PCMU",
+        address: str = "127.0.0.1",
+        hold_s: float = 0.0,
+        impairment: Impairment | None = None,
+        seed: int = 0,
+    ) -> None:
         self.codec, self.hold_s = codec, hold_s
+        self._to_far = Network(impairment or Impairment(), 2 * seed)
+        self._from_far = Network(impairment or Impairment(), 2 * seed + 1)
         self.ssrc = secrets.randbits(32)
         self.sent: deque[Stamped] = deque(maxlen=KEPT_PACKETS)
         self.received: deque[Stamped] = deque(maxlen=KEPT_PACKETS)
@@ -241,9 +252,10 @@ class RtpEnd:
         packet = RtpPacket(payload_type, self._sequence, timestamp, self.ssrc, payload, marker)
         assert self._remote is not None
         at_s = time.monotonic()
-        if self.hold_s:
-            heapq.heappush(self._wire, (at_s + self.hold_s, len(self.sent), packet.pack()))
-        else:
+        due_s = self._to_far.delivery_s(at_s)
+        if due_s is not None and due_s + self.hold_s > at_s:
+            heapq.heappush(self._wire, (due_s + self.hold_s, len(self.sent), packet.pack()))
+        elif due_s is not None:
             self.send_raw(packet.pack())
         self.sent.append(Stamped(at_s, packet, self._remote))
         self._sequence = (self._sequence + 1) % 2**16
@@ -256,8 +268,10 @@ class RtpEnd:
                 continue
             except ConnectionError:  # ICMP says that the far end has closed: it may open again
                 continue
-            at_s = time.monotonic() + self.hold_s
+            due_s = self._from_far.delivery_s(time.monotonic())
+            if due_s is None:
+                continue
             try:
-                self.received.append(Stamped(at_s, RtpPacket.parse(datagram), source))
+                self.received.append(Stamped(due_s + self.hold_s, RtpPacket.parse(datagram), source))
             except MalformedPacket:
                 self.malformed += 1

@@ -368,7 +368,8 @@ def _recordings(settings: Settings) -> Iterator[Finding]:
 
 def _open_files(settings: Settings) -> Iterator[Finding]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = FILES_BESIDE_CALLS + FILES_PER_CALL * settings.sip.max_calls
+    num_peers = settings.webrtc.max_calls if settings.webrtc.enabled else 0
+    needed = FILES_BESIDE_CALLS + FILES_PER_CALL * (settings.sip.max_calls + num_peers)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         yield Finding(Level.OK, f"{soft} open files are allowed, {needed} may be needed")
     else:

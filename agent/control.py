@@ -39,6 +39,8 @@ from agent.console_feed import ConsoleFeed, Watched, feeding
 from agent.console_page import add_console_page
 from agent.errors import ConfigError
 from agent.http_errors import ApiError, errors_as_json
+from agent.live_calls import LiveCalls
+from agent.live_routes import add_live_routes
 from agent.recording_index import RecordingIndex
 from agent.recording_routes import add_recording_routes
 from agent.settings import HttpSettings
@@ -91,6 +93,7 @@ class Served:
     recordings: RecordingIndex | None = None
     salt: bytes = b""  # of the callers' hashes
     show_pii: bool = False
+    live: LiveCalls | None = None  # WebRTC calls, where they are served
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,8 @@ def make_app(directory: CallDirectory, settings: HttpSettings, served: Served) -
     add_access_routes(app, access, ConsoleFacts(served.recordings is not None, settings.grafana_url))
     add_recording_routes(app, served.recordings, served.salt)
     add_console_page(app)
+    if served.live is not None:
+        add_live_routes(app, served.live)
     _add_feed(app, ConsoleFeed(directory, show_pii=served.show_pii), access)
     return app
 

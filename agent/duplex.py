@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -138,14 +139,16 @@ class Duplex:
         recorder: Recorder | None = None,
         on_word: Callable[[TimedWord], None] | None = None,
         on_frame: Callable[[HeardFrame], None] | None = None,
+        transport: str = "sip",
     ) -> None:
         self.playout = Playout(endpoint)
         self.transcript = Transcript(tokens)
         self.floor = FloorTracker()
-        self.turns = TurnTimes()
+        self.turns = TurnTimes(transport)
         self.bridge = BridgeTimes()
         self.signals: asyncio.Queue[Signal] = asyncio.Queue(8)  # further ones are dropped: they say the same
         self.is_held = False  # the caller hears nothing, the model hears silence
+        self.is_caller_muted = False  # at their own wish: nobody hears them, and no recording
         self.is_muted = False  # a transfer is under way: the model keeps quiet
         self.frames_heard = 0
         self.frames_answered = 0
@@ -284,6 +287,8 @@ class Duplex:
 
     async def _hear_frame(self, heard: HeardFrame) -> None:
         self.frames_heard += 1
+        if self.is_caller_muted:
+            heard = replace(heard, pcm=np.zeros_like(heard.pcm))
         pcm = np.zeros_like(heard.pcm) if self.is_held else heard.pcm
         self._caller.append(pcm)
         if self._slot is not None:

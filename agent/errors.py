@@ -56,11 +56,11 @@ class EndReason(StrEnum):
     """
 
     CALLER_HUNG_UP = "caller_hung_up"
-    CALLER_CANCELLED = "caller_cancelled"  # CANCEL before we answered
+    CALLER_CANCELLED = "caller_cancelled"  # CANCEL before we answered; a WebRTC peer that never connected
     AGENT_HUNG_UP = "agent_hung_up"  # the model's hang-up token, after its goodbye was heard
     TRANSFERRED = "transferred"  # REFER accepted: the caller now talks to somebody else
     MODEL_FAILED = "model_failed"  # the engine raised, or its output was not audio
-    TRUNK_FAILED = "trunk_failed"  # a SIP error, a transaction timeout
+    TRUNK_FAILED = "trunk_failed"  # a SIP error, a transaction timeout; a WebRTC peer's transport lost
     MEDIA_LOST = "media_lost"  # no packet from the caller for too long
     MEDIA_REFUSED = "media_refused"  # no codec in common (488)
     NO_FREE_SLOT = "no_free_slot"  # 503 with Retry-After, never rang

@@ -1,6 +1,6 @@
 """`offhook serve`: takes calls, gives each a slot of a worker, and stops without leaving anything behind.
 
-    INVITE -> lease (Redis) -> claim (worker) -> 180, 200 -> Session -> slot, lease, port, record given back
+    INVITE or offer -> lease (Redis) -> claim (worker) -> answer -> Session -> everything given back
 
 A call that finds no slot hears 503 with Retry-After and has not rung. One event loop, one TaskGroup per
 session.
@@ -13,8 +13,9 @@ import signal
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib.metadata import version
+from typing import Protocol
 
 import numpy as np
 import structlog
@@ -22,13 +23,15 @@ from numpy.typing import NDArray
 from structlog.contextvars import bound_contextvars
 
 from agent import clock, metrics
+from agent.admission import Admission
 from agent.caller_hash import caller_hash
 from agent.control import ControlServer, Readiness
 from agent.duplex import ModelSlot, Pcm, Tokens
-from agent.errors import AgentError, EndReason, NoFreeSlot
+from agent.errors import AgentError, EndReason
 from agent.frame_phase import BridgeClock
 from agent.gateway_health import GatewayHealth, SipHealth, worker_health
 from agent.http_side import served_by, welcome
+from agent.live_calls import LiveCalls
 from agent.live_view import LiveCall
 from agent.pool import WorkerPool
 from agent.profile import build_profile, load_tokens
@@ -37,14 +40,15 @@ from agent.redis_server import open_redis
 from agent.session import Parts, Session
 from agent.settings import Settings
 from agent.slot import PromptRefused, Slot
-from agent.store import SessionRecord, SlotLease, Store
+from agent.store import SessionRecord, Store
 from agent.wire import DEFAULT_PROFILE
 from model.control import CallProfile
 from model.errors import ModelError
 from telephony.call import CallState
-from telephony.endpoint import TICK_S
+from telephony.endpoint import TICK_S, IncomingCall, MediaEndpoint
 from telephony.errors import CallEnded, TelephonyError
-from telephony.sip import IncomingSipCall, SipEndpoint, SipGateway
+from telephony.sip import SipGateway
+from telephony.webrtc import WebRtcGateway
 
 LOOK_S = 0.2
 FIRST_SIGHTINGS = 5
@@ -70,12 +74,11 @@ def _operators_fault(error: BaseException) -> BaseException | None:
     return error if isinstance(error, (AgentError, ModelError, TelephonyError)) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """The right to a slot, and the slot."""
+class CallSource(Protocol):
+    """Where calls come from: `SipGateway`, `WebRtcGateway`."""
 
-    lease: SlotLease
-    slot: Slot
+    def incoming(self) -> AsyncIterator[IncomingCall]:
+        """Every new caller, until it stops."""
 
 
 class Gateway:
@@ -90,15 +93,16 @@ class Gateway:
         tokens: Tokens,
         bridge_clock: BridgeClock,
         profile: CallProfile = DEFAULT_PROFILE,
+        live: LiveCalls | None = None,
         salt: bytes = b"",
     ) -> None:
         """`salt` is for the hashes by which recordings find their callers."""
-        self._settings, self._profile, self._salt = settings, profile, salt
+        self._settings, self._live, self._salt = settings, live, salt
+        self._admission = Admission(pool, store, profile)
         self._sip, self._pool, self._store, self._tokens = sip, pool, store, tokens
         self._bridge_clock = bridge_clock
         self._gateway_id = f"gw-{secrets.token_hex(3)}"
         self._sessions: dict[str, Session] = {}
-        self._leases: dict[str, SlotLease] = {}
         self._ended: deque[tuple[SessionRecord, str | None]] = deque(maxlen=KEPT_ENDED)
         self._started_at_ms = time.time_ns() // 1_000_000
         self._is_stopping = False
@@ -180,7 +184,9 @@ class Gateway:
     async def serve(self, stop: asyncio.Event, stop_now: asyncio.Event) -> None:
         """Take calls until `stop`; then live ones may go on for the drain time, or until `stop_now`."""
         async with asyncio.TaskGroup() as group:
-            jobs = (self._take_calls(group), self._look_around(), self._end_calls_after(stop_now))
+            jobs = [self._take_calls(group, self._sip), self._look_around(), self._end_calls_after(stop_now)]
+            if self._live is not None:
+                jobs.append(self._take_calls(group, self._live.source))
             tasks = [group.create_task(job) for job in jobs]
             await stop.wait()
             self._is_stopping = True
@@ -200,9 +206,11 @@ class Gateway:
     def _end_calls(self) -> None:
         for session in self._sessions.values():
             session.hang_up(EndReason.SHUTTING_DOWN)
+        if self._live is not None:
+            self._live.source.drop_connecting()
 
-    async def _take_calls(self, group: asyncio.TaskGroup) -> None:
-        async for invite in self._sip.incoming():
+    async def _take_calls(self, group: asyncio.TaskGroup, source: CallSource) -> None:
+        async for invite in source.incoming():
             group.create_task(self._handle(invite))
 
     async def _look_around(self) -> None:
@@ -212,48 +220,48 @@ class Gateway:
             self._sip.set_full(self._is_stopping or not self._pool.num_slots_free)
             await asyncio.sleep(LOOK_S)
 
-    async def _handle(self, invite: IncomingSipCall) -> None:
-        """One INVITE from its arrival to the call's end; never raises for one call's sake."""
-        call_id = secrets.token_hex(8)
+    async def _handle(self, invite: IncomingCall) -> None:
+        """One caller from their arrival to the call's end; never raises for one call's sake."""
+        # A WebRTC caller is told the id; a SIP Call-ID is the caller's, and may hold who they are.
+        call_id = secrets.token_hex(8) if invite.transport == "sip" else invite.call_id
         with bound_contextvars(call_id=call_id):
             try:
                 await self._admit(call_id, invite)
             except Exception:
                 log.exception("call_failed")
-                invite.reject(500)
-                metrics.CALLS.labels("inbound", EndReason.INTERNAL_ERROR.value).inc()
+                invite.reject(500, "Internal error")
+                metrics.CALLS.labels("inbound", invite.transport, EndReason.INTERNAL_ERROR.value).inc()
 
-    async def _admit(self, call_id: str, invite: IncomingSipCall) -> None:
+    async def _admit(self, call_id: str, invite: IncomingCall) -> None:
         began_s = clock.now()
-        log.info("call_offered", sip_call_id=invite.call_id, pii_caller=invite.caller)
+        transport = invite.transport
+        log.info("call_offered", transport=transport, peer_call_id=invite.call_id, pii_caller=invite.caller)
         try:
-            grant = None if self._is_stopping else await self._grant(call_id)
+            slot = None if self._is_stopping else await self._admission.grant(call_id)
         except PromptRefused as error:
             log.error("prompt_refused", cause=str(error), remedy="see OFFHOOK_AGENT__*, `offhook check`")
             invite.reject(500, "Agent is misconfigured")
-            self._refused(EndReason.PROMPT_REFUSED)
+            self._refused(transport, EndReason.PROMPT_REFUSED)
             return
-        if grant is None:
+        if slot is None:
             retry_after = str(self._settings.sip.retry_after_s)
             invite.reject(503, "No free line", {"Retry-After": retry_after})
-            self._refused(EndReason.NO_FREE_SLOT)
+            self._refused(transport, EndReason.NO_FREE_SLOT)
             return
-        self._leases[call_id] = grant.lease
         try:
             endpoint = await self._answer(invite)
             if endpoint is None:
-                self._refused(EndReason.CALLER_CANCELLED)
+                self._refused(transport, EndReason.CALLER_CANCELLED)
                 return
-            metrics.CALL_SETUP_SECONDS.observe(clock.now() - began_s)
+            metrics.CALL_SETUP_SECONDS.labels(transport).observe(clock.now() - began_s)
             try:
-                await self._talk(call_id, invite, endpoint, grant.slot)
+                await self._talk(call_id, invite, endpoint, slot)
             finally:
                 endpoint.hang_up()  # the session has, unless we failed before there was one
         finally:
-            await grant.slot.release()
-            self._store.release_slot(self._leases.pop(call_id))
+            await self._admission.give_back(call_id, slot)
 
-    async def _answer(self, invite: IncomingSipCall) -> SipEndpoint | None:
+    async def _answer(self, invite: IncomingCall) -> MediaEndpoint | None:
         invite.ring()
         try:
             return await invite.answer()
@@ -261,7 +269,7 @@ class Gateway:
             log.info("call_gone", cause=str(error))
             return None
 
-    async def _talk(self, call_id: str, invite: IncomingSipCall, endpoint: SipEndpoint, slot: Slot) -> None:
+    async def _talk(self, call_id: str, invite: IncomingCall, endpoint: MediaEndpoint, slot: Slot) -> None:
         endpoint.set_frame_phase(self._phase(slot))
         record = SessionRecord(
             call_id,
@@ -269,12 +277,15 @@ class Gateway:
             "inbound",
             CallState.CONFIRMED.value,
             time.time_ns() // 1_000_000,
+            invite.transport,
             caller=invite.caller,
             worker_id=slot.worker_id,
         )
 
         async def reclaim(history: NDArray[np.int16], caller_pcm: Pcm) -> ModelSlot:
-            return await self._reclaim(call_id, endpoint, history, caller_pcm)
+            slot = await self._admission.grant_again(call_id, history, caller_pcm)
+            endpoint.set_frame_phase(self._phase(slot))
+            return slot
 
         parts = Parts(
             self._tokens,
@@ -288,6 +299,8 @@ class Gateway:
             caller_hash(self._salt, invite.caller),
         )
         session = self._sessions[call_id] = Session(endpoint, slot, record, parts)
+        if self._live is not None:
+            self._live.follow(session, endpoint)
         self._is_idle.clear()
         log.info("call_answered", worker_id=slot.worker_id, codec=endpoint.stats().codec)
         try:
@@ -306,70 +319,9 @@ class Gateway:
         return Recorder(settings.folder, call_id[:8], settings.format) if settings.folder else None
 
     @staticmethod
-    def _refused(reason: EndReason) -> None:
-        log.info("call_refused", reason=reason.value)
-        metrics.CALLS.labels("inbound", reason.value).inc()
-
-    # ---- slots ----
-
-    async def _grant(self, call_id: str) -> Grant | None:
-        """Lease and claim a slot of any worker; None when all are taken. Raises PromptRefused."""
-        candidates = self._pool.candidates()
-        refusal: PromptRefused | None = None
-        while candidates:
-            lease = await self._store.lease_slot(call_id, candidates)
-            if lease is None:
-                break
-            try:
-                slot = await self._claim(lease)
-            except PromptRefused as error:  # another worker may hold another model
-                refusal, slot = error, None
-            if slot is not None:
-                return Grant(lease, slot)
-            candidates = [one for one in candidates if one[0] != lease.worker_id]
-        if refusal is not None:
-            raise refusal
-        return None
-
-    async def _claim(
-        self, lease: SlotLease, history: NDArray[np.int16] | None = None, caller_pcm: Pcm | None = None
-    ) -> Slot | None:
-        """The slot that a lease promises; without one the lease is given back. Raises PromptRefused."""
-        slot: Slot | None = None
-        try:
-            slot = await self._pool.claim(
-                lease.call_id,
-                fencing=lease.fencing,
-                seed=secrets.randbits(63),
-                profile=self._profile,
-                worker_id=lease.worker_id,
-                history=history,
-                caller_pcm=caller_pcm,
-            )
-        except PromptRefused:
-            raise
-        except NoFreeSlot as error:
-            log.info("claim_refused", worker_id=lease.worker_id, cause=str(error))
-        finally:
-            if slot is None:
-                self._store.release_slot(lease)
-        return slot
-
-    async def _reclaim(
-        self, call_id: str, endpoint: SipEndpoint, history: NDArray[np.int16], caller_pcm: Pcm
-    ) -> Slot:
-        """Another slot for a call whose worker died, its frames aligned to it. Raises NoFreeSlot."""
-        self._store.release_slot(self._leases[call_id])
-        candidates = self._pool.candidates()
-        lease = await self._store.lease_slot(call_id, candidates) if candidates else None
-        if lease is None:
-            raise NoFreeSlot("no worker has a free slot")
-        self._leases[call_id] = lease
-        slot = await self._claim(lease, history if len(history) else None, caller_pcm)
-        if slot is None:
-            raise NoFreeSlot(f"worker {lease.worker_id} refused the claim")
-        endpoint.set_frame_phase(self._phase(slot))
-        return slot
+    def _refused(transport: str, reason: EndReason) -> None:
+        log.info("call_refused", transport=transport, reason=reason.value)
+        metrics.CALLS.labels("inbound", transport, reason.value).inc()
 
 
 async def _serve(settings: Settings) -> int:
@@ -381,14 +333,17 @@ async def _serve(settings: Settings) -> int:
         stop, stop_now = await stack.enter_async_context(_signals())
         redis_url = await stack.enter_async_context(open_redis(url))
         store = await stack.enter_async_context(Store(redis_url, show_pii=settings.log.pii))
-        sip = await stack.enter_async_context(SipGateway(settings.sip))
+        num_peers = settings.webrtc.max_calls if settings.webrtc.enabled else 0
+        sip = await stack.enter_async_context(SipGateway(settings.sip, num_packet_ports=num_peers))
         bridge_clock = await _watch_bridge(sip)
         name = f"gw-{secrets.token_hex(3)}"
         phase_s = bridge_clock.worker_phase_s
         workers = WorkerPool(settings.worker, name=name, phase_s=phase_s, cache=settings.cache)
         pool = await stack.enter_async_context(workers)
-        gateway = Gateway(settings, sip, pool, store, tokens, bridge_clock, profile, served.salt)
-        http = await stack.enter_async_context(ControlServer(gateway, settings.http, served))
+        live = await _open_live(stack, settings, sip, pool) if num_peers else None
+        gateway = Gateway(settings, sip, pool, store, tokens, bridge_clock, profile, live, served.salt)
+        http = ControlServer(gateway, settings.http, replace(served, live=live))
+        await stack.enter_async_context(http)
         if not await _until_ready(pool, stop):
             return 0
         _warn_of_refusals(pool, profile)
@@ -397,6 +352,17 @@ async def _serve(settings: Settings) -> int:
         await gateway.serve(stop, stop_now)
     log.info("gateway_stopped")
     return 0
+
+
+async def _open_live(
+    stack: contextlib.AsyncExitStack, settings: Settings, sip: SipGateway, pool: WorkerPool
+) -> LiveCalls:
+    """Calls from browsers, on SIP's clock."""
+    peers = WebRtcGateway(settings.webrtc, sip.ticks, sip.packet_audio)
+    source = await stack.enter_async_context(peers)
+    return LiveCalls(
+        source, lambda: {link.hello.model for link in pool.links}, settings.agent.voice, settings.call.max_s
+    )
 
 
 async def _watch_bridge(sip: SipGateway) -> BridgeClock:

@@ -30,6 +30,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 class TurnTimes:
     """What the floor tracker found in one call; each figure is also a metric."""
 
+    transport: str = "sip"
     gaps_s: list[float] = field(default_factory=list)
     stops_s: list[float] = field(default_factory=list)
     events: list[FloorEvent] = field(default_factory=list)
@@ -43,7 +44,7 @@ class TurnTimes:
         if len(self.events) < MAX_KEPT:
             self.events.append(event)
         if event.kind is FloorEventKind.RESPONSE:
-            metrics.RESPONSE_GAP_SECONDS.observe(max(0.0, event.value_s))
+            metrics.RESPONSE_GAP_SECONDS.labels(self.transport).observe(max(0.0, event.value_s))
             self._keep(self.gaps_s, event.value_s)
         elif event.kind is FloorEventKind.BARGE_IN_STOP:
             metrics.BARGE_IN_STOP_SECONDS.observe(event.value_s)

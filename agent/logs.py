@@ -50,6 +50,8 @@ def configure(
     )
     logging.basicConfig(handlers=[sink], level=level.upper(), force=True)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)  # one line per scrape tells nothing
+    for name in ("aioice", "aiortc"):  # they log the addresses of callers
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def drop_pii(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -20,6 +20,7 @@ from prometheus_client import (
 
 from agent.errors import EndReason
 
+TRANSPORTS = ("sip", "webrtc")
 REGISTRY = CollectorRegistry(auto_describe=True)
 ProcessCollector(registry=REGISTRY)  # memory, file descriptors, CPU seconds: leaks show here first
 PlatformCollector(registry=REGISTRY)
@@ -27,24 +28,28 @@ GCCollector(registry=REGISTRY)
 
 # ---- calls ----
 CALLS_ACTIVE = Gauge(
-    "offhook_calls_active", "Calls that hold a session now.", labelnames=("direction",), registry=REGISTRY
+    "offhook_calls_active",
+    "Calls that hold a session now.",
+    labelnames=("direction", "transport"),
+    registry=REGISTRY,
 )
 CALLS = Counter(
     "offhook_calls",
     "Ended or refused calls; `result` is an EndReason.",
-    labelnames=("direction", "result"),  # direction: inbound, outbound
+    labelnames=("direction", "transport", "result"),  # inbound, outbound; sip, webrtc
     registry=REGISTRY,
 )
 CALL_SETUP_SECONDS = Histogram(
     "offhook_call_setup_seconds",
-    "INVITE received to 200 sent.",
+    "INVITE or offer received to audio flowing.",
+    labelnames=("transport",),
     buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
     registry=REGISTRY,
 )
 CALL_DURATION_SECONDS = Histogram(
     "offhook_call_duration_seconds",
     "Answer to end.",
-    labelnames=("direction",),
+    labelnames=("direction", "transport"),
     buckets=(1, 10, 30, 60, 120, 300, 600, 1800, 3600),
     registry=REGISTRY,
 )
@@ -53,6 +58,7 @@ CALL_DURATION_SECONDS = Histogram(
 RESPONSE_GAP_SECONDS = Histogram(
     "offhook_response_gap_seconds",
     "Caller's last voiced sample to the agent's first, once per turn; an early start counts as 0.",
+    labelnames=("transport",),
     # Fine around the bars we are judged by: 0.5 s at the median, 0.8 s at the 95th percentile.
     buckets=(
         0.1,
@@ -233,10 +239,13 @@ STORE_DROPPED_WRITES = Counter(
 
 def _begin_at_zero() -> None:
     """Show every closed label at once: a counter that appears with its first event hides it from rate()."""
-    CALLS_ACTIVE.labels("inbound")
-    CALL_DURATION_SECONDS.labels("inbound")
-    for reason in EndReason:
-        CALLS.labels("inbound", reason.value)
+    for transport in TRANSPORTS:
+        CALLS_ACTIVE.labels("inbound", transport)
+        CALL_DURATION_SECONDS.labels("inbound", transport)
+        CALL_SETUP_SECONDS.labels(transport)
+        RESPONSE_GAP_SECONDS.labels(transport)
+        for reason in EndReason:
+            CALLS.labels("inbound", transport, reason.value)
     for way in ("up", "down"):
         BRIDGE_DELAY_SECONDS.labels(way)
     for way in ("in", "out"):

@@ -26,10 +26,11 @@ from agent.duplex import Duplex, ModelSlot, Pcm, Signal, Tokens, sayable
 from agent.errors import EndReason, NoFreeSlot, WorkerUnavailable
 from agent.live_view import LiveCall, LiveView
 from agent.recording import Recorder
+from agent.said_lines import SaidLines
 from agent.settings import AgentSettings, CallSettings
 from agent.slot import PromptRefused, SlotFault, WorkerLost
 from agent.store import SessionRecord
-from agent.transcript import Speaker, TimedWord
+from agent.transcript import TimedWord
 from agent.wire import MAX_SAY_TOKENS, MAX_SILENCE_FRAMES, PERIOD_S
 from telephony.call import CallState
 from telephony.endpoint import EndpointEvent, EndpointEventKind, MediaEndpoint
@@ -42,10 +43,11 @@ TRANSFER_TIMEOUT_S = 30.0
 END_TIMEOUT_S = 3.0  # how long a BYE may take to be answered
 WATCH_S = 1.0
 SIDECAR_EVERY = 5  # watches between two notes of the sidecar
-LINE_PAUSE_S = 1.0  # silence that ends a line of the dialogue
 
 log = structlog.get_logger(__name__)
 
+WordListener = Callable[[TimedWord], None]
+EndListener = Callable[[EndReason], None]
 Reclaim = Callable[[NDArray[np.int16], Pcm], Awaitable[ModelSlot]]
 
 
@@ -80,15 +82,18 @@ class Session:
         self._endpoint = endpoint
         self._slot: ModelSlot | None = slot
         self._parts = parts
+        self._said = SaidLines()
         self._view = LiveView()
-        self._listeners: list[Callable[[TimedWord], None]] = [self._view.note_word]
+        self._word_listeners: list[WordListener] = [self._said.push, self._view.note_word]
+        self._end_listeners: list[EndListener] = []
         self._duplex = Duplex(
             endpoint,
             parts.tokens,
             parts.now,
             recorder=parts.recorder,
-            on_word=self._on_word,
+            on_word=self._tell_word,
             on_frame=self._view.note_frame,
+            transport=record.transport,
         )
         self._stats = CallStats(endpoint, parts.now)
         self._end: asyncio.Future[EndReason] = asyncio.get_running_loop().create_future()
@@ -96,16 +101,29 @@ class Session:
         self._questions: asyncio.Queue[None] = asyncio.Queue(1)  # the model asks; again meanwhile is the same
         self._delegation = Delegation(parts.agent, parts.now, self._say)
         self._digits: list[tuple[float, str]] = []
-        self._lines: dict[Speaker, TimedWord] = {}  # of the dialogue, not yet complete
+
+    @property
+    def audio_s(self) -> float:
+        """The call's audio clock, which words are dated by."""
+        return self._duplex.audio_s
+
+    def listen(self, listener: WordListener) -> None:
+        """Tell of every word of either side as soon as it is complete; the listener may not raise or wait."""
+        self._word_listeners.append(listener)
+
+    def listen_end(self, listener: EndListener) -> None:
+        """Tell once why the call ends, while the peer can still be told; as `listen`."""
+        self._end_listeners.append(listener)
+
+    def mute_caller(self, is_muted: bool) -> None:
+        """Let the model, and the recording, hear silence in place of the caller, or the caller again."""
+        self._duplex.is_caller_muted = is_muted
 
     def hang_up(self, reason: EndReason) -> None:
         """Begin to end the call; the first reason stands."""
         if not self._end.done():
             self._end.set_result(reason)
-
-    def listen(self, listener: Callable[[TimedWord], None]) -> None:
-        """Tell `listener` each word of either side as it comes, from now on; it must not block."""
-        self._listeners.append(listener)
+            self._tell_end(reason)
 
     def live(self) -> LiveCall:
         """The call as it is now, for whoever watches."""
@@ -152,8 +170,8 @@ class Session:
 
     async def run(self) -> EndReason:
         """Live until the call ends; its reason. Everything is freed on return, also when cancelled."""
-        direction = self.record.direction
-        active = metrics.CALLS_ACTIVE.labels(direction)
+        kind = (self.record.direction, self.record.transport)
+        active = metrics.CALLS_ACTIVE.labels(*kind)
         active.inc()
         reason = EndReason.SHUTTING_DOWN  # if we are cancelled
         began_s = self._parts.now()
@@ -165,8 +183,8 @@ class Session:
             reason = EndReason.INTERNAL_ERROR
         finally:
             active.dec()
-            metrics.CALLS.labels(direction, reason.value).inc()
-            metrics.CALL_DURATION_SECONDS.labels(direction).observe(self._parts.now() - began_s)
+            metrics.CALLS.labels(*kind, reason.value).inc()
+            metrics.CALL_DURATION_SECONDS.labels(*kind).observe(self._parts.now() - began_s)
             await self._free(reason)
         return reason
 
@@ -194,13 +212,14 @@ class Session:
 
     async def _free(self, reason: EndReason) -> None:
         """Give everything back; what cannot wait comes first."""
+        self._tell_end(reason)
         self._endpoint.hang_up()
         slot, self._slot = self._slot, None
         if slot is not None:
             await slot.release()
         self._stats.finish(self._duplex.playout.counts.late_samples)
         self._duplex.finish()
-        self._say_lines()
+        self._said.say()
         self._note(
             state=CallState.DISCONNECTED.value, ended_at_ms=time.time_ns() // 1_000_000, end_reason=reason
         )
@@ -367,7 +386,7 @@ class Session:
                 self.hang_up(EndReason.MEDIA_LOST)
             if self._parts.now() - began_s > limits.max_s:
                 self.hang_up(EndReason.TOO_LONG)
-            self._say_lines(self._duplex.audio_s)
+            self._said.say(self._duplex.audio_s)
             if self._parts.recorder is not None and seconds % SIDECAR_EVERY == 0:
                 self._parts.recorder.note(self._sidecar(None))
 
@@ -382,28 +401,14 @@ class Session:
         )
         self._parts.records.save(self.record)
 
-    def _on_word(self, word: TimedWord) -> None:
-        for listener in self._listeners:
-            listener(word)
-        line = self._lines.get(word.speaker)
-        if line is not None and word.start_s - line.end_s < LINE_PAUSE_S:
-            word = replace(line, text=f"{line.text} {word.text}", end_s=word.end_s)
-        else:
-            self._say_lines(word.start_s)
-        self._lines[word.speaker] = word
+    def _tell_end(self, reason: EndReason) -> None:
+        listeners, self._end_listeners = self._end_listeners, []  # once
+        for listener in listeners:
+            listener(reason)
 
-    def _say_lines(self, before_s: float = math.inf) -> None:
-        """Log the lines that ended a pause before that time; their text only where persons are shown."""
-        ended = [line for line in self._lines.values() if line.end_s + LINE_PAUSE_S <= before_s]
-        for line in sorted(ended, key=lambda one: one.start_s):
-            del self._lines[line.speaker]
-            log.info(
-                "said",
-                speaker=line.speaker.value,
-                start_s=round(line.start_s, 2),
-                end_s=round(line.end_s, 2),
-                pii_text=line.text,
-            )
+    def _tell_word(self, word: TimedWord) -> None:
+        for listener in self._word_listeners:
+            listener(word)
 
     def _sidecar(self, reason: EndReason | None) -> dict[str, object]:
         """What lies next to the audio: no number, no Call-ID; `end_reason` is null while the call lives."""
@@ -411,12 +416,12 @@ class Session:
         return {
             "channels": ["caller", "agent"],
             "call_id": self.record.call_id,
-            "transport": self.record.transport,
             "caller_hash": self._parts.caller_hash,
             "started_at_ms": self.record.started_at_ms,
             "seconds": round(duplex.audio_s, 3),
             "consent": self._parts.has_consent,
             "end_reason": reason.value if reason else None,
+            "transport": self.record.transport,
             "codec": self.record.codec,
             "words": [word.as_json() for word in duplex.transcript.in_order()],
             "turns": duplex.turns.as_json(),

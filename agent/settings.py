@@ -31,7 +31,7 @@ from pydantic import (
 from agent.errors import ConfigError
 from agent.logs import LogFormat, LogLevel
 from agent.wire_fields import MAX_BIAS, MAX_ROLE_BYTES, MAX_VOICE_BYTES
-from telephony.settings import SipSettings
+from telephony.settings import SipSettings, WebRtcSettings
 
 MIN_SECRET_BYTES = 16
 MIN_ADMIN_KEY = 32  # letters
@@ -287,6 +287,7 @@ class Settings(_Section):
     state: Path | None = None  # keys, and what must outlive a restart; None: ~/.local/state/offhook
     drain_timeout_s: float = Field(default=30.0, ge=0)  # after SIGTERM, how long live calls may go on
     sip: SipSettings = SipSettings()
+    webrtc: WebRtcSettings = WebRtcSettings()
     http: HttpSettings = HttpSettings()
     worker: WorkerSettings = WorkerSettings()
     cascade: CascadeSettings = CascadeSettings()
@@ -299,10 +300,12 @@ class Settings(_Section):
     @classmethod
     def _split_words(cls, given: dict[str, object]) -> dict[str, object]:
         """The leaves' dataclasses know no commas: their tuples are split here."""
-        sip = given.get("sip")
-        if isinstance(sip, dict):
-            lists = {field.name for field in dataclasses.fields(SipSettings) if "tuple" in str(field.type)}
-            given = {**given, "sip": {key: _split(v) if key in lists else v for key, v in sip.items()}}
+        for name, kind in (("sip", SipSettings), ("webrtc", WebRtcSettings)):
+            section = given.get(name)
+            if isinstance(section, dict):
+                lists = {field.name for field in dataclasses.fields(kind) if "tuple" in str(field.type)}
+                split = {key: _split(v) if key in lists else v for key, v in section.items()}
+                given = {**given, name: split}
         return given
 
     @model_validator(mode="after")

@@ -82,6 +82,7 @@ class SessionRecord:
     direction: str  # inbound, outbound
     state: str  # a CallState's name
     started_at_ms: int
+    transport: str = "sip"  # or webrtc
     caller: str = ""  # masked before it leaves the process, unless the operator shows persons
     worker_id: str | None = None
     codec: str | None = None
@@ -90,7 +91,6 @@ class SessionRecord:
     end_reason: EndReason | None = None
     num_turns: int = 0
     delegated: str | None = None  # the caller's question that waits for an answer; masked like the caller
-    transport: str = "sip"  # sip, webrtc
 
     def public(self, *, show_pii: bool) -> dict[str, Any]:
         """The record as JSON values, its caller and their question masked by default."""

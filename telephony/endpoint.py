@@ -60,8 +60,9 @@ class HeardFrame:
 
 # Of each codec, how far a caller's sound is behind the wire when it is heard, and ours before it when it is
 # played, in samples: 3 + 3 ms of resampling and 5 ms that the decoder keeps back to conceal losses; for G.722
-# 1.5 + 1.5 ms, the same 5, and its two filter banks. The jitter buffer is not in it. Measured: docs/log.md.
-PATH_SAMPLES = {"PCMU": 264, "PCMA": 264, "G722": 225}
+# 1.5 + 1.5 ms, the same 5, and its two filter banks; for Opus, at our own rate, what its encoder looks ahead.
+# The jitter buffer is not in it. Measured: docs/log.md.
+PATH_SAMPLES = {"PCMU": 264, "PCMA": 264, "G722": 225, "opus": 156}
 
 
 def path_samples(codec: str) -> int:
@@ -143,14 +144,18 @@ class MediaEndpoint(Protocol):
 
 
 class IncomingCall(Protocol):
-    """An INVITE that waits for an answer. Exactly one of `answer` and `reject` must follow, and soon.
+    """A caller who waits for an answer. Exactly one of `answer` and `reject` must follow, and soon.
 
     No 180 has been sent yet: a gateway that has no slot rejects with 503 before the caller hears it ring.
     """
 
     @property
+    def transport(self) -> str:
+        """What carries it: "sip" or "webrtc"."""
+
+    @property
     def call_id(self) -> str:
-        """The SIP Call-ID."""
+        """The SIP Call-ID; of a WebRTC call the id that its caller has been told."""
 
     @property
     def caller(self) -> str:

@@ -4,6 +4,8 @@ TelephonyError
 ├── SettingsError      operator: a setting that cannot work (a ValueError too: settings readers report it)
 ├── AddressTaken       operator: another program listens where we should
 ├── BadUri             user: not a SIP address we can call
+├── BadOffer           far side: an SDP offer that we cannot serve
+├── OfferRefused       us: a WebRTC call that we do not take, with the status to tell
 ├── CallRefused        far side: our call was answered with a final failure
 ├── CallEnded          far side or us: something was asked of a call that is over
 ├── MalformedPacket    far side: bytes that are not the RTP or SIP they should be; drop, count, go on
@@ -35,6 +37,21 @@ class BadUri(TelephonyError, ValueError):
 
     def __init__(self, text: str, reason: str) -> None:
         super().__init__(f"{text!r} is not a SIP address: {reason}; write it like sip:order@127.0.0.1:5060")
+
+
+class BadOffer(TelephonyError, ValueError):
+    """An SDP offer that we cannot serve; the text says why and never quotes it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the SDP offer cannot be served: {reason}")
+
+
+class OfferRefused(TelephonyError):
+    """We do not take this WebRTC call; the status is HTTP's."""
+
+    def __init__(self, status: int, reason: str, retry_after_s: int | None = None) -> None:
+        super().__init__(reason)
+        self.status, self.reason, self.retry_after_s = status, reason, retry_after_s
 
 
 class CallRefused(TelephonyError):

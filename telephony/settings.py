@@ -1,13 +1,21 @@
 """What an operator may set about SIP and RTP: frozen, checked once, every refusal with its remedy."""
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
+
+from pydantic import SecretStr
 
 from telephony.errors import SettingsError
 
 CODECS = ("PCMU", "PCMA", "G722")
 TRANSPORTS = ("udp", "tcp")
 PTIME_MS = 20  # the bridge's clock, and the packet time that every carrier accepts
+# RFC 7064 and 7065, as far as the ICE library follows them.
+ICE_SERVER = re.compile(
+    r"stun:[^\s?:]+(:\d{1,5})?|turn:[^\s?:]+(:\d{1,5})?(\?transport=(udp|tcp))?"
+    r"|turns:[^\s?:]+(:\d{1,5})?\?transport=tcp"
+)
 MAX_CALLS = 1024  # the native library is built with this limit
 
 
@@ -116,6 +124,42 @@ class SipSettings:
         if not self.allowed_peers:
             return address.is_loopback
         return any(address in _network(cidr) for cidr in self.allowed_peers)
+
+
+@dataclass(frozen=True, slots=True)
+class WebRtcSettings:
+    """Calls from browsers and other WebRTC peers.
+
+    `ice_servers` are STUN and TURN URIs (RFC 7064, RFC 7065), one of each kind at most; without any we offer
+    this machine's own addresses, which serves browsers here and on the same network.
+    """
+
+    enabled: bool = True
+    max_calls: int = 32
+    ice_servers: tuple[str, ...] = ()  # stun:stun.example.org:3478, turn:turn.example.org?transport=udp
+    turn_username: str = ""
+    turn_password: SecretStr | None = None
+    connect_timeout_s: float = 20.0  # a peer that is not connected by then is dropped
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_calls <= MAX_CALLS:
+            raise SettingsError(
+                f"max_calls={self.max_calls} is outside 1..{MAX_CALLS}; run more gateways instead"
+            )
+        if not 1 <= self.connect_timeout_s <= 120:
+            raise SettingsError(f"connect_timeout_s={self.connect_timeout_s} is outside 1..120; 20 is usual")
+        for uri in self.ice_servers:
+            if not ICE_SERVER.fullmatch(uri):
+                raise SettingsError(
+                    f"ice_servers has {uri!r}; write stun:host:3478, turn:host:3478?transport=udp "
+                    "or turns:host:5349?transport=tcp"
+                )
+        for scheme in ("stun:", "turn"):
+            if sum(uri.startswith(scheme) for uri in self.ice_servers) > 1:
+                raise SettingsError(f"ice_servers names more than one {scheme.rstrip(':')} server; keep one")
+        has_turn = any(uri.startswith("turn") for uri in self.ice_servers)
+        if has_turn and not (self.turn_username and self.turn_password):
+            raise SettingsError("a TURN server needs turn_username and turn_password; set both")
 
 
 def _network(cidr: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

@@ -16,22 +16,23 @@ Every endpoint must be read to its ENDED event or hung up; its audio port goes b
 
 import asyncio
 import itertools
-import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 import offhook_pjsua2 as pj
 
 from telephony.endpoint import EndpointEvent, EndpointEventKind
 from telephony.errors import CallEnded, CallRefused, TelephonyError
+from telephony.packet_audio import PacketPool
 from telephony.settings import SipSettings
 from telephony.sip_call import CallLink, SipCall
 from telephony.sip_endpoint import SipEndpoint
 from telephony.sip_lines import Invite, SipLines
 from telephony.sip_thread import SipThread
 from telephony.sip_uri import checked_uri
+from telephony.ticks import TickFeed
 
 __all__ = ["GatewayCounts", "IncomingSipCall", "SipEndpoint", "SipGateway"]
 
@@ -41,6 +42,8 @@ MAX_WAITING_INVITES = 256
 @dataclass(slots=True, eq=False)
 class IncomingSipCall:
     """An INVITE that waits for `answer` or `reject`; an `IncomingCall`."""
+
+    transport: ClassVar[str] = "sip"
 
     caller: str
     called: str
@@ -105,14 +108,20 @@ class GatewayCounts:
 class SipGateway:
     """Listens for calls and places them; one per process at a time."""
 
-    def __init__(self, settings: SipSettings, log_path: str | None = None) -> None:
-        """With `log_path` PJSIP writes its own log there, SIP messages included: numbers in the clear."""
+    def __init__(
+        self, settings: SipSettings, log_path: str | None = None, *, num_packet_ports: int = 0
+    ) -> None:
+        """`num_packet_ports` calls of other transports share the clock.
+
+        With `log_path` PJSIP writes its own log there, SIP messages included: numbers in the clear.
+        """
         self._settings = settings
+        self._ticks: TickFeed | None = None
         self._numbers = itertools.count(1)
         self._endpoints: dict[int, SipEndpoint] = {}
         self._invites: asyncio.Queue[IncomingSipCall | None] = asyncio.Queue()
-        self._lines = SipLines(settings, self._new_link, self._offer)
-        self._thread = SipThread(settings, self._lines, log_path)
+        self._lines = SipLines(settings, self._new_link, self._offer, num_packet_ports)
+        self._thread = SipThread(settings, self._lines, log_path, num_packet_ports)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_stopping = False
 
@@ -124,7 +133,9 @@ class SipGateway:
         except TelephonyError:
             self._loop = None
             raise
-        self._loop.add_reader(self._lines.audio.clock.fd(), self._on_clock)
+        self._ticks = TickFeed(self._lines.audio.clock)
+        self._ticks.subscribe(self._on_tick)
+        self._ticks.start()
 
     async def stop(self) -> None:
         """End every call, each with its ENDED; give back every socket, port and thread. Harmless twice."""
@@ -134,7 +145,7 @@ class SipGateway:
         await self._loop.run_in_executor(None, self._thread.stop)
         if self._loop is None:  # stopped by somebody else meanwhile
             return
-        self._loop.remove_reader(self._lines.audio.clock.fd())
+        self.ticks.stop()
         await asyncio.sleep(0)  # the last events, which the thread has posted
         self._loop = None
         self._invites.put_nowait(None)
@@ -159,14 +170,25 @@ class SipGateway:
         return self._thread.tcp_port
 
     @property
+    def ticks(self) -> TickFeed:
+        """The audio clock, once started; calls of other transports follow it too."""
+        assert self._ticks is not None
+        return self._ticks
+
+    @property
+    def packet_audio(self) -> PacketPool:
+        """Ports for calls whose packets are not PJSIP's to carry, once started."""
+        return self._lines.packet_audio
+
+    @property
     def tick(self) -> int:
-        """Number of the audio clock's latest tick (20 ms); frames of phase p end where tick % 4 == p."""
-        return int(self._lines.audio.clock.tick())
+        """Number of the audio clock's latest tick."""
+        return self.ticks.tick
 
     @property
     def tick_at_s(self) -> float:
         """time.monotonic() of that tick."""
-        return float(self._lines.audio.clock.tickTime())
+        return self.ticks.tick_at_s
 
     def counts(self) -> GatewayCounts:
         """Figures of the whole SIP side."""
@@ -217,8 +239,7 @@ class SipGateway:
         """Have the sip thread send 200. Raises CallEnded."""
         await asyncio.wrap_future(self._thread.submit(lambda: self._lines.answer(number)))
 
-    def _on_clock(self) -> None:
-        os.eventfd_read(self._lines.audio.clock.fd())
+    def _on_tick(self) -> None:
         for endpoint in self._endpoints.values():
             endpoint.on_tick()
 

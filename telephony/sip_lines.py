@@ -8,6 +8,7 @@ import offhook_pjsua2 as pj
 import structlog
 
 from telephony.errors import CallEnded, TelephonyError
+from telephony.packet_audio import PacketPool
 from telephony.settings import SipSettings
 from telephony.sip_call import CallLink, SipCall, audio_only, headers_of
 from telephony.sip_media import AudioPool
@@ -44,12 +45,15 @@ class SipLines:
         settings: SipSettings,
         new_link: Callable[[], CallLink],
         offer: Callable[[CallLink, Invite], bool],
+        num_packet_ports: int = 0,
     ) -> None:
         """`offer` tells asyncio of a new INVITE, and is False if it cannot take it."""
         self._settings, self._new_link, self._offer = settings, new_link, offer
+        self._num_packet_ports = num_packet_ports
         self._calls: dict[int, SipCall] = {}
         self._account: _Account | None = None
         self._audio: AudioPool | None = None  # outlives the library: the clock may still look into a port
+        self._packet_audio: PacketPool | None = None  # asyncio's, once it is there
 
     @property
     def audio(self) -> AudioPool:
@@ -58,12 +62,19 @@ class SipLines:
         return self._audio
 
     @property
+    def packet_audio(self) -> PacketPool:
+        """The pool of calls that are not SIP's, once the thread has started."""
+        assert self._packet_audio is not None
+        return self._packet_audio
+
+    @property
     def num_calls(self) -> int:
         """Calls that are not over, in any state."""
         return len(self._calls)
 
     def open(self) -> None:
         """Create the ports and the account that every call belongs to."""
+        self._packet_audio = PacketPool(self._num_packet_ports)
         self._audio = AudioPool(self._settings.max_calls)
         config = pj.AccountConfig()
         config.idUri = f"sip:offhook@{_bracketed(self._settings.bind_address)}"

@@ -58,8 +58,11 @@ class SipWork(Protocol):
 class SipThread:
     """Owns the library from `start` to `stop`; at most one lives in a process at a time."""
 
-    def __init__(self, settings: SipSettings, work: SipWork, log_path: str | None = None) -> None:
+    def __init__(
+        self, settings: SipSettings, work: SipWork, log_path: str | None = None, num_packet_ports: int = 0
+    ) -> None:
         self._settings, self._work, self._log_path = settings, work, log_path
+        self._num_packet_ports = num_packet_ports
         # Unbounded by type, bounded in fact: a call submits a handful of functions in its life.
         self._submitted: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._started: Future[None] = Future()
@@ -163,7 +166,7 @@ class SipThread:
         media.quality = RESAMPLER_QUALITY
         media.noVad = True
         media.ecTailLen = 0
-        media.maxMediaPorts = 3 * self._settings.max_calls + SPARE_CALLS
+        media.maxMediaPorts = 3 * self._settings.max_calls + SPARE_CALLS + self._num_packet_ports
         media.sndAutoCloseTime = -1  # the clock runs from start to stop
         media.jbInit, media.jbMinPre = jitter.prefetch_ms, jitter.min_ms
         media.jbMaxPre, media.jbMax = jitter.max_ms * 4 // 5, jitter.max_ms  # PJSIP wants the gap

@@ -13,7 +13,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 python=$1 variant=$2 target=${3:-}
 case $python in /*) ;; *) python=$PWD/$python ;; esac
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/offhook
-sources=(build.sh setup.py.in config_site.h offhook_pjsua2.i ring_port.hpp ring_port.cpp sip_gate.hpp sip_gate.cpp)
+sources=(build.sh setup.py.in config_site.h offhook_pjsua2.i py_buffers.hpp ring_port.hpp ring_port.cpp opus_leg.hpp
+    opus_leg.cpp opus_port.hpp opus_port.cpp sip_gate.hpp sip_gate.cpp)
 work=
 
 fail() {

@@ -1,5 +1,6 @@
 // pjsua2 with our native audio port and SIP gate in one extension; the module is named on SWIG's command line.
 %{
+#include "opus_port.hpp"
 #include "ring_port.hpp"
 #include "sip_gate.hpp"
 #include <stdexcept>
@@ -27,6 +28,10 @@ ARGUMENT_ERRORS(offhook::RingPort::readFrame)
 ARGUMENT_ERRORS(offhook::RingPort::write)
 ARGUMENT_ERRORS(offhook::TickClock::TickClock)
 ARGUMENT_ERRORS(offhook::openGate)
+ARGUMENT_ERRORS(offhook::OpusPort::putPacket)
+ARGUMENT_ERRORS(offhook::OpusListener::putPacket)
+ARGUMENT_ERRORS(offhook::OpusListener::pullTick)
+ARGUMENT_ERRORS(offhook::OpusSpeaker::encodeTick)
 
 // They only copy a few kB or read an atomic, and most of them touch Python objects.
 %nothreadallow offhook::RingPort::readFrame;
@@ -35,6 +40,14 @@ ARGUMENT_ERRORS(offhook::openGate)
 %nothreadallow offhook::RingPort::queued;
 %nothreadallow offhook::RingPort::setBound;
 %nothreadallow offhook::RingPort::counters;
+%nothreadallow offhook::OpusPort::putPacket;
+%nothreadallow offhook::OpusPort::takePacket;
+%nothreadallow offhook::OpusPort::expectLoss;
+%nothreadallow offhook::OpusPort::packetCounters;
+%nothreadallow offhook::OpusListener::putPacket;
+%nothreadallow offhook::OpusListener::pullTick;
+%nothreadallow offhook::OpusListener::counters;
+%nothreadallow offhook::OpusSpeaker::encodeTick;
 %nothreadallow offhook::TickClock::fd;
 %nothreadallow offhook::TickClock::tick;
 %nothreadallow offhook::TickClock::tickTime;
@@ -62,6 +75,35 @@ class RingPort : public pj::AudioMedia {
     long queued() const;
     void setBound(long samples);
     PyObject *counters() const;
+};
+
+class OpusPort : public RingPort {
+  public:
+    OpusPort();
+    void open(const std::string &name) throw(pj::Error);
+    void start();
+    void stop();
+    bool putPacket(unsigned rtp_timestamp, PyObject *packet);
+    PyObject *takePacket();
+    void expectLoss(int percent);
+    PyObject *packetCounters() const;
+};
+
+class OpusListener {
+  public:
+    OpusListener();
+    void open() throw(pj::Error);
+    void putPacket(unsigned rtp_timestamp, PyObject *packet);
+    void pullTick(PyObject *out);
+    PyObject *counters() const;
+};
+
+class OpusSpeaker {
+  public:
+    OpusSpeaker();
+    PyObject *encodeTick(PyObject *pcm);
+    void expectLoss(int percent);
+    int lookahead() const;
 };
 
 long foreignRtpPackets(int call_id);

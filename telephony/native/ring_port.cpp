@@ -1,7 +1,6 @@
 #include "ring_port.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <stdexcept>
 
@@ -12,11 +11,12 @@
 #include <pjsua-lib/pjsua.h>
 #include <pjsua-lib/pjsua_internal.h>
 
+#include "py_buffers.hpp"
+
 namespace offhook {
 
 namespace {
 
-constexpr float FULL_SCALE = 32768.0f;
 constexpr uint64_t TX_MASK = TX_SAMPLES - 1;
 
 int64_t monotonic_ns() {
@@ -24,34 +24,6 @@ int64_t monotonic_ns() {
     clock_gettime(CLOCK_MONOTONIC, &now);
     return int64_t(now.tv_sec) * 1000000000 + now.tv_nsec;
 }
-
-int16_t to_int16(float x) {
-    if (!(x == x)) return 0; // NaN
-    return int16_t(std::lrintf(std::min(std::max(x * FULL_SCALE, -FULL_SCALE), FULL_SCALE - 1)));
-}
-
-// A contiguous float32 buffer of Python's, released at the end of the scope.
-class Floats {
-  public:
-    Floats(PyObject *from, bool writable) {
-        int flags = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0);
-        if (PyObject_GetBuffer(from, &view_, flags) != 0) {
-            PyErr_Clear();
-            throw std::invalid_argument("the audio buffer must be contiguous (and writable, to be read into)");
-        }
-        if (view_.itemsize != sizeof(float) || view_.format == nullptr || std::strcmp(view_.format, "f") != 0) {
-            PyBuffer_Release(&view_);
-            throw std::invalid_argument("the audio buffer must hold float32 samples");
-        }
-    }
-    ~Floats() { PyBuffer_Release(&view_); }
-    float *samples() { return static_cast<float *>(view_.buf); }
-    size_t size() const { return size_t(view_.len) / sizeof(float); }
-
-  private:
-    Floats(const Floats &);
-    Py_buffer view_;
-};
 
 } // namespace
 
@@ -214,8 +186,8 @@ PyObject *RingPort::readFrame(PyObject *heard, PyObject *played, unsigned phase)
     for (unsigned t = 0; t < TICKS_PER_FRAME; ++t) {
         const Tick &tick = rx_[(read + t) % RX_TICKS];
         for (unsigned i = 0; i < TICK_SAMPLES; ++i) {
-            to_heard.samples()[t * TICK_SAMPLES + i] = float(tick.heard[i]) / FULL_SCALE;
-            to_played.samples()[t * TICK_SAMPLES + i] = float(tick.played[i]) / FULL_SCALE;
+            to_heard.samples()[t * TICK_SAMPLES + i] = to_float(tick.heard[i]);
+            to_played.samples()[t * TICK_SAMPLES + i] = to_float(tick.played[i]);
         }
     }
     const Tick &last = rx_[(read + TICKS_PER_FRAME - 1) % RX_TICKS];

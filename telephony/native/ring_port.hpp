@@ -75,6 +75,11 @@ class RingPort : public BridgePort {
     void setBound(long samples) { bound_ = samples; }
     PyObject *counters() const; // (rx ticks lost, underruns, late samples, samples played)
 
+  protected:
+    bool isActive() const { return active_.load(std::memory_order_acquire); }
+    void pull(int16_t *out);
+    void push(const int16_t *heard, uint64_t timestamp);
+
   private:
     struct Tick {
         uint64_t number;
@@ -82,8 +87,6 @@ class RingPort : public BridgePort {
         int16_t heard[TICK_SAMPLES];
         int16_t played[TICK_SAMPLES];
     };
-    void pull(int16_t *out);
-    void push(const int16_t *heard, uint64_t timestamp);
     void fillFrom(uint64_t from, uint64_t until, int16_t *out);
     uint64_t firstUnplayed() const;
 

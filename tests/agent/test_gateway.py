@@ -37,6 +37,7 @@ PROFILE = CallProfile(voice="tone")
 class Invite:
     """An INVITE; `endpoint` None: the caller cancels before our 200."""
 
+    transport = "sip"
     caller, called, call_id = "sip:+15550100@192.0.2.7", "sip:order@127.0.0.1", "sip-1"
 
     def __init__(self, endpoint: FakeEndpoint | None) -> None:
@@ -171,7 +172,7 @@ class Scene:
 
     @staticmethod
     def _count(reason: EndReason) -> float:
-        labels = {"direction": "inbound", "result": reason.value}
+        labels = {"direction": "inbound", "transport": "sip", "result": reason.value}
         return metrics.REGISTRY.get_sample_value("offhook_calls_total", labels) or 0.0
 
 

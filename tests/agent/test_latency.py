@@ -24,14 +24,15 @@ def test_a_percentile_is_one_of_the_values(share: float, value: float) -> None:
 
 
 def test_turns_are_kept_and_observed() -> None:
-    turns = TurnTimes()
-    gaps, stops = sample("offhook_response_gap_seconds_count"), sample("offhook_barge_in_stop_seconds_sum")
+    turns = TurnTimes("webrtc")
+    gaps = sample("offhook_response_gap_seconds_count", transport="webrtc")
+    stops = sample("offhook_barge_in_stop_seconds_sum")
     turns.note(FloorEvent(FloorEventKind.RESPONSE, 2.5, 0.31))
     turns.note(FloorEvent(FloorEventKind.RESPONSE, 9.0, -0.1))
     turns.note(FloorEvent(FloorEventKind.BARGE_IN_STOP, 12.0, 0.38), line_delay_s=0.07)
     turns.note(FloorEvent(FloorEventKind.OVERLAP, 12.0, 0.45), line_delay_s=0.07)
     assert turns.gaps_s == [0.31, -0.1] and turns.stops_s == pytest.approx([0.45])
-    assert sample("offhook_response_gap_seconds_count") == gaps + 2
+    assert sample("offhook_response_gap_seconds_count", transport="webrtc") == gaps + 2
     assert sample("offhook_barge_in_stop_seconds_sum") == pytest.approx(stops + 0.45)
     assert turns.events[-1].value_s == 0.45  # the line moves no overlap's length
     told = turns.as_json()

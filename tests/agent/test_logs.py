@@ -22,6 +22,14 @@ def _restored() -> Iterator[None]:
     root.handlers[:], root.level = sinks, level
 
 
+def test_the_ice_library_may_not_log_addresses() -> None:
+    out = io.StringIO()
+    logs.configure("json", "info", stream=out)
+    logging.getLogger("aioice.ice").info("Check 192.0.2.7")
+    logging.getLogger("aiortc.rtcdtlstransport").info("peer 192.0.2.7")
+    assert out.getvalue() == ""
+
+
 def test_json_lines_carry_event_level_time_and_context() -> None:
     out = io.StringIO()
     logs.configure("json", "info", stream=out)

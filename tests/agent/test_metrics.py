@@ -12,6 +12,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from agent import metrics
 from agent.errors import EndReason
 
+LABELS = {"direction", "result", "transport", "worker"}
 OURS = {name: value for name, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)}
 PROMISED = {
     "offhook_calls_active": Gauge,
@@ -40,7 +41,7 @@ def test_promised_metrics_exist_with_their_types() -> None:
     by_name = {exposed_name(metric): metric for metric in OURS.values()}
     for name, kind in PROMISED.items():
         assert isinstance(by_name[name], kind), name
-    assert metrics.CALLS._labelnames == ("direction", "result")
+    assert metrics.CALLS._labelnames == ("direction", "transport", "result")
     assert metrics.BRIDGE_DELAY_SECONDS._labelnames == ("direction",)
 
 
@@ -49,7 +50,7 @@ def test_names_and_labels_keep_the_laws(constant: str) -> None:
     metric = OURS[constant]
     assert exposed_name(metric).startswith("offhook_")
     assert not re.search(r"_(ms|milliseconds|percent)(_|$)", exposed_name(metric))
-    assert set(metric._labelnames) <= {"direction", "result", "worker"}, "a label must be from a closed set"
+    assert set(metric._labelnames) <= LABELS, "a label must be from a closed set"
 
 
 @pytest.mark.parametrize("constant", OURS)
@@ -84,7 +85,9 @@ def test_counters_begin_at_zero_with_every_label() -> None:
     page = "import prometheus_client as p, agent.metrics as m; print(p.generate_latest(m.REGISTRY).decode())"
     shown = subprocess.run([sys.executable, "-c", page], capture_output=True, text=True, check=True).stdout
     for reason in EndReason:
-        assert f'offhook_calls_total{{direction="inbound",result="{reason}"}} 0.0' in shown
+        for transport in metrics.TRANSPORTS:
+            labels = f'direction="inbound",result="{reason}",transport="{transport}"'
+            assert f"offhook_calls_total{{{labels}}} 0.0" in shown
     assert 'offhook_rtp_lost_total{direction="in"} 0.0' in shown
     assert 'offhook_bridge_delay_seconds_count{direction="down"} 0.0' in shown
     assert "process_open_fds" in shown and "call_id" not in shown

@@ -39,6 +39,7 @@ from tests.fakes import (
 )
 
 TARGET = "sip:desk@192.0.2.7"
+SIP = {"direction": "inbound", "transport": "sip"}
 SPEECH = np.asarray(0.2 * np.sin(2 * np.pi * 300 * np.arange(FRAME_SAMPLES) / 24_000), np.float32)
 
 
@@ -112,7 +113,7 @@ async def running(scene: Scene) -> AsyncIterator[asyncio.Task[EndReason]]:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
     assert scene.slot.num_releases >= 1
-    assert metrics.REGISTRY.get_sample_value("offhook_calls_active", {"direction": "inbound"}) == 0
+    assert metrics.REGISTRY.get_sample_value("offhook_calls_active", SIP) == 0
 
 
 async def end_of(task: asyncio.Task[EndReason]) -> EndReason:
@@ -120,7 +121,7 @@ async def end_of(task: asyncio.Task[EndReason]) -> EndReason:
 
 
 def counted(reason: EndReason) -> float:
-    labels = {"direction": "inbound", "result": reason.value}
+    labels = {**SIP, "result": reason.value}
     return metrics.REGISTRY.get_sample_value("offhook_calls_total", labels) or 0.0
 
 
@@ -441,3 +442,42 @@ async def test_a_prompt_that_no_worker_takes_ends_the_call_with_its_own_reason()
         assert await end_of(task) is EndReason.PROMPT_REFUSED
     assert len(scene.reclaimed) == 1
     assert counted(EndReason.PROMPT_REFUSED) == before + 1
+
+
+async def test_a_muted_caller_is_silence_to_the_model_and_the_recording(tmp_path: Path) -> None:
+    scene = Scene(silent)
+    scene.recorder = Recorder(tmp_path, "abc", "wav")
+    ends: list[EndReason] = []
+    async with running(scene) as task:
+        assert scene.latest is not None
+        scene.latest.listen_end(ends.append)
+        await scene.frames(2, SPEECH)
+        scene.latest.mute_caller(True)
+        await scene.frames(2, SPEECH)
+        scene.latest.mute_caller(False)
+        await scene.frames(2, SPEECH)
+        scene.latest.hang_up(EndReason.OPERATOR_HUNG_UP)
+        scene.latest.hang_up(EndReason.TOO_LONG)
+        assert await end_of(task) is EndReason.OPERATOR_HUNG_UP
+    assert ends == [EndReason.OPERATOR_HUNG_UP]
+    assert [bool(pcm.any()) for pcm in scene.slot.heard] == [True, True, False, False, True, True]
+    (path,) = await asyncio.to_thread(lambda: list(tmp_path.glob("*.wav")))
+    sound, _ = soundfile.read(path, dtype="float32")
+    quiet = np.abs(sound[2 * FRAME_SAMPLES : 3 * FRAME_SAMPLES, 0]).max()
+    assert quiet < 0.001 < np.abs(sound[:FRAME_SAMPLES, 0]).max()
+
+
+async def test_every_listener_hears_every_word_and_the_end_whatever_it_is() -> None:
+    scene = Scene(lambda number, pcm: Answer(text=10 if number == 0 else 3))
+    words: list[str] = []
+    ends: list[EndReason] = []
+    async with running(scene) as task:
+        assert scene.latest is not None
+        for _ in range(2):
+            scene.latest.listen(lambda word: words.append(word.text))
+        scene.latest.listen_end(ends.append)
+        await scene.frames(6)
+        assert words == ["good", "good"] and scene.latest.audio_s > 0
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert ends == [EndReason.SHUTTING_DOWN]

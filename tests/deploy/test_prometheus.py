@@ -64,7 +64,7 @@ def no_keys() -> Served:
 
 def feed() -> None:
     """What a second of two calls might leave behind."""
-    metrics.CALLS_ACTIVE.labels("inbound").set(2)
+    metrics.CALLS_ACTIVE.labels("inbound", "sip").set(2)
     metrics.REDIS_UP.set(1)
     metrics.STORE_DROPPED_WRITES.inc(0)
     for worker in ("w0", "w1"):
@@ -82,12 +82,12 @@ def feed() -> None:
         metrics.RTP_JITTER_SECONDS.labels(way).observe(0.003)
     for way in ("up", "down"):
         metrics.BRIDGE_DELAY_SECONDS.labels(way).observe(0.03)
-    metrics.RESPONSE_GAP_SECONDS.observe(0.42)
+    metrics.RESPONSE_GAP_SECONDS.labels("sip").observe(0.42)
     metrics.BARGE_IN_STOP_SECONDS.observe(0.55)
-    metrics.CALL_SETUP_SECONDS.observe(0.05)
-    metrics.CALL_DURATION_SECONDS.labels("inbound").observe(30)
-    metrics.CALLS.labels("inbound", "caller_hung_up").inc()
-    metrics.CALLS.labels("inbound", "no_free_slot").inc()
+    metrics.CALL_SETUP_SECONDS.labels("sip").observe(0.05)
+    metrics.CALL_DURATION_SECONDS.labels("inbound", "sip").observe(30)
+    metrics.CALLS.labels("inbound", "sip", "caller_hung_up").inc()
+    metrics.CALLS.labels("inbound", "sip", "no_free_slot").inc()
     metrics.DELEGATIONS.labels("answered").inc()
     metrics.DELEGATION_SECONDS.observe(0.8)
     metrics.MOS.observe(4.3)

@@ -3,9 +3,11 @@
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from telephony.errors import SettingsError
-from telephony.settings import JitterSettings, SipSettings
+from telephony.settings import JitterSettings, SipSettings, WebRtcSettings
+from telephony.webrtc_peer import ice_servers
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
@@ -62,3 +64,33 @@ def test_listed_peers_may_call_and_nobody_else() -> None:
 def test_jitter_figures_are_whole_packets_in_order(figures: dict[str, int]) -> None:
     with pytest.raises(SettingsError):
         JitterSettings(**figures)
+
+
+def test_webrtc_asks_no_stranger_unless_told() -> None:
+    assert WebRtcSettings().ice_servers == () and ice_servers(WebRtcSettings()) == []
+    settings = WebRtcSettings(
+        ice_servers=("stun:192.0.2.1:3478", "turn:turn.example.org?transport=tcp"),
+        turn_username="u",
+        turn_password=SecretStr("very secret"),
+    )
+    stun, turn = ice_servers(settings)
+    assert (stun.urls, turn.urls) == settings.ice_servers
+    assert (turn.username, turn.credential, stun.credential) == ("u", "very secret", None)
+    assert "very secret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"max_calls": 0}, "1..1024"),
+        ({"connect_timeout_s": 0.1}, "1..120"),
+        ({"ice_servers": ("http://x",)}, "stun:host:3478"),
+        ({"ice_servers": ("turns:x",)}, "transport=tcp"),  # the ICE library would leave it out in silence
+        ({"ice_servers": ("stun:a", "stun:b")}, "more than one"),
+        ({"ice_servers": ("turn:a",)}, "turn_username"),
+    ],
+)
+def test_webrtc_settings_that_cannot_work_are_refused(change: dict[str, Any], cause: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        WebRtcSettings(**change)
+    assert cause in str(caught.value)
