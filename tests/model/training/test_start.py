@@ -75,8 +75,8 @@ def test_pieces_keep_their_rows_and_new_ones_begin_as_their_spelling(
     assert missing and 0 < num_new <= len(missing) + 2, "pieces that moved are not new; two controls are"
     places = {old.piece(token): token for token in range(old.card)}
     for piece in ("er", "in"):  # inside a word, not at its start
-        mine = next(token for token in range(new.card) if new.piece(token) == piece)
-        assert torch.equal(lm.text_emb.weight[mine], before.text_emb.weight[places[piece]])
+        here = next(token for token in range(new.card) if new.piece(token) == piece)
+        assert torch.equal(lm.text_emb.weight[here], before.text_emb.weight[places[piece]])
     for word in ("latte", "large"):
         mine, theirs = new.encode(word), old.encode(word)
         assert len(mine) == len(theirs) == 1

@@ -142,4 +142,5 @@ def _band(from_hz: int, to_hz: int) -> torch.Tensor:
     spectrum = torch.fft.rfft(torch.from_numpy(noise(1.0, RATE)).float())
     hz = torch.fft.rfftfreq(RATE, 1 / RATE)
     spectrum[(hz < from_hz) | (hz > to_hz)] = 0
-    return torch.fft.irfft(spectrum)[None]
+    band: torch.Tensor = torch.fft.irfft(spectrum)[None]
+    return band
