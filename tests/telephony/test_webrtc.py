@@ -123,7 +123,7 @@ async def test_a_connecting_call_can_be_hung_up(scene: Scene) -> None:
 
 
 async def test_calls_that_are_not_connected_can_be_dropped_and_others_stay(scene: Scene) -> None:
-    async with WebPeer(0) as peer, WebPeer(0) as other:
+    async with WebPeer("", "") as peer, WebPeer("", "") as other:
         endpoint = await scene.call(peer)
         call = scene.gateway.offer(await other.offer(), "webrtc:test")
         answering = asyncio.ensure_future(call.answer())
@@ -156,7 +156,7 @@ async def test_offers_are_refused_with_a_status(scene: Scene) -> None:
 
 @pytest.mark.parametrize("hide", ["by mDNS", "altogether"])
 async def test_a_browser_that_hides_its_addresses_is_found_by_its_checks(scene: Scene, hide: str) -> None:
-    async with WebPeer(0) as peer:
+    async with WebPeer("", "") as peer:
         lines = []
         for line in (await peer.offer()).split("\r\n"):
             words = line.split(" ")
