@@ -13,13 +13,14 @@ export function whenSignedOut(listener) {
   onSignedOut = listener;
 }
 
-export async function request(method, path, { body, bearer, isQuiet = false } = {}) {
+export async function request(method, path, { body, bearer, isQuiet = false, isLast = false } = {}) {
   const headers = {};
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (bearer) headers.Authorization = `Bearer ${bearer}`;
   let answer;
   try {
-    answer = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+    const text = body === undefined ? undefined : JSON.stringify(body);
+    answer = await fetch(path, { method, headers, body: text, keepalive: isLast }); // the last one outlives its page
   } catch {
     throw new ApiFailure(0, "unreachable", "The gateway does not answer.", "Check that it runs, then try again.");
   }

@@ -61,9 +61,17 @@ function show(make, ...parts) {
   window.scrollTo(0, 0);
 }
 
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part; // a lone % in an address that somebody typed
+  }
+}
+
 function route() {
   if (!context.session) return;
-  const [page, id] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+  const [page, id] = location.hash.replace(/^#\/?/, "").split("/").map(decoded);
   const allowed = PAGES.filter((one) => context.can(one.right));
   const chosen = PAGES.find((one) => one.path === page) ?? allowed[0] ?? PAGES[0];
   for (const link of document.querySelectorAll("#tabs a")) {
@@ -106,7 +114,7 @@ async function begin() {
   if (code) {
     history.replaceState(null, "", "/#/live"); // a code is used once, and does not stay in the history
     try {
-      signedIn(await post("/v1/console/login", { code: decodeURIComponent(code) }, { isQuiet: true }));
+      signedIn(await post("/v1/console/login", { code: decoded(code) }, { isQuiet: true }));
       return;
     } catch (error) {
       const session = await get("/v1/console/session", { isQuiet: true }).catch(() => null);

@@ -65,7 +65,8 @@ export function failureOf(error) {
 }
 
 export class BrowserCall {
-  // onState(state, failure | reason), onCaption(speaker, text, start, end), onMuted(isMuted)
+  // onState(state, failure | end), onCaption(speaker, text, start, end), onMuted(isMuted); an end is
+  // "you" for a caller who hung up, else the reason that the gateway gives.
   constructor({ onState, onCaption, onMuted, sink }) {
     Object.assign(this, { onState, onCaption, onMuted, sink, state: "idle", isMuted: false, sessionId: "" });
   }
@@ -83,6 +84,7 @@ export class BrowserCall {
     }
     const attempt = (this.attempt = Symbol("call"));
     this.isMuted = false;
+    this.onMuted(false); // a new microphone is open, whatever the last one was
     this.set("asking");
     try {
       const microphone = await navigator.mediaDevices.getUserMedia({ audio: OPUS_AUDIO });
@@ -104,6 +106,7 @@ export class BrowserCall {
     this.listen(peer, peer.createDataChannel("oai-events"));
     await peer.setLocalDescription(await peer.createOffer());
     await gathered(peer);
+    if (this.attempt !== attempt) return;
     const { token } = await post("/v1/console/token", {});
     const offer = { session: { model: "offhook" }, transport: { type: "webrtc", sdp: peer.localDescription.sdp } };
     const answer = await post("/v1/live/sessions", offer, { bearer: token });
@@ -120,6 +123,9 @@ export class BrowserCall {
     channel.onmessage = (event) => {
       if (peer === this.peer) this.take(JSON.parse(event.data));
     };
+    channel.onclose = () => {
+      if (peer === this.peer) this.lose(); // the gateway has gone without a word
+    };
     peer.ontrack = (event) => {
       this.remote = event.streams[0] ?? new MediaStream([event.track]);
       this.sink.srcObject = this.remote;
@@ -134,7 +140,7 @@ export class BrowserCall {
 
   lose() {
     if (this.state === "connecting") this.fail({ kind: "media", detail: "" });
-    else this.end("connection_lost");
+    else this.end(this.state === "ending" ? "you" : "connection_lost");
   }
 
   take(event) {
@@ -142,7 +148,7 @@ export class BrowserCall {
     if (speakers[event.type]) {
       this.onCaption(speakers[event.type], event.delta, event.start_ms / 1000, event.end_ms / 1000);
     } else if (event.type === "session.closed") {
-      this.end(event.reason);
+      this.end(this.state === "ending" ? "you" : event.reason);
     }
   }
 
@@ -166,10 +172,21 @@ export class BrowserCall {
     if (this.state === "talking") {
       this.set("ending");
       this.send({ type: "session.close" });
-      this.closing = setTimeout(() => this.end("close_requested"), CLOSE_MS);
-    } else if (this.state === "asking" || this.state === "connecting") {
-      this.end("close_requested");
-    }
+      this.closing = setTimeout(() => this.end("you"), CLOSE_MS);
+    } else this.leave();
+  }
+
+  // End it without waiting: the page goes away, or there is no data channel yet to say so on.
+  leave() {
+    this.send({ type: "session.close" });
+    this.giveUp();
+    this.end("you");
+  }
+
+  giveUp() {
+    if (!this.sessionId) return;
+    post(`/v1/live/sessions/${this.sessionId}/hangup`, undefined, { isLast: true, isQuiet: true }).catch(() => {});
+    this.sessionId = "";
   }
 
   send(event) {
@@ -182,6 +199,7 @@ export class BrowserCall {
   }
 
   fail(failure) {
+    this.giveUp(); // else the gateway holds a slot for it until it loses patience
     this.free();
     this.set("failed", failure);
   }
@@ -191,6 +209,7 @@ export class BrowserCall {
     this.attempt = null;
     const { peer, microphone } = this;
     this.peer = this.channel = this.sender = this.microphone = this.remote = null;
+    this.sessionId = "";
     peer?.close();
     for (const track of microphone?.getTracks() ?? []) track.stop();
     this.sink.srcObject = null;

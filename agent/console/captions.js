@@ -20,6 +20,7 @@ export class Captions {
   add(speaker, text, start, end, isFragment = false) {
     const isAtEnd = this.element.scrollHeight - this.element.scrollTop - this.element.clientHeight < 60;
     const line = this.dialogue.add(speaker, text, start, end, isFragment);
+    if (this.shown.size > this.dialogue.maxLines) this.forget();
     if (!line.text) return;
     this.blank.remove();
     let parts = this.shown.get(line);
@@ -33,6 +34,16 @@ export class Captions {
     }
     setText(parts.text, line.text);
     if (isAtEnd) this.element.scrollTop = this.element.scrollHeight;
+  }
+
+  // A long call: what the dialogue has dropped leaves the page, too.
+  forget() {
+    const kept = new Set(this.dialogue.lines);
+    for (const [line, parts] of this.shown) {
+      if (kept.has(line)) continue;
+      parts.element.remove();
+      this.shown.delete(line);
+    }
   }
 
   clear() {

@@ -15,8 +15,8 @@ const SHOWN = {
   failed: ["Try again", ""],
 };
 const REASONS = {
-  close_requested: "You hung up.",
-  remote_hangup: "The agent hung up.",
+  you: "You hung up.",
+  close_requested: "The other side ended the call.",
   connection_lost: "The connection was lost.",
   expired: "The time limit was reached.",
   content: "The gateway ended the call.",
@@ -137,7 +137,9 @@ export function callView(root) {
   const onLeave = (event) => {
     if (call.state === "talking") event.preventDefault();
   };
+  const onHide = () => call.leave(); // also into the cache of pages, from which it may come back: then it is over
   window.addEventListener("beforeunload", onLeave);
+  window.addEventListener("pagehide", onHide);
   setIcon(pad, "keypad", "Keypad");
   showMuted(false);
   show("idle");
@@ -145,9 +147,9 @@ export function callView(root) {
     leave() {
       document.removeEventListener("keydown", onKey);
       window.removeEventListener("beforeunload", onLeave);
-      call.hangUp();
+      window.removeEventListener("pagehide", onHide);
       finish();
-      call.end("close_requested");
+      call.leave();
     },
   };
 }

@@ -83,8 +83,10 @@ function operatorControls(id, toast) {
     try {
       await post(`${path}/${action}`, body);
       toast(done);
+      return true;
     } catch (error) {
       toast(`${error.message} ${error.remedy ?? ""}`);
+      return false;
     }
   };
   const text = h("input", { type: "text", id: "say", maxlength: 2000, placeholder: "We close in five minutes.", required: true });
@@ -92,8 +94,7 @@ function operatorControls(id, toast) {
     class: "inline",
     onsubmit: async (event) => {
       event.preventDefault();
-      await ask("say", { text: text.value }, "The agent says it next.");
-      text.value = "";
+      if (await ask("say", { text: text.value }, "The agent says it next.")) text.value = "";
     },
   }, h("label", { for: "say" }, "Let the agent say"), text, h("button", { type: "submit" }, "Say"));
   const hush = h("button", { type: "button", onclick: () => ask("silence", { seconds: 10 }, "The agent is silent for 10 s.") }, "Silence for 10 s");

@@ -111,8 +111,8 @@ def test_a_call_from_the_button_to_the_agents_goodbye(call: tuple[Page, Agent]) 
     expect(page.locator(".line.agent p")).to_have_text("good morning")
     expect(page.locator(".line.caller .name")).to_have_text("You")
     agent.tab.wait_for_function("() => level() > 0.02")  # the microphone's beep has come there
-    agent.send(type="session.closed", reason="remote_hangup")
-    expect(page.locator(".call-status")).to_have_text("The agent hung up.")
+    agent.send(type="session.closed", reason="close_requested")  # as the gateway says when its agent hangs up
+    expect(page.locator(".call-status")).to_have_text("The other side ended the call.")
     expect(page.locator("#dial")).to_contain_text("Call again")
     expect(page.locator(".line.agent p")).to_have_text("good morning")  # what was said stays
 
@@ -164,6 +164,39 @@ def test_mute_keys_and_hanging_up(call: tuple[Page, Agent]) -> None:
     page.locator("#dial").click()
     expect(page.locator("#dial")).to_contain_text("Hang up")
     assert len(agent.offers) == 2 and len(set(agent.bearers)) == 2  # each call has a token of its own
+
+
+def test_a_call_after_a_muted_one_shows_that_its_microphone_is_open(call: tuple[Page, Agent]) -> None:
+    page, agent = call
+    page.locator("#dial").click()
+    page.locator("#mute").click()
+    expect(page.locator("#mute")).to_have_attribute("aria-pressed", "true")
+    agent.send(type="session.closed", reason="close_requested")
+    expect(page.locator("#dial")).to_contain_text("Call again")
+    page.locator("#dial").click()
+    expect(page.locator("#dial")).to_contain_text("Hang up")
+    expect(page.locator("#mute")).to_have_attribute("aria-pressed", "false")
+    agent.tab.wait_for_function("() => level() > 0.02")
+
+
+def test_a_gateway_that_goes_without_a_word_is_a_lost_connection(call: tuple[Page, Agent]) -> None:
+    page, agent = call
+    page.locator("#dial").click()
+    expect(page.locator("#dial")).to_contain_text("Hang up")
+    agent.tab.evaluate("peer.close()")
+    expect(page.locator(".call-status")).to_have_text("The connection was lost.")
+
+
+def test_cancelling_while_the_call_connects_gives_its_line_back(call: tuple[Page, Agent]) -> None:
+    page, agent = call
+    page.evaluate("RTCPeerConnection.prototype.setRemoteDescription = () => new Promise(() => {})")
+    with page.expect_request("**/v1/live/sessions/live_1/hangup"):
+        page.locator("#dial").click()
+        expect(page.locator("#dial")).to_contain_text("Cancel")
+        page.wait_for_function("() => performance.getEntriesByType('resource').some((one) => one.name.endsWith('/sessions'))")
+        page.locator("#dial").click()
+    expect(page.locator(".call-status")).to_have_text("You hung up.")
+    assert len(agent.offers) == 1
 
 
 def test_leaving_the_page_ends_the_call(call: tuple[Page, Agent]) -> None:
