@@ -101,8 +101,9 @@ class Access:
 
     def is_still_known(self, request: web.Request) -> bool:
         """Whether who began this request, a WebSocket say, would be let in now."""
-        if hdrs.AUTHORIZATION in request.headers:
-            return self.keys.find(request.headers[hdrs.AUTHORIZATION].partition(" ")[2].strip()) is not None
+        text = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")[2]
+        if text:
+            return self.keys.find(text.strip()) is not None
         ticket = self.sessions.find(request.cookies.get(cookie_name(request), ""))
         return ticket is not None and self._is_valid(ticket)
 
@@ -184,21 +185,22 @@ def _too_often(wait_s: float) -> ApiError:
 
 def cookie_name(request: web.Request) -> str:
     """The session's cookie. Cookies know no ports, so the name does: two gateways on one machine differ."""
-    return f"offhook_session_{request.url.port or 0}"
+    try:
+        port = request.url.port or 0
+    except ValueError:  # a Host header that is none: whoever sent it has no cookie of ours
+        port = 0
+    return f"offhook_session_{port}"
 
 
 def is_own_host(host: str) -> bool:
     """Whether a Host header names this gateway plainly: an address, or localhost. A name that someone else's
     DNS answers for us proves nothing.
     """
-    name = urlsplit(f"//{host}").hostname or ""
-    if name == "localhost":
-        return True
     try:
-        ipaddress.ip_address(name)
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or bool(ipaddress.ip_address(name))
     except ValueError:
         return False
-    return True
 
 
 def peer_address(request: web.Request) -> IpAddress | None:

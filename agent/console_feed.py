@@ -107,6 +107,7 @@ class ConsoleFeed:
         self._gateway: dict[str, Any] = {}
         self._num_ticks = 0
         self._is_watched = asyncio.Event()
+        self._is_closing = False
 
     @property
     def num_pages(self) -> int:
@@ -160,8 +161,9 @@ class ConsoleFeed:
         try:
             while not socket.closed:
                 text = await page.next()
-                if not may_watch():
-                    await socket.close(code=WSCloseCode.POLICY_VIOLATION)
+                if self._is_closing or not may_watch():
+                    code = WSCloseCode.GOING_AWAY if self._is_closing else WSCloseCode.POLICY_VIOLATION
+                    await socket.close(code=code)
                     return
                 if text:
                     async with asyncio.timeout(SEND_TIMEOUT_S):
@@ -171,6 +173,13 @@ class ConsoleFeed:
             await socket.close(code=WSCloseCode.TRY_AGAIN_LATER, drain=False)
         except ConnectionError:
             return  # it has gone; the reader sees that, too
+
+    def close(self) -> None:
+        """Say goodbye to every page, now and later: the gateway stops."""
+        self._is_closing = True
+        for page in self._pages:
+            page.pending.append("")
+            page.wake.set()
 
     # ---- what is told ----
 

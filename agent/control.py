@@ -182,8 +182,12 @@ def _add_feed(app: web.Application, feed: ConsoleFeed, access: Access) -> None:
         async for _ in feeding(feed):
             yield
 
+    async def close(_app: web.Application) -> None:
+        feed.close()
+
     app.router.add_get("/v1/console/events", events)
     app.cleanup_ctx.append(run)
+    app.on_shutdown.append(close)
 
 
 def make_metrics_app(settings: HttpSettings, registry: CollectorRegistry) -> web.Application:

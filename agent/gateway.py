@@ -106,6 +106,7 @@ class Gateway:
         self._ended: deque[tuple[SessionRecord, str | None]] = deque(maxlen=KEPT_ENDED)
         self._started_at_ms = time.time_ns() // 1_000_000
         self._is_stopping = False
+        self._is_ending = False  # the drain time is over
         self._is_idle = asyncio.Event()
         self._is_idle.set()
 
@@ -204,10 +205,11 @@ class Gateway:
         self._end_calls()
 
     def _end_calls(self) -> None:
+        self._is_ending = True
         for session in self._sessions.values():
             session.hang_up(EndReason.SHUTTING_DOWN)
         if self._live is not None:
-            self._live.source.drop_connecting()
+            self._live.source.refuse_all()
 
     async def _take_calls(self, group: asyncio.TaskGroup, source: CallSource) -> None:
         async for invite in source.incoming():
@@ -302,6 +304,8 @@ class Gateway:
         if self._live is not None:
             self._live.follow(session, endpoint)
         self._is_idle.clear()
+        if self._is_ending:  # it was being answered when the others were ended
+            session.hang_up(EndReason.SHUTTING_DOWN)
         log.info("call_answered", worker_id=slot.worker_id, codec=endpoint.stats().codec)
         try:
             await session.run()

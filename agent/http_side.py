@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import structlog
 
 from agent import metrics
@@ -32,6 +34,14 @@ def served_by(settings: Settings) -> Served:
     return Served(metrics.REGISTRY, access, index, load_salt(folder), show_pii=settings.log.pii)
 
 
+def _host(bind_address: str) -> str:
+    """How a browser here names where we listen: localhost is given a microphone, 0.0.0.0 is not."""
+    address = ipaddress.ip_address(bind_address)
+    if address.is_unspecified:
+        return "localhost"
+    return f"[{address}]" if address.version == 6 else str(address)
+
+
 def welcome(settings: Settings, port: int, access: Access) -> None:
     """Print a link that opens the console once and, where there is no key yet, a first one.
 
@@ -41,7 +51,7 @@ def welcome(settings: Settings, port: int, access: Access) -> None:
         if not access.keys.keys:
             log.warning("no_api_key", remedy="run `offhook keys add NAME` with the same OFFHOOK_STATE")
         return
-    link = f"http://{settings.http.bind_address}:{port}/#code={access.new_login_code()}"
+    link = f"http://{_host(settings.http.bind_address)}:{port}/#code={access.new_login_code()}"
     lines = [f"  console: {link}", "           (opens once, within ten minutes)"]
     if not access.keys.keys:
         key = access.keys.add(FIRST_KEY, EVERYTHING)

@@ -79,7 +79,9 @@ class LiveCalls:
 
     def hang_up(self, live_id: str) -> bool:
         """Begin to end a session, connected or not; False if there is none of that id."""
-        call_id = live_id.removeprefix(ID_PREFIX)
+        prefix, call_id = live_id[: len(ID_PREFIX)], live_id[len(ID_PREFIX) :]
+        if prefix != ID_PREFIX:
+            return False
         session = self._sessions.get(call_id)
         if session is not None:
             session.hang_up(EndReason.OPERATOR_HUNG_UP)

@@ -24,6 +24,7 @@ from agent.live_events import (
 )
 from agent.session import Session
 from agent.transcript import Speaker, TimedWord
+from telephony.endpoint import TICK_S
 
 CHANNEL_LABEL = "oai-events"
 MAX_BUFFERED_BYTES = 262_144  # that the client has not taken; further events are dropped
@@ -100,6 +101,8 @@ class LiveSession:
     # ---- from the client ----
 
     def _on_message(self, message: str | bytes) -> None:
+        if self._is_over:
+            return  # nothing is told after session.closed
         try:
             event = read_client_event(message)
         except BadEvent as error:
@@ -134,7 +137,7 @@ class LiveSession:
         while self._unheard and self._unheard[0].start_s <= now_s:
             self._tell_word("session.output_transcript.delta", self._unheard.popleft())
         if self._unheard and not self._is_over:
-            wait_s = self._unheard[0].start_s - now_s
+            wait_s = max(TICK_S, self._unheard[0].start_s - now_s)  # the audio clock goes in steps
             self._word_timer = self._loop.call_later(wait_s, self._tell_heard)
 
     def _tell_word(self, kind: str, word: TimedWord) -> None:

@@ -1,7 +1,7 @@
 """The recordings of one folder, found by time, caller, outcome and length. Blocking: call it from a thread.
 
-The sidecars are the index; what was read of one is kept until its file changes. Names come from the folder
-alone: an id from outside is looked up among them and never becomes a path.
+The sidecars are the index; what was read of one is kept until its file changes. An id from outside becomes
+a path only if it is written as we write names: digits and letters, no dots and no slashes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from typing import Any
 AUDIO_SUFFIXES = (".flac", ".wav")
 MAX_SIDECAR_BYTES = 16_000_000
 PAGE = 50
-_NAME = re.compile(r"(\d{8}T\d{6}Z)-[0-9A-Za-z]{1,32}")
+_NAME = re.compile(r"([0-9]{8}T[0-9]{6}Z)-[0-9A-Za-z]{1,32}")
+
+Stamp = tuple[int, int]  # of a file: when it was changed, in ns, and its size
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,8 @@ class RecordingIndex:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._kept: dict[str, tuple[tuple[int, int], Entry]] = {}  # by sidecar's name: (stamp, entry)
+        # By sidecar's name: (stamp, entry); None for a file that is no sidecar of ours, or not yet.
+        self._kept: dict[str, tuple[Stamp, Entry | None]] = {}
         self._lock = threading.Lock()  # two requests may ask at once
 
     def page(self, wanted: Wanted, cursor: str = "", size: int = PAGE) -> tuple[list[Entry], str | None]:
@@ -101,7 +105,15 @@ class RecordingIndex:
         """One recording, or None."""
         if not _NAME.fullmatch(recording_id):
             return None
-        return next((entry for entry in self._entries() if entry.recording_id == recording_id), None)
+        name = f"{recording_id}.json"
+        try:
+            found = os.lstat(self.folder / name)
+        except OSError:
+            return None
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        with self._lock:
+            return self._entry_of(name, _stamp(found))
 
     def sidecar(self, entry: Entry) -> dict[str, Any] | None:
         """All that lies next to the audio; None if it has gone."""
@@ -115,7 +127,7 @@ class RecordingIndex:
     def _entries(self) -> list[Entry]:
         with self._lock:
             self._refresh()
-            entries = [entry for _, entry in self._kept.values()]
+            entries = [entry for _, entry in self._kept.values() if entry is not None]
         return sorted(entries, key=lambda entry: entry.recording_id, reverse=True)
 
     def _refresh(self) -> None:
@@ -123,14 +135,21 @@ class RecordingIndex:
         for name in [name for name in self._kept if name not in seen]:
             del self._kept[name]
         for name, stamp in seen.items():
-            kept = self._kept.get(name)
-            if kept is None or kept[0] != stamp:
-                entry = _entry(self.folder, name)
-                if entry is not None:
-                    self._kept[name] = (stamp, entry)
+            self._entry_of(name, stamp)
+
+    def _entry_of(self, name: str, stamp: Stamp) -> Entry | None:
+        """What a sidecar of this stamp holds, read if it is not known. Under the lock."""
+        kept = self._kept.get(name)
+        if kept is None or kept[0] != stamp:
+            kept = self._kept[name] = (stamp, _entry(self.folder, name))
+        return kept[1]
 
 
-def _sidecars(folder: Path) -> Iterator[tuple[str, tuple[int, int]]]:
+def _stamp(found: os.stat_result) -> Stamp:
+    return found.st_mtime_ns, found.st_size
+
+
+def _sidecars(folder: Path) -> Iterator[tuple[str, Stamp]]:
     """Names of sidecars with what tells a change."""
     try:
         listed = os.scandir(folder)
@@ -140,8 +159,7 @@ def _sidecars(folder: Path) -> Iterator[tuple[str, tuple[int, int]]]:
         for item in listed:
             stem, dot, suffix = item.name.partition(".")
             if dot and suffix == "json" and _NAME.fullmatch(stem) and item.is_file(follow_symlinks=False):
-                found = item.stat(follow_symlinks=False)
-                yield item.name, (found.st_mtime_ns, found.st_size)
+                yield item.name, _stamp(item.stat(follow_symlinks=False))
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -149,7 +167,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         if path.stat().st_size > MAX_SIDECAR_BYTES:
             return None
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
@@ -176,7 +194,7 @@ def _entry(folder: Path, name: str) -> Entry | None:
             sorted(gaps)[(len(gaps) - 1) // 2] if gaps else None,
             len(sidecar.get("words") or ()),
         )
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from aiohttp import hdrs, web
@@ -36,6 +36,8 @@ class _Recordings:
     index: RecordingIndex | None
     salt: bytes
     outlines: OutlineCache
+    # One at a time: calls that end write their recordings in the same threads.
+    reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     async def search(self, request: web.Request) -> web.Response:
         wanted, cursor = self._wanted(request)
@@ -71,7 +73,8 @@ class _Recordings:
             path = await asyncio.to_thread(index.audio_path, entry)
             if path is None:
                 raise _no_such_recording()
-            outline = await asyncio.to_thread(self.outlines.get, path)
+            async with self.reading:
+                outline = await asyncio.to_thread(self.outlines.get, path)
         except AudioFileError as error:
             raise ApiError(
                 409, "unreadable_audio", f"{error}.", "Download it; an audio editor may mend it."

@@ -28,6 +28,7 @@ __all__ = ["IncomingWebRtcCall", "WebRtcEndpoint", "WebRtcGateway"]
 
 MAX_WAITING_OFFERS = 256
 SERVICE_UNAVAILABLE = 503
+STOPPING = "this gateway is stopping"
 
 
 class IncomingWebRtcCall:
@@ -104,6 +105,7 @@ class WebRtcGateway:
         self._settings, self._ticks, self._pool = settings, ticks, pool
         self._calls: asyncio.Queue[IncomingWebRtcCall | None] = asyncio.Queue()
         self._endpoints: dict[str, WebRtcEndpoint] = {}
+        self._is_refusing = False
         self._group = asyncio.TaskGroup()
 
     @property
@@ -125,6 +127,7 @@ class WebRtcGateway:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End every call and give everything back."""
+        self.refuse_all()
         for endpoint in self._endpoints.values():
             endpoint.hang_up()
         self._calls.put_nowait(None)
@@ -136,8 +139,10 @@ class WebRtcGateway:
     def offer(self, sdp: str, caller: str, about: object = None) -> IncomingWebRtcCall:
         """Queue an offer among the incoming calls; its endpoint will carry `about`.
 
-        Raises BadOffer; OfferRefused when too many wait.
+        Raises BadOffer; OfferRefused when too many wait, or after `refuse_all`.
         """
+        if self._is_refusing:
+            raise OfferRefused(SERVICE_UNAVAILABLE, STOPPING)
         if self._calls.qsize() >= MAX_WAITING_OFFERS:
             raise OfferRefused(SERVICE_UNAVAILABLE, "too many calls wait for an answer", 5)
         call = IncomingWebRtcCall(self, read_offer(sdp), caller, about)
@@ -156,8 +161,16 @@ class WebRtcGateway:
             endpoint.hang_up()
         return endpoint is not None
 
-    def drop_connecting(self) -> None:
-        """Begin to end every call that is not connected yet: nobody talks there."""
+    def refuse_all(self) -> None:
+        """Take no more offers, refuse those that wait, begin to end what is not connected yet. Harmless twice.
+
+        A call that is connected goes on.
+        """
+        self._is_refusing = True
+        while not self._calls.empty():
+            call = self._calls.get_nowait()
+            if call is not None:
+                call.reject(SERVICE_UNAVAILABLE, STOPPING)
         for endpoint in self._endpoints.values():
             if endpoint.answered is None:
                 endpoint.hang_up(SERVICE_UNAVAILABLE)
@@ -167,8 +180,10 @@ class WebRtcGateway:
     ) -> tuple[WebRtcEndpoint, str]:
         """Give a call its audio and start to connect; the endpoint and our SDP answer.
 
-        Raises CallEnded when every port is lent, TelephonyError if this machine cannot be reached.
+        Raises CallEnded when every port is lent or we stop, TelephonyError if this machine cannot be reached.
         """
+        if self._is_refusing:
+            raise CallEnded(STOPPING)
         audio = self._pool.lend()
         if audio is None:
             raise CallEnded("every audio port is in use; raise webrtc.max_calls or end a call")

@@ -24,7 +24,6 @@ CODEC = "opus/48000"
 REPORT_S = 2.0  # between two RTCP reports
 CLOSING_S = 0.5  # for the last messages on the data channel
 CLOSING_LOOKS = 50
-STOP_S = 3.0  # for the transports to shut down
 REQUEST_TIMEOUT = 408
 OnChannel = Callable[[RTCDataChannel], None]
 
@@ -94,7 +93,7 @@ class WebRtcEndpoint(RingEndpoint):
             code, reason = 500, type(error).__name__
             log.exception("webrtc_call_failed")
         finally:
-            await self._close()
+            await self._peer.close()
             ended = EndpointEvent(
                 EndpointEventKind.ENDED, time.monotonic(), code=code, reason=reason, is_ours=is_ours
             )
@@ -132,13 +131,6 @@ class WebRtcEndpoint(RingEndpoint):
             if not self._peer.has_unsent_messages:
                 return
             await asyncio.sleep(CLOSING_S / CLOSING_LOOKS)
-
-    async def _close(self) -> None:
-        try:
-            async with asyncio.timeout(STOP_S):
-                await self._peer.close()
-        except TimeoutError:
-            log.warning("webrtc_close_slow", seconds=STOP_S)
 
     def hang_up(self, code: int = 200, reason: str = "") -> None:
         """End the call; ENDED follows. Harmless when already ended."""

@@ -23,7 +23,7 @@ from aiortc import (
 from aiortc.rtcdtlstransport import RTCDtlsParameters
 from aiortc.rtcicetransport import RTCIceCandidate
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters, RTCRtpReceiveParameters
-from aiortc.rtcsctptransport import RTCSctpCapabilities
+from aiortc.rtcsctptransport import DataChunk, RTCSctpCapabilities
 from aiortc.rtp import AnyRtcpPacket, RtpPacket
 from OpenSSL import SSL
 
@@ -32,6 +32,7 @@ from telephony.settings import WebRtcSettings
 from telephony.webrtc_sdp import Offer, write_answer
 
 MAX_CHANNELS = 8  # that a peer may open; more of them are ignored
+STOP_S = 1.0  # for each of the transports to shut down
 
 log = structlog.get_logger()
 
@@ -69,7 +70,11 @@ class _RtpDoor:
 
 
 class _Channels(RTCSctpTransport):
-    """aiortc's association, where a message that breaks the rules is dropped and does not end the call."""
+    """aiortc's association, where what breaks the rules neither ends the call nor fills memory."""
+
+    async def _receive_data_chunk(self, chunk: DataChunk) -> None:
+        if len(chunk.user_data) <= self._advertised_rwnd:  # else the peer sends more than it was told it may
+            await super()._receive_data_chunk(chunk)
 
     async def _data_channel_receive(self, stream_id: int, pp_id: int, data: bytes) -> None:
         try:
@@ -150,7 +155,8 @@ class Peer:
             stops.insert(0, self._sctp.stop)
         for stop in stops:
             try:
-                await stop()
+                async with asyncio.timeout(STOP_S):
+                    await stop()
             except Exception as error:  # a layer that cannot say goodbye must not keep the next one open
                 log.info("transport_stop_failed", cause=type(error).__name__)
 

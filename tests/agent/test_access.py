@@ -199,6 +199,16 @@ async def test_a_name_that_somebody_elses_dns_gives_us_is_not_our_page(door: Doo
     assert (await door.client.post("/v1/console/login", json={"code": code}, headers=headers)).status == 403
 
 
+@pytest.mark.parametrize("host", ["[", "a:b:c", "a:99999999", "[::1", "\xff"])
+@pytest.mark.parametrize("origin", [{}, {"Origin": "http://["}])
+async def test_a_host_that_is_none_is_a_stranger_and_no_fault(
+    door: Door, host: str, origin: dict[str, str]
+) -> None:
+    for method, path in (("GET", "/v1/calls"), ("POST", "/v1/console/login"), ("GET", "/")):
+        answer = await door.client.request(method, path, headers={"Host": host, **origin})
+        assert answer.status < 500, (method, path)
+
+
 async def test_behind_a_proxy_with_tls_the_cookie_is_secure(door: Door) -> None:
     headers = {"Origin": "https://calls.example", "Host": "calls.example"}
     body = {"code": door.access.new_login_code()}
@@ -227,6 +237,8 @@ async def test_a_page_that_watches_is_cut_off_when_its_key_is_revoked(door: Door
         ("evil.example", False),
         ("127.0.0.1.evil.example:8080", False),
         ("", False),
+        ("[", False),
+        ("a:b:c", False),
     ],
 )
 def test_own_hosts(host: str, is_own: bool) -> None:

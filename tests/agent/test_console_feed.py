@@ -244,6 +244,18 @@ async def test_a_page_that_speaks_is_shown_out(
         assert socket.close_code == 1008
 
 
+async def test_pages_are_told_when_the_gateway_stops(
+    served: tuple[TestClient[Any, Any], ConsoleFeed, Gateway],
+) -> None:
+    client, feed, _ = served
+    async with asyncio.timeout(5), client.ws_connect("/events") as socket:
+        await socket.receive_str()
+        feed.close()
+        while not (await socket.receive()).type.name.startswith("CLOS"):
+            pass
+        assert socket.close_code == 1001
+
+
 async def test_a_page_that_takes_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SEND_TIMEOUT_S", 0.05)
 

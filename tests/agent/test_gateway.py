@@ -196,6 +196,31 @@ async def test_a_call_gets_a_slot_and_gives_it_back() -> None:
     assert scene.ended(EndReason.CALLER_HUNG_UP) == 1
 
 
+class SlowInvite(Invite):
+    """A caller whose answer takes its time."""
+
+    def __init__(self, endpoint: FakeEndpoint) -> None:
+        super().__init__(endpoint)
+        self.may_answer = asyncio.Event()
+
+    async def answer(self) -> FakeEndpoint:
+        await self.may_answer.wait()
+        return await super().answer()
+
+
+async def test_a_call_that_is_answered_while_the_others_are_ended_ends_with_them() -> None:
+    invite = SlowInvite(FakeEndpoint())
+    async with Scene({"w0": [a_slot()]}) as scene:
+        scene.sip.invites.put_nowait(invite)
+        await settle()
+        assert invite.has_rung
+        scene.stop.set()
+        scene.stop_now.set()
+        await settle()
+        invite.may_answer.set()
+    assert scene.ended(EndReason.SHUTTING_DOWN) == 1  # and the scene has waited for it
+
+
 async def test_watchers_see_the_call_while_it_lives_and_that_it_ended() -> None:
     endpoint = FakeEndpoint()
     async with Scene({"w0": [a_slot()]}) as scene:

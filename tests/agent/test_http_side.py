@@ -26,6 +26,19 @@ def test_the_first_start_shows_a_key_once_and_a_link_each_time(
     assert "API key" not in shown[1]
 
 
+@pytest.mark.parametrize(
+    ("bind_address", "host"),
+    [("0.0.0.0", "localhost"), ("::", "localhost"), ("::1", "[::1]"), ("192.0.2.7", "192.0.2.7")],
+)
+def test_the_link_names_a_host_that_a_browser_here_can_open(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], bind_address: str, host: str
+) -> None:
+    http = HttpSettings.model_validate({"bind_address": bind_address, "allowed_peers": "192.0.2.0/24"})
+    settings = Settings(state=tmp_path, http=http)
+    welcome(settings, 8080, served_by(settings).access)
+    assert f"http://{host}:8080/#code=" in capsys.readouterr().out
+
+
 def test_an_operator_who_gave_a_key_gets_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     http = HttpSettings.model_validate({"admin_key": "k" * 40})
     settings = Settings(state=tmp_path, http=http)

@@ -94,6 +94,7 @@ async def test_before_a_worker_is_ready_nobody_is_kept_waiting() -> None:
 async def test_a_connecting_call_is_hung_up_by_its_source() -> None:
     live, source = calls()
     assert live.hang_up("live_connecting") and not live.hang_up("live_nobody")
+    assert not live.hang_up("connecting")
     assert source.hung_up == ["connecting", "nobody"]
 
 

@@ -117,7 +117,22 @@ async def test_mute_and_close_are_obeyed_and_acknowledged(parts: tuple[Call, Cha
     assert (closed["reason"], closed["client_event_id"]) == ("close_requested", "c")
     assert closed["usage"] == {"seconds": 12.346} and closed["session"] == RESOURCE
     channel.receive('{"type": "session.input_audio.mute"}')
-    assert len(channel.sent) == 5  # nothing follows session.closed
+    channel.receive("no event")
+    assert len(channel.sent) == 5 and call.mutes == [True, False]  # nothing follows session.closed
+
+
+async def test_a_word_that_is_almost_heard_costs_no_turn_after_turn_of_the_loop(
+    parts: tuple[Call, Channel, LiveSession],
+) -> None:
+    call, channel, live = parts
+    looks: list[float] = []
+    told = live._tell_heard
+    live._tell_heard = lambda: (looks.append(call.audio_s), told())[1]  # type: ignore[method-assign]
+    live.on_channel(channel)
+    call.tell_word(TimedWord(Speaker.AGENT, "soon", 1.0000001, 1.4))
+    await asyncio.sleep(0.05)  # the audio clock stands still
+    assert len(looks) <= 4
+    call.hang_up(EndReason.CALLER_HUNG_UP)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agent import recording_index as module
 from agent.recording_index import RecordingIndex, Wanted
 
 DAY_MS = 86_400_000
@@ -124,6 +125,23 @@ def test_audio_that_is_a_link_or_has_gone_is_not_served(folder: Path) -> None:
     assert index.audio_path(entry) is None
     (folder / entry.audio_name).symlink_to("/etc/hostname")
     assert index.audio_path(entry) is None
+
+
+def test_one_recording_is_found_without_reading_the_others(folder: Path) -> None:
+    index = RecordingIndex(folder)
+    assert index.find("20260102T030405Z-a1") is not None
+    assert list(index._kept) == ["20260102T030405Z-a1.json"]
+    (folder / "20260102T030405Z-a1.json").unlink()
+    assert index.find("20260102T030405Z-a1") is None
+
+
+def test_a_sidecar_that_cannot_be_read_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(folder, "20260301T000000Z-c0", seconds=float("inf"), started_at_ms=float("inf"))
+    index = RecordingIndex(folder)
+    assert "c0" not in stems(index)
+    reads: list[str] = []
+    monkeypatch.setattr(module, "_entry", lambda _folder, name: reads.append(name))
+    assert "c0" not in stems(index) and reads == []
 
 
 def test_without_a_folder_there_is_nothing(tmp_path: Path) -> None:

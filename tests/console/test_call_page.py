@@ -193,7 +193,9 @@ def test_cancelling_while_the_call_connects_gives_its_line_back(call: tuple[Page
     with page.expect_request("**/v1/live/sessions/live_1/hangup"):
         page.locator("#dial").click()
         expect(page.locator("#dial")).to_contain_text("Cancel")
-        page.wait_for_function("() => performance.getEntriesByType('resource').some((one) => one.name.endsWith('/sessions'))")
+        page.wait_for_function(
+            """() => performance.getEntriesByType("resource").some((one) => one.name.endsWith("/sessions"))"""
+        )
         page.locator("#dial").click()
     expect(page.locator(".call-status")).to_have_text("You hung up.")
     assert len(agent.offers) == 1

@@ -122,15 +122,28 @@ async def test_a_connecting_call_can_be_hung_up(scene: Scene) -> None:
             await asyncio.wait_for(answering, 0.5)
 
 
-async def test_calls_that_are_not_connected_can_be_dropped_and_others_stay(scene: Scene) -> None:
+async def test_a_gateway_that_stops_refuses_what_is_not_connected_and_others_stay(scene: Scene) -> None:
     async with WebPeer("", "") as peer, WebPeer("", "") as other:
         endpoint = await scene.call(peer)
         call = scene.gateway.offer(await other.offer(), "webrtc:test")
         answering = asyncio.ensure_future(call.answer())
         await call.decided()
-        scene.gateway.drop_connecting()
+        taken = scene.gateway.offer(await other.offer(), "webrtc:test")
+        async for waiting in scene.gateway.incoming():
+            if waiting is taken:  # somebody is about to answer it
+                break
+        queued = scene.gateway.offer(await other.offer(), "webrtc:test")
+        scene.gateway.refuse_all()
         with pytest.raises(CallEnded):
             await asyncio.wait_for(answering, 0.5)
+        with pytest.raises(CallEnded, match="is stopping"):
+            await taken.answer()
+        for one in (taken, queued):
+            with pytest.raises(OfferRefused, match="is stopping") as refused:
+                await one.decided()
+            assert refused.value.status == 503
+        with pytest.raises(OfferRefused, match="is stopping"):
+            scene.gateway.offer(await other.offer(), "webrtc:test")
         assert endpoint.ended is None
         endpoint.hang_up()
 

@@ -1,10 +1,11 @@
 """What a peer's transports do with what breaks the rules. Whole calls: test_webrtc.py."""
 
+import asyncio
 import struct
 
 import pytest
 from aiortc import RTCCertificate, RTCDtlsTransport, RTCIceGatherer, RTCIceTransport
-from aiortc.rtcsctptransport import DATA_CHANNEL_ACK, WEBRTC_DCEP, WEBRTC_STRING
+from aiortc.rtcsctptransport import DATA_CHANNEL_ACK, WEBRTC_DCEP, WEBRTC_STRING, DataChunk
 from aiortc.rtp import AnyRtcpPacket, RtpPacket
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -70,6 +71,28 @@ async def test_an_answer_names_our_addresses_and_a_closed_peer_sends_nothing() -
     await peer.send(b"\x80" + bytes(20))
     await peer.close()
     assert listener.lost == []  # we closed it ourselves
+
+
+async def test_a_peer_that_sends_more_than_it_may_fills_no_memory() -> None:
+    association = channels()
+    association._last_received_tsn = 0
+    room = association._advertised_rwnd
+    for number in range(1, 10):
+        chunk = DataChunk(flags=2 if number == 1 else 0)  # the beginning of a message that has no end
+        chunk.tsn, chunk.stream_id, chunk.stream_seq, chunk.protocol = number, 1, 0, WEBRTC_STRING
+        chunk.user_data = bytes(room // 4)
+        await association._receive_data_chunk(chunk)
+    assert 0 <= association._advertised_rwnd < room // 4
+    await association.stop()
+
+
+async def test_a_layer_that_hangs_keeps_none_of_the_others_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STOP_S", 0.05)
+    peer = Peer(read_offer(OFFER), WebRtcSettings(), Listener(), ssrc=1)
+    await peer.answer()
+    monkeypatch.setattr(peer._sctp, "stop", asyncio.Event().wait)
+    await asyncio.wait_for(peer.close(), 2)
+    assert peer._ice.state == "closed" and peer._gatherer.getLocalCandidates() == []
 
 
 async def test_a_machine_without_a_network_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
