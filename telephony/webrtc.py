@@ -162,9 +162,9 @@ class WebRtcGateway:
         return endpoint is not None
 
     def refuse_all(self) -> None:
-        """Take no more offers, refuse those that wait, begin to end what is not connected yet. Harmless twice.
+        """Take no more offers, refuse those that wait, and begin to end what is not connected yet.
 
-        A call that is connected goes on.
+        Harmless twice; calls that are connected go on.
         """
         self._is_refusing = True
         while not self._calls.empty():

@@ -1,0 +1,36 @@
+"""Which tests `pytest -n 2` keeps together: each file, and all that drive Chromium. A plugin of pytest.
+
+A module's fixtures (a gateway, a trained model) are so made once, and one browser serves every test of the
+console. Files are balanced freely between the workers, the largest first: lanes by what tests do ("calls"
+beside "computes") would leave one idle while the other has half its work to go.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadScopeScheduling
+
+TOGETHER = ("tests/console/",)  # folders whose fixtures are the whole package's
+
+
+def lane_of(node_id: str) -> str:
+    """What shares a worker with this test has the same word."""
+    path = node_id.partition("::")[0]
+    return next((folder for folder in TOGETHER if path.startswith(folder)), path)
+
+
+@pytest.hookimpl(optionalhook=True)  # without xdist there is no such hook
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Balance whole lanes. The mark `xdist_group` does nothing: pytest 9.2 ignores what xdist 3.8 makes of it."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByLane(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return lane_of(nodeid)
+
+    return ByLane(config, log)
