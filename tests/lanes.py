@@ -26,7 +26,7 @@ def lane_of(node_id: str) -> str:
 
 @pytest.hookimpl(optionalhook=True)  # without xdist there is no such hook
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    """Balance whole lanes. The mark `xdist_group` does nothing: pytest 9.2 ignores what xdist 3.8 makes of it."""
+    """Balance whole lanes. The mark `xdist_group` does nothing: pytest 9.2 ignores xdist 3.8's use of it."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByLane(LoadScopeScheduling):

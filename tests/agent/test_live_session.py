@@ -175,7 +175,10 @@ async def test_the_time_used_is_told_while_the_call_lasts(monkeypatch: pytest.Mo
     call, channel = Call(), Channel()
     live = LiveSession(cast(Session, call), RESOURCE)
     live.on_channel(channel)
-    await asyncio.sleep(0.05)
+    for _ in range(500):
+        if channel.kinds().count("session.usage.updated") >= 2:
+            break
+        await asyncio.sleep(0.01)
     assert channel.kinds().count("session.usage.updated") >= 2
     call.hang_up(EndReason.CALLER_HUNG_UP)
     count = len(channel.sent)

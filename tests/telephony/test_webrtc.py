@@ -50,7 +50,7 @@ async def sip() -> AsyncIterator[SipGateway]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def scene(sip: SipGateway) -> AsyncIterator[Scene]:
-    async with WebRtcGateway(WebRtcSettings(connect_timeout_s=1), sip.ticks, sip.packet_audio) as gateway:
+    async with WebRtcGateway(WebRtcSettings(), sip.ticks, sip.packet_audio) as gateway:
         made = Scene(sip, gateway)
         yield made
         assert await made.is_empty()
@@ -104,7 +104,8 @@ async def test_a_peer_that_closes_has_hung_up(scene: Scene) -> None:
     assert (events[-1].kind, events[-1].code, events[-1].is_ours) == (EndpointEventKind.ENDED, 200, False)
 
 
-async def test_a_peer_that_never_connects_is_dropped(scene: Scene) -> None:
+async def test_a_peer_that_never_connects_is_dropped(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene.gateway, "_settings", WebRtcSettings(connect_timeout_s=1))
     async with WebPeer("", "") as peer:
         call = scene.gateway.offer(await peer.offer(), "webrtc:test")
         with pytest.raises(CallEnded, match="not connected within 1 s"):
