@@ -59,10 +59,6 @@ class ApiKey:
     digest: str
     created_at_s: int  # Unix epoch
 
-    def allows(self, right: Right) -> bool:
-        """Whether it is good for this."""
-        return right in self.rights or Right.ADMIN in self.rights
-
 
 def digest_of(text: str) -> str:
     """SHA-256 in hex."""

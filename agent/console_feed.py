@@ -38,6 +38,9 @@ MAX_PAGES = 64
 HEARTBEAT_S = 20.0
 CHECK_S = 1.0  # how soon a page whose right has ended is cut off, though nothing happens
 GATEWAY_EVERY = 4  # the gateway's figures change once a second
+FULL_CALLS = (
+    20  # of so many a snapshot holds all that is kept; of more a part, since the loop stands still for it
+)
 
 log = structlog.get_logger(__name__)
 
@@ -216,7 +219,12 @@ class ConsoleFeed:
         return row
 
     def _snapshot(self, calls: Sequence[LiveCall]) -> str:
-        rows = [{"id": c.record.call_id, **self._facts(c), **_shown(c.view.since())} for c in calls]
+        """Of calls that `_change` has just seen."""
+        share = min(1.0, FULL_CALLS / max(1, len(calls)))
+        rows = [
+            {"id": c.record.call_id, **self._known[c.record.call_id].facts, **_shown(c.view.latest(share))}
+            for c in calls
+        ]
         body = {"type": "snapshot", "at_ms": _now_ms(), "gateway": self._gateway, "calls": rows}
         return _encoded({**body, "ended": self._ended()})
 

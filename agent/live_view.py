@@ -63,6 +63,11 @@ class LiveView:
             self.num_words,
         )
 
+    def latest(self, share: float) -> Look:
+        """The latest of all that is kept: this share (0 to 1) of it when it is full."""
+        frames, words = int(share * KEPT_LEVELS), int(share * KEPT_WORDS)
+        return self.since(self.num_frames - frames, self.num_words - words)
+
 
 @dataclass(frozen=True, slots=True)
 class LiveCall:

@@ -132,6 +132,20 @@ def test_a_page_that_comes_late_knows_the_same() -> None:
     assert late_known.calls == early_known.calls and late_known.gateway == early_known.gateway
 
 
+def test_a_snapshot_of_many_calls_holds_less_of_each() -> None:
+    gateway = Gateway({f"c{number}": a_call(f"c{number}") for number in range(5 * module.FULL_CALLS)})
+    for call in gateway.calls.values():
+        for number in range(60):
+            say(call, f"w{number}")
+            call.view.note_frame(LOUD)
+    feed = ConsoleFeed(gateway)
+    page, known = watching(feed)
+    feed.tick()
+    assert drain(page, known) == 1 and len(known.calls) == len(gateway.calls)
+    assert known.words["c7"] == [f"w{number}" for number in range(48, 60)]
+    assert len(known.levels["c7"]) == 32
+
+
 def test_only_what_changed_is_told_and_nothing_when_nothing_did() -> None:
     gateway = Gateway({"a": a_call("a"), "b": a_call("b")})
     feed = ConsoleFeed(gateway)

@@ -48,3 +48,13 @@ def test_memory_is_bounded_and_the_numbers_go_on() -> None:
     assert (len(look.caller_dbfs), len(look.words)) == (KEPT_LEVELS, KEPT_WORDS)
     assert (look.num_frames, look.words[-1].text) == (1000, "w999")
     assert view.since(look.num_frames, look.num_words).words == []
+
+
+def test_a_share_of_the_past_is_its_end() -> None:
+    view = LiveView()
+    for number in range(1000):
+        view.note_word(word(number))
+        view.note_frame(frame(0.5, 0.5))
+    look = view.latest(0.1)
+    assert [one.text for one in look.words] == [f"w{number}" for number in range(994, 1000)]
+    assert len(look.agent_dbfs) == 16 and view.latest(1) == view.since()
