@@ -9,7 +9,7 @@ const OUTCOMES = {
   too_long: "Time limit",
   media_lost: "Connection lost",
   media_refused: "No common codec",
-  trunk_failed: "Trunk failed",
+  trunk_failed: "Line failed",
   worker_lost: "Worker lost",
   model_failed: "Model failed",
   prompt_refused: "Prompt refused",

@@ -33,10 +33,12 @@ class RecordingPage {
       this.sidecar = sidecar;
       this.outline = outline;
     } catch (error) {
+      if (this.isLeft) return;
       const title = error.status === 404 ? "There is no such recording" : "The recording cannot be opened";
       this.element.replaceChildren(emptyState("alert", title, `${error.message} ${error.remedy ?? ""}`));
       return;
     }
+    if (this.isLeft) return; // nothing may begin to load for a page that nobody sees
     this.words = [...(this.sidecar.words ?? [])].sort((one, other) => one.start_s - other.start_s);
     this.marks = marks(this.sidecar.turns);
     this.build();
@@ -213,6 +215,7 @@ class RecordingPage {
   }
 
   leave() {
+    this.isLeft = true;
     this.resized.disconnect();
     if (this.frame) cancelAnimationFrame(this.frame);
     this.audio?.pause();
