@@ -189,7 +189,7 @@ def test_a_gateway_that_goes_without_a_word_is_a_lost_connection(call: tuple[Pag
 
 def test_cancelling_while_the_call_connects_gives_its_line_back(call: tuple[Page, Agent]) -> None:
     page, agent = call
-    page.evaluate("RTCPeerConnection.prototype.setRemoteDescription = () => new Promise(() => {})")
+    page.evaluate("() => { RTCPeerConnection.prototype.setRemoteDescription = () => new Promise(() => {}); }")
     with page.expect_request("**/v1/live/sessions/live_1/hangup"):
         page.locator("#dial").click()
         expect(page.locator("#dial")).to_contain_text("Cancel")
