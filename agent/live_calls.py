@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection
 
 import structlog
 
-from agent.errors import EndReason
 from agent.live_errors import LiveError
 from agent.live_request import LiveRequest, SessionConfig, read_request
 from agent.live_session import LiveSession, session_resource
@@ -30,7 +29,7 @@ class LiveCalls:
         """`models` names what the workers run now; `voice` is the configured one; a call lasts `max_s`."""
         self.source = source
         self._models, self._voice, self._max_s = models, voice, max_s
-        self._sessions: dict[str, Session] = {}  # by call id, while they live
+        self._sessions: dict[str, LiveSession] = {}  # by call id, while they live
 
     async def create(self, body: bytes, remote: str) -> tuple[str, str]:
         """Take the body of a request from that address; the session's id and our SDP answer.
@@ -74,7 +73,7 @@ class LiveCalls:
         resource = session_resource(live_id, model=asked.model, voice=self._voice, max_s=self._max_s)
         live = LiveSession(session, resource)
         endpoint.on_data_channel(live.on_channel)
-        self._sessions[call_id] = session
+        self._sessions[call_id] = live
         session.listen_end(lambda _reason: self._forget(call_id))
 
     def hang_up(self, live_id: str) -> bool:
@@ -84,7 +83,7 @@ class LiveCalls:
             return False
         session = self._sessions.get(call_id)
         if session is not None:
-            session.hang_up(EndReason.OPERATOR_HUNG_UP)
+            session.hang_up()
             return True
         return self.source.hang_up(call_id)
 

@@ -79,7 +79,8 @@ class LiveSession:
         self._channel: Channel | None = None
         self._early: deque[str] = deque(maxlen=MAX_WAITING)
         self._unheard: deque[TimedWord] = deque(maxlen=MAX_WAITING)
-        self._closing: ClientEvent | None = None
+        self._is_asked = False  # whoever began it wants it closed
+        self._closing: ClientEvent | None = None  # by this event
         self._is_over = False
         self._loop = asyncio.get_running_loop()
         self._word_timer: asyncio.TimerHandle | None = None
@@ -98,6 +99,11 @@ class LiveSession:
         while self._early:
             self._send(self._early.popleft())
 
+    def hang_up(self) -> None:
+        """Begin to end it: whoever began the session has asked for it, outside the data channel."""
+        self._is_asked = True
+        self._session.hang_up(EndReason.CALLER_HUNG_UP)
+
     # ---- from the client ----
 
     def _on_message(self, message: str | bytes) -> None:
@@ -111,7 +117,7 @@ class LiveSession:
         match event.kind:
             case ClientEventKind.CLOSE:
                 self._closing = self._closing or event
-                self._session.hang_up(EndReason.CALLER_HUNG_UP)
+                self.hang_up()
             case ClientEventKind.MUTE:
                 self._session.mute_caller(True)
                 self._tell("session.input_audio.muted", client_event_id=event.event_id)
@@ -153,7 +159,7 @@ class LiveSession:
 
     def _on_end(self, reason: EndReason) -> None:
         self._tell_heard()
-        told = CLOSED_ON_PURPOSE if self._closing else REASONS.get(reason, CLOSED_ON_PURPOSE)
+        told = CLOSED_ON_PURPOSE if self._is_asked else REASONS.get(reason, CLOSED_ON_PURPOSE)
         client_event_id = self._closing.event_id if self._closing else None
         self._tell(
             "session.closed",

@@ -29,7 +29,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
     """Balance whole lanes. The mark `xdist_group` does nothing: pytest 9.2 ignores xdist 3.8's use of it."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByLane(LoadScopeScheduling):
+    class ByLane(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             return lane_of(nodeid)
 

@@ -126,8 +126,13 @@ async def test_a_word_that_is_almost_heard_costs_no_turn_after_turn_of_the_loop(
 ) -> None:
     call, channel, live = parts
     looks: list[float] = []
-    told = live._tell_heard
-    live._tell_heard = lambda: (looks.append(call.audio_s), told())[1]  # type: ignore[method-assign]
+    look = live._tell_heard
+
+    def counted() -> None:
+        looks.append(call.audio_s)
+        look()
+
+    live._tell_heard = counted  # type: ignore[method-assign]
     live.on_channel(channel)
     call.tell_word(TimedWord(Speaker.AGENT, "soon", 1.0000001, 1.4))
     await asyncio.sleep(0.05)  # the audio clock stands still
@@ -154,6 +159,16 @@ async def test_every_end_has_a_reason_that_clients_know(
     live.on_channel(channel)
     call.hang_up(reason)
     assert channel.sent[-1]["reason"] == told
+
+
+async def test_a_session_that_is_hung_up_by_request_was_ended_by_its_caller(
+    parts: tuple[Call, Channel, LiveSession],
+) -> None:
+    call, channel, live = parts
+    live.on_channel(channel)
+    live.hang_up()
+    assert call.ended == [EndReason.CALLER_HUNG_UP] and channel.sent[-1]["reason"] == "close_requested"
+    assert "client_event_id" not in channel.sent[-1]
 
 
 async def test_a_client_that_takes_nothing_costs_no_memory(parts: tuple[Call, Channel, LiveSession]) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, expect
 
 from agent.bench_gateway import GatewayProcess
-from tests.console.browser import sign_in
+from tests.console.browser import desk, sign_in
+from tests.console.test_pages import eventually
 
 pytestmark = [pytest.mark.loopback, pytest.mark.redis, pytest.mark.timeout(180)]
 
@@ -14,24 +17,38 @@ NUM_RELOADS = 20
 AT_ONCE_S = 3.0  # far below `call.media_timeout_s`, by which a caller who is silent is given up
 
 
-def talk(page: Page) -> None:
-    """Press the button and wait until the call is there."""
-    page.locator("#dial").click()
-    expect(page.locator("#dial")).to_contain_text("Hang up", timeout=15_000)
+@pytest.fixture(scope="module")
+def line() -> Iterator[GatewayProcess]:
+    """A gateway that nobody else calls."""
+    settings = {
+        "OFFHOOK_WORKER__ENGINE": "standin",
+        "OFFHOOK_WORKER__SLOTS": "2",
+        "OFFHOOK_DRAIN_TIMEOUT_S": "0",
+        "OFFHOOK_HTTP__REQUESTS_PER_S": "500",
+    }
+    with GatewayProcess(settings) as running:
+        yield running
 
 
-def test_reloads_in_the_middle_of_calls_leave_nothing(page: Page, gateway: GatewayProcess) -> None:
-    page.on("dialog", lambda dialog: dialog.accept())  # "leave the page?": yes
-    sign_in(page, gateway, "call")
-    talk(page)
-    page.reload()  # what a gateway opens once and keeps is open now
-    gateway.wait_until_idle(AT_ONCE_S)
-    before = gateway.metric("offhook_calls_total")
-    num_files = gateway.num_open_files
-    for _ in range(NUM_RELOADS):  # many more than there are slots
-        talk(page)
-        page.reload()
-    gateway.wait_until_idle(AT_ONCE_S)
-    page.goto("about:blank")
-    assert gateway.metric("offhook_calls_total") == before + NUM_RELOADS
-    assert gateway.num_open_files <= num_files
+def reload_in_calls(browser: Browser, line: GatewayProcess, count: int) -> None:
+    """Reload the page in the middle of so many calls, and close the browser."""
+    with desk(browser) as context:
+        page = context.new_page()
+        page.on("dialog", lambda dialog: dialog.accept())  # "leave the page?": yes
+        sign_in(page, line, "call")
+        for _ in range(count):  # many more than there are slots
+            page.locator("#dial").click()
+            expect(page.locator("#dial")).to_contain_text("Hang up", timeout=15_000)
+            page.reload()
+        line.wait_until_idle(AT_ONCE_S)
+
+
+def test_reloads_in_the_middle_of_calls_leave_nothing(browser: Browser, line: GatewayProcess) -> None:
+    reload_in_calls(browser, line, 1)
+    num_files = line.num_open_files  # what is opened once and kept is open now
+    before = line.metric("offhook_calls_total")
+    reload_in_calls(browser, line, NUM_RELOADS)
+    assert line.metric("offhook_calls_total") == before + NUM_RELOADS
+    eventually(lambda: line.num_open_files <= num_files)
+    assert 'result="caller_hung_up"' in line.get("/metrics")
+    assert 'result="operator_hung_up"' not in line.get("/metrics")
