@@ -35,6 +35,7 @@ def test_a_lane_is_a_file_or_the_console(node_id: str, lane: str) -> None:
     assert lanes.lane_of(node_id) == lane
 
 
+@pytest.mark.timeout(120)  # pytest starts three times
 def test_two_workers_share_no_file_and_one_has_the_whole_console(tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     shutil.copy(lanes.__file__, tmp_path / "conftest.py")
