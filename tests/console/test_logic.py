@@ -279,3 +279,25 @@ def test_every_ink_can_be_read_on_every_ground(page: Page, gateway: GatewayProce
     page.goto(gateway.url)
     weak = [found for found in page.evaluate(CONTRAST, theme) if found[2] < 4.5]
     assert weak == []
+
+
+def test_a_feed_that_is_begun_anew_is_one_feed(run: Any) -> None:
+    made, heard = run(
+        "feed.js",
+        """await (async () => {
+          const made = [], heard = [], real = window.WebSocket;
+          window.WebSocket = class { constructor() { made.push(this); } close() {} };
+          const feed = new m.Feed((message) => heard.push(message), () => {});
+          feed.start();
+          feed.stop();
+          feed.start();
+          made[0].onmessage({data: '"late"'});  // the old socket's last words come after the new one is there
+          made[0].onclose();
+          made[1].onmessage({data: '"new"'});
+          await new Promise((done) => setTimeout(done, 700));
+          feed.stop();
+          window.WebSocket = real;
+          return [made.length, heard];
+        })()""",
+    )
+    assert (made, heard) == (2, ["new"])
