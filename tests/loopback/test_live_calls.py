@@ -236,20 +236,19 @@ MESSAGES = (
 
 
 async def test_whatever_comes_on_the_channel_is_answered_with_an_error(gateway: GatewayProcess) -> None:
+    messages: list[str | bytes] = ["x" * (MAX_MESSAGE_CHARS + 1)]
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(MESSAGES)
+    def collect(message: str | bytes) -> None:
+        messages.append(message)
+
+    collect()  # before the call, in which our sound must not pause
     async with WebPeer(gateway.url, gateway.key) as peer:
         await peer.call()
-        sent = 0
-
-        @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-        @given(MESSAGES)
-        def send(message: str | bytes) -> None:
-            nonlocal sent
+        for message in messages:
             peer.channel.send(message)
-            sent += 1
-
-        send()
-        peer.channel.send("x" * (MAX_MESSAGE_CHARS + 1))
-        for _ in range(sent + 1):
+        for _ in messages:
             error = (await peer.wait("error"))["error"]
             assert error["type"] == "invalid_request_error" and error["code"] and error["message"]
         peer.send("session.update", event_id="u1", session={})
