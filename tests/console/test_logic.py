@@ -283,7 +283,7 @@ def test_every_ink_can_be_read_on_every_ground(page: Page, gateway: GatewayProce
 
 def test_a_feed_that_is_begun_anew_is_one_feed(run: Any) -> None:
     made, heard = run(
-        "feed.js",
+        "feed",
         """await (async () => {
           const made = [], heard = [], real = window.WebSocket;
           window.WebSocket = class { constructor() { made.push(this); } close() {} };
