@@ -34,9 +34,10 @@ from model.training.tokens_stage import LibraryLine, TokenStem, TokenTurn
 __all__ = ["Call", "Drawing", "Scriptwriter"]
 
 # Frames between the caller's last sound and the agent's first; the ear hears about 1.5 frames more. Text is
-# drawn greedily, so a share above one half is a threshold: at 0.7 the agent begins after one frame where it
-# is surer than 0.5 / 0.7 that the turn is over, and else waits for what the next frame brings.
-ANSWER_FRAMES, ANSWER_WEIGHTS = (1, 2, 3), (0.7, 0.27, 0.03)
+# drawn greedily, so a share is a threshold: at 0.68 the agent begins after one frame where it is surer than
+# 0.5 / 0.68 that the turn is over, else it waits for what the next frame brings. The late moments are for
+# turns that looked unfinished and were not: an agent that never saw an answer come late would wait for ever.
+ANSWER_FRAMES, ANSWER_WEIGHTS = (1, 2, 8, 16), (0.68, 0.26, 0.045, 0.015)
 # Of the caller's speech before an interrupted agent falls silent; two where it is surer than two thirds that
 # this is no hum and no cough.
 YIELD_FRAMES, YIELD_WEIGHTS = (2, 3), (0.75, 0.25)
