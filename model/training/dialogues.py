@@ -59,6 +59,9 @@ GIVE_UP_SHARE = 0.4  # of callers who were asked whether they are there
 WAIT_OUT_SHARE = 0.5  # of callers with nothing more to say: they say nothing; the others hang up
 # What one caller says once in a call, as they said it: nobody orders the same six times in the same breath.
 SAID_ONCE = frozenset({Intent.ORDER, Intent.NUMBER})
+# Of turns said in one breath, where the caller has such a turn: a bank's callers pause in most of theirs, and
+# a model that heard no others waited at ends that sound like a pause.
+ONE_BREATH_SHARE = 0.5
 INTENT_WEIGHTS = {
     Intent.ORDER: 6.0, Intent.CHANGE: 1.0, Intent.NUMBER: 2.0, Intent.HOURS: 1.4, Intent.WHERE: 1.4,
     Intent.PERSON: 1.0, Intent.REPEAT: 1.8, Intent.GOODBYE: 1.0, Intent.CANCEL: 0.6, Intent.STATUS: 0.9,
@@ -145,7 +148,10 @@ class Drawing:
         if not there:
             return None
         intent = self._rng.choices(list(there), [weights[intent] for intent in there])[0]
-        return self._rng.choice(self._mood.pick(there[intent]))
+        turns = self._mood.pick(there[intent])
+        if self._rng.random() < ONE_BREATH_SHARE:
+            turns = [turn for turn in turns if not turn.pauses] or turns
+        return self._rng.choice(turns)
 
     def _can_answer(self, turn: TokenTurn) -> bool:
         assert turn.request is not None
