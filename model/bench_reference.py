@@ -82,6 +82,11 @@ def lm_fields(config: LmConfig) -> dict[str, Any]:
             "the moshi package does not run models whose depth model foretells the caller (PersonaPlex); "
             "take --preset moshiko with --reference"
         )
+    if fields.pop("extra_heads_fed_back"):
+        raise ConfigError(
+            "the moshi package does not run models that read back their transcript of the caller (as the "
+            "built-in one does); take --preset moshiko with --reference"
+        )
     for name in ("depformer_low_rank_embeddings", "depformer_weights_per_step_schedule"):
         fields[name] = fields[name] or None
     return fields | {

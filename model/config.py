@@ -160,10 +160,11 @@ class LmConfig:
     depformer_weights_per_step_schedule: tuple[int, ...] = ()  # step -> set of weights; empty: one set each
     extra_heads_num_heads: int = 0
     extra_heads_dim: int = 0
+    extra_heads_fed_back: int = 0  # 1: what the first of them wrote is a stream that the next step reads
 
     def __post_init__(self) -> None:
         parts = ("num_heads", "num_layers", "n_q", "delays", "depformer_num_heads", "depformer_num_layers",
-                 "extra_heads_num_heads")  # fmt: skip
+                 "extra_heads_num_heads", "extra_heads_fed_back")  # fmt: skip
         _check_numbers(self, _COUNTS, dict.fromkeys(parts, MAX_PARTS) | {"context": MAX_CONTEXT})
         if len(self.delays) != self.n_q + 1:
             raise ConfigError(
@@ -173,6 +174,11 @@ class LmConfig:
             raise ConfigError("dim and depformer_dim must be multiples of their number of heads")
         if self.dep_q > self.n_q:
             raise ConfigError(f"dep_q {self.dep_q} is more than the n_q {self.n_q} streams")
+        if not 0 <= self.extra_heads_fed_back <= min(1, self.extra_heads_num_heads):
+            raise ConfigError(
+                f"extra_heads_fed_back {self.extra_heads_fed_back} with {self.extra_heads_num_heads} extra "
+                "heads: 0, or 1 in a model that has them"
+            )
         if not 0 <= self.agent_codebooks <= self.dep_q:
             raise ConfigError(
                 f"agent_codebooks {self.agent_codebooks} is not among the {self.dep_q} streams of dep_q"
@@ -186,8 +192,13 @@ class LmConfig:
 
     @property
     def num_streams(self) -> int:
-        """Text, agent and caller streams together."""
-        return self.n_q + 1
+        """Text, agent and caller streams together, and what an extra head wrote if that is fed back."""
+        return self.n_q + 1 + self.extra_heads_fed_back
+
+    @property
+    def all_delays(self) -> tuple[int, ...]:
+        """Frames that each of the `num_streams` is late by."""
+        return self.delays + (0,) * self.extra_heads_fed_back
 
     @property
     def agent_q(self) -> int:

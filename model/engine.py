@@ -43,8 +43,8 @@ class StepOutput:
     pcm: NDArray[np.float32]  # [S, 1920] agent audio; zeros in idle rows and until a slot's first whole frame
     text: NDArray[np.int32]  # [S] agent text token drawn in this step; NO_TOKEN in idle rows
     caller_text: NDArray[np.int32]  # [S] caller-transcript token; NO_TOKEN in idle rows
-    # [S, 1 + n_q] the column that was read: the history that can re-prime a slot. Tokens from 32,768 on (the
-    # larger of the published vocabularies has 48,000) are there less 65,536.
+    # [S, num_streams] the column that was read: the history that can re-prime a slot. Tokens from 32,768 on
+    # (the larger of the published vocabularies has 48,000) are there less 65,536.
     tokens: NDArray[np.int16]
 
 
@@ -169,7 +169,7 @@ class Engine:
         history: NDArray[np.int16] | None = None,
         caller_pcm: NDArray[np.float32] | None = None,
     ) -> None:
-        """Ready a free slot: `history` int16 [T, 1 + n_q] is remembered without being spoken again,
+        """Ready a free slot: `history` int16 [T, num_streams] is remembered without being spoken again,
         `caller_pcm` float32 [N] (the caller's last seconds) warms the hearing.
 
         Raises SlotError if the slot is taken, PromptError if the profile or the history is not this model's.
@@ -248,7 +248,7 @@ class Engine:
             raise PromptError(
                 f"history has shape {list(history.shape)}; this model's columns hold {lm.num_streams} tokens"
             )
-        limit = np.array([lm.text_card] + [lm.card] * lm.n_q)
+        limit = self._generator.initial.cpu().numpy()  # the token after a stream's last
         if (history > limit).any() or (history < NO_TOKEN).any():
             raise PromptError("history holds tokens that this model does not have; it is another model's")
 

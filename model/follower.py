@@ -28,17 +28,19 @@ class TakenTokens:
     text: Tensor  # int64 [1]
     codes: Tensor  # int64 [1, agent_q]
     caller: Tensor  # int64 [1, caller_q]
+    fed_back: Tensor  # int64 [1, 0 or 1]: what the transcript head wrote, in a model that reads it
 
 
 def taken_by(generator: Generator, row: int) -> TakenTokens:
     """The tokens of the row's last step, which must have been made."""
     config, columns = generator.lm.config, generator._tokens["columns"][row]
     num_steps, size = int(generator.offsets[row]), columns.shape[-1]
-    written = columns[: 1 + config.agent_q, num_steps % size]
-    delays = torch.tensor(config.delays[1 + config.agent_q :], device=columns.device)
+    written = columns[:, num_steps % size].clone()
+    first, end = 1 + config.agent_q, 1 + config.n_q
+    delays = torch.tensor(config.delays[first:], device=columns.device)
     filed = (num_steps - 1 + delays) % size
-    caller = columns[1 + config.agent_q :].gather(1, filed[:, None])[:, 0]
-    return TakenTokens(written[:1].clone(), written[None, 1:].clone(), caller[None].clone())
+    caller = columns[first:end].gather(1, filed[:, None])[:, 0]
+    return TakenTokens(written[:1], written[None, 1:first], caller[None].clone(), written[None, end:])
 
 
 def row_memory(engine: Engine, row: int) -> list[Tensor]:
@@ -59,7 +61,7 @@ class LedGenerator(Generator):
     """Takes the tokens it is told, and counts the steps in which it would have taken others."""
 
     told: TakenTokens
-    num_other_texts = num_other_codes = num_other_hearings = 0
+    num_other_texts = num_other_codes = num_other_hearings = num_other_transcripts = 0
 
     def step(
         self,
@@ -75,6 +77,10 @@ class LedGenerator(Generator):
     def _text(self, hidden: Tensor, hook: Callable[[Tensor], None] | None) -> Tensor:
         self.num_other_texts += int((super()._text(hidden, hook) != self.told.text).any())
         return self.told.text
+
+    def _fed_back(self, heads: Tensor) -> Tensor:
+        self.num_other_transcripts += int((super()._fed_back(heads) != self.told.fed_back).any())
+        return self.told.fed_back
 
     def _depth(self, hidden: Tensor, text: Tensor) -> Tensor:
         self.num_other_codes += int((super()._depth(hidden, text) != self.told.codes).any())

@@ -37,7 +37,7 @@ class GeneratedStep:
     text: Tensor  # int64 [B], of the column just written
     frame: Tensor  # int64 [B, agent_q]: the complete frame that may be decoded now, UNGENERATED while none is
     extra: Tensor  # float [B, heads, extra_heads_dim]: logits of the extra heads
-    column: Tensor  # int64 [B, n_q + 1]: the column that was read
+    column: Tensor  # int64 [B, num_streams]: the column that was read
     is_finite: Tensor  # bool [B]: no NaN or infinity came out of the temporal transformer
 
 
@@ -72,8 +72,8 @@ class Generator:
         self.controls = RowControls(config, sampling, word_starts.to(device), batch)
         self.state = lm.init_state(batch, can_pin=can_pin or num_sinks > 0, kv_dtype=kv_dtype)
         self._cache_columns = config.max_delay + 2
-        self._initial = lm.initial_column
-        self._delays = torch.tensor(config.delays, device=device)
+        self.initial = lm.initial_column
+        self._delays = torch.tensor(config.all_delays, device=device)
         self._streams = torch.arange(
             1, 1 + config.agent_q, device=device
         )  # of random numbers; 0 is the text's
@@ -119,26 +119,26 @@ class Generator:
         text = self._text(hidden, text_logits_hook)
         audio = self._depth(hidden, text)
         self.controls.advance(text, active)
-        frame = self._write(text, audio, active)
         extra = [head(hidden) for head in self.lm.extra_heads]
         heads = torch.stack(extra, dim=1) if extra else hidden.new_zeros(len(hidden), 0, 0)
+        frame = self._write(text, audio, self._fed_back(heads), active)
         return GeneratedStep(
             torch.where(active, text, UNGENERATED), frame, heads, column, torch.isfinite(hidden).all(-1)
         )
 
     def _read(self, caller: Tensor, active: Tensor) -> Tensor:
-        """File the caller's codes and return the column at hand, int64 [B, n_q + 1]."""
-        first = 1 + self.lm.config.agent_q
+        """File the caller's codes and return the column at hand, int64 [B, num_streams]."""
+        first, end = 1 + self.lm.config.agent_q, 1 + self.lm.config.n_q
         offsets = self.offsets
         is_heard = active & (offsets >= self.controls["hears_from"])
-        where = (offsets[:, None] + self._delays[first:]) % self._cache_columns  # [B, caller streams]
-        target = self._tokens["columns"][:, first:]
+        where = (offsets[:, None] + self._delays[first:end]) % self._cache_columns  # [B, caller streams]
+        target = self._tokens["columns"][:, first:end]
         kept = target.gather(2, where[..., None])[..., 0]
         target.scatter_(2, where[..., None], torch.where(is_heard[:, None], caller, kept)[..., None])
         now = (offsets % self._cache_columns)[:, None, None].expand(-1, self.lm.config.num_streams, 1)
         column = self._tokens["columns"].gather(2, now)[..., 0]
         unwritten = offsets[:, None] <= self._delays
-        return torch.where(unwritten | ~active[:, None], self._initial, column)
+        return torch.where(unwritten | ~active[:, None], self.initial, column)
 
     def _text_noise(self, card: int) -> Tensor | None:
         """Float32 [B, card], None where every draw is the likeliest."""
@@ -176,17 +176,26 @@ class Generator:
             codes.append(previous)
         return torch.stack(codes, dim=1)
 
-    def _write(self, text: Tensor, audio: Tensor, active: Tensor) -> Tensor:
+    def _fed_back(self, heads: Tensor) -> Tensor:
+        """What an extra head wrote for the next step: float [B, heads, card] -> int64 [B, 0 or 1]."""
+        count = self.lm.config.extra_heads_fed_back
+        return heads[:, :count].argmax(-1) if count else self.offsets.new_zeros(len(heads), 0)
+
+    def _write(self, text: Tensor, audio: Tensor, fed_back: Tensor, active: Tensor) -> Tensor:
         """File what was drawn and return the frame that is complete now, int64 [B, agent_q]."""
-        agent_q, columns = self.lm.config.agent_q, self._tokens["columns"]
+        config, columns = self.lm.config, self._tokens["columns"]
+        agent_q = config.agent_q
         self._tokens.set_exec_mask(active)
         self._tokens.put("offset", self.offsets + 1)
         offsets = self.offsets
-        drawn = torch.cat([text[:, None], audio], dim=1)
-        where = (offsets % self._cache_columns)[:, None, None].expand(-1, 1 + agent_q, 1)
-        target = columns[:, : 1 + agent_q]
-        kept = target.gather(2, where)[..., 0]
-        target.scatter_(2, where, torch.where(active[:, None], drawn, kept)[..., None])
+        now = (offsets % self._cache_columns)[:, None, None]
+        written = [(columns[:, : 1 + agent_q], torch.cat([text[:, None], audio], dim=1))]
+        if config.extra_heads_fed_back:
+            written.append((columns[:, 1 + config.n_q :], fed_back))
+        for target, drawn in written:
+            where = now.expand(-1, drawn.shape[1], 1)
+            kept = target.gather(2, where)[..., 0]
+            target.scatter_(2, where, torch.where(active[:, None], drawn, kept)[..., None])
         delays = self._delays[1 : 1 + agent_q]
         due = (offsets[:, None] - self.lm.config.max_delay + delays) % self._cache_columns
         frame = columns[:, 1 : 1 + agent_q].gather(2, due[..., None])[..., 0]
@@ -197,7 +206,7 @@ class Generator:
 
     @torch.inference_mode()
     def replay(self, row: int, columns: NDArray[np.integer[Any]]) -> None:
-        """Make a row remember the columns int [T, n_q + 1] that an earlier slot read, in one pass.
+        """Make a row remember the columns int [T, num_streams] that an earlier slot read, in one pass.
 
         They follow the row's prompt, if it has one; only what fits the window is replayed. The next step goes
         on as if this row had lived through it.
@@ -211,10 +220,11 @@ class Generator:
         self.offsets[row] = max(start + len(kept), config.max_delay + 1)
         last = tokens[0, :, -1].clone()
         last[0] = PAD
+        last[1 + config.n_q :] = PAD
         # A call's first column holds initial tokens, which are read but never spoken.
         agent = last[1 : 1 + config.agent_q]
         agent.copy_(torch.where((agent < 0) | (agent >= config.card), self._silence, agent))
-        self._tokens["columns"][row] = torch.where(last < 0, self._initial, last)[:, None]
+        self._tokens["columns"][row] = torch.where(last < 0, self.initial, last)[:, None]
         self.controls["hears_from"][row] = 0
         self.controls["was_silent"][row] = False
 
@@ -226,9 +236,9 @@ class Generator:
         """Let a fresh row live through a prompt, whose steps it never forgets.
 
         `embedded` float [1, T, dim] are the embedded columns 0 .. T - 1; `pending` int64
-        [n_q + 1, max_delay + 1] are the tokens of columns T .. T + max_delay as far as the prompt determines
-        them (later codebooks are late). The row's next step reads column T and hears nothing yet, as the
-        prompt has filled it.
+        [num_streams, max_delay + 1] are the tokens of columns T .. T + max_delay as far as the prompt
+        determines them (later codebooks are late). The row's next step reads column T and hears nothing yet,
+        as the prompt has filled it.
 
         Raises PromptError if the prompt leaves less than half of the window to the call.
         """

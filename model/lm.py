@@ -4,6 +4,10 @@ Source: Moshi (arXiv 2410.00037, sections 3.4.2-3.4.4). A *column* is what the t
 one step: one token of each of the text, agent and caller streams, each stream late by its own delay. Column 0
 holds every stream's initial token; the model reads column s and predicts text and agent codes of column
 s + 1 (and the caller's codes, in a model whose `dep_q` covers them).
+
+In a model of ours the last stream is the transcript of the caller, which an extra head writes: a second
+monologue, of what was heard beside that of what is said. An answer can be worded by what was written down, in
+the same words whoever spoke, and a piece of a word is written knowing the piece before.
 """
 
 from __future__ import annotations
@@ -73,11 +77,15 @@ class Lm(nn.Module):
             nn.Linear(dim, config.extra_heads_dim, bias=False) for _ in range(config.extra_heads_num_heads)
         ]
         self.extra_heads = nn.ModuleList(heads)
+        fed_back = range(config.extra_heads_fed_back)
+        self.extra_emb = nn.ModuleList([TokenEmbedding(config.extra_heads_dim, dim) for _ in fed_back])
 
     @property
     def initial_column(self) -> Tensor:
-        """Int64 [n_q + 1]: the token each stream starts from."""
-        tokens = [self.config.text_card] + [self.config.card] * self.config.n_q
+        """Int64 [num_streams]: the token each stream starts from."""
+        config = self.config
+        tokens = [config.text_card] + [config.card] * config.n_q
+        tokens += [config.extra_heads_dim] * config.extra_heads_fed_back
         return torch.tensor(tokens, device=self.text_linear.weight.device)
 
     def init_state(self, batch: int, *, can_pin: bool = False, kv_dtype: torch.dtype | None = None) -> State:
@@ -91,14 +99,14 @@ class Lm(nn.Module):
         return state
 
     def embed(self, columns: Tensor) -> Tensor:
-        """What the temporal transformer is given: int64 [B, n_q + 1, T] -> float [B, T, dim]."""
+        """What the temporal transformer is given: int64 [B, num_streams, T] -> float [B, T, dim]."""
         x: Tensor = self.text_emb(columns[:, 0])
-        for stream, embedding in enumerate(self.emb, start=1):
+        for stream, embedding in enumerate([*self.emb, *self.extra_emb], start=1):
             x = x + embedding(columns[:, stream])
         return x
 
     def temporal(self, columns: Tensor, state: State | None = None) -> Tensor:
-        """Int64 [B, n_q + 1, T] -> normed float [B, T, dim]."""
+        """Int64 [B, num_streams, T] -> normed float [B, T, dim]."""
         y: Tensor = self.out_norm(self.transformer(self.embed(columns), state and state.child("transformer")))
         return y
 
@@ -134,18 +142,18 @@ class Lm(nn.Module):
         return x
 
     def columns(self, codes: Tensor) -> Tensor:
-        """Delay each stream, the initial column in front: int64 [B, n_q + 1, T] -> [B, n_q + 1, T + 1]."""
+        """Delay each stream, the initial column in front: int64 [B, num_streams, T] -> one step longer."""
         initial = self.initial_column.to(codes.device)
         out = initial[None, :, None].expand(len(codes), -1, codes.shape[-1] + 1).clone()
-        for stream, delay in enumerate(self.config.delays):
+        for stream, delay in enumerate(self.config.all_delays):
             out[:, stream, 1 + delay :] = codes[:, stream, : codes.shape[-1] - delay]
         return out
 
     def forward(self, codes: Tensor) -> LmLogits:
-        """Teacher-forced predictions of every frame: int64 [B, n_q + 1, T] (ZERO_TOKEN: nothing there)."""
+        """Teacher-forced predictions of every frame: int64 [B, num_streams, T] (ZERO_TOKEN: nothing)."""
         columns = self.columns(codes)
         hidden = self.temporal(columns[:, :, :-1])
-        target = columns[:, :, 1:].transpose(1, 2).flatten(0, 1)  # [B T, n_q + 1]
+        target = columns[:, :, 1:].transpose(1, 2).flatten(0, 1)  # [B T, num_streams]
         dep_q = self.config.dep_q
         audio = self.depth(hidden.flatten(0, 1), target[:, 0], target[:, 1 : 1 + dep_q])
         audio = audio.view(*hidden.shape[:2], dep_q, -1).permute(0, 2, 1, 3)  # [B, dep_q, T, card]

@@ -72,7 +72,7 @@ class StepProgram:
         """Move the active rows on: float32 [S, 1920], bool [S].
 
         Gives the agent's sound float32 [S, 1920] (NaN in a row that has come to grief) and int32
-        [S, 3 + n_q]: the agent's text token, the caller's, and the column that was read.
+        [S, 2 + num_streams]: the agent's text token, the caller's, and the column that was read.
         """
         config = self.generator.lm.config
         self.hearing.set_exec_mask(active)
@@ -111,14 +111,15 @@ class StepProgram:
     def _caller_text(self, heads: Tensor, active: Tensor) -> Tensor:
         """The token that the transcript head writes, int64 [S]; PAD throughout for a model without that head.
 
-        The head does not see what it wrote and may write a piece on two frames in a row; the second is PAD.
+        A head whose writing is not fed back may write a piece on two frames in a row; the second is PAD.
         """
         if heads.shape[1] == 0:
             return torch.where(active, self._pad, NO_TOKEN)
         token = heads[:, 0].argmax(-1)
-        again = (token[:, None] == self.memory["written"]).any(1) & (token != self._pad)
-        token = torch.where(again, self._pad, token)
-        self._note("written", token)
+        if not self.generator.lm.config.extra_heads_fed_back:
+            again = (token[:, None] == self.memory["written"]).any(1) & (token != self._pad)
+            token = torch.where(again, self._pad, token)
+            self._note("written", token)
         return torch.where(active, token, NO_TOKEN)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.config import LmConfig
+from model.config import ZERO_TOKEN, LmConfig
 from model.errors import PromptError
 from model.lm import Lm
 from model.tokenizer import PAD
@@ -59,6 +59,7 @@ def prompt_columns(frames: PromptFrames, config: LmConfig) -> Tensor:
     length = len(frames)
     streams = torch.cat([frames.text[:, None], frames.agent, frames.caller], dim=1).T  # [n_q + 1, N]
     columns = torch.zeros(config.num_streams, length + config.max_delay, dtype=torch.int64)
+    columns[len(config.delays) :] = ZERO_TOKEN  # nothing was written down
     for stream, delay in enumerate(config.delays):
         columns[stream, : delay + 1] = config.text_card if stream == 0 else config.card
         columns[stream, delay + 1 : delay + length] = streams[stream, 1:]
@@ -91,7 +92,7 @@ def ready_prompt(lm: Lm, frames: PromptFrames, voice: ReadyVoice | None = None) 
                 f"streams; this one has {config.dim} and {config.num_streams}"
             )
         columns[:, start] = voice.last
-        late = torch.tensor(config.delays) > 0
+        late = torch.tensor(config.all_delays) > 0
         columns[late, start + 1] = voice.pending[late]
         parts.append(voice.embedded[None].to(device, lm.text_linear.weight.dtype))
     if length < start + 2:

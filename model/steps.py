@@ -22,7 +22,7 @@ class LmSteps(Protocol):
     """One frame of a batch of rows."""
 
     def temporal(self, column: Tensor, state: State) -> Tensor:
-        """Int64 [B, n_q + 1] -> normed float [B, dim]; the executing rows of the state remember it."""
+        """Int64 [B, num_streams] -> normed float [B, dim]; the executing rows of the state remember it."""
 
     def begin_frame(self, hidden: Tensor) -> None:
         """The depth model's frame for hidden float [B, dim] begins; what it knew is forgotten."""
@@ -81,8 +81,11 @@ class FusedSteps:
         offset, batch = inner["offset"], len(column)
         pinned = inner.tensors["pinned"] if "pinned" in inner.tensors else torch.zeros_like(offset)
         turn = lm.transformer.window.decoded(offset, pinned)
-        audio = F.embedding(column[:, 1:] + self._first_rows, self._table).sum(1)
+        end = 1 + lm.config.n_q
+        audio = F.embedding(column[:, 1:end] + self._first_rows, self._table).sum(1)
         x = lm.text_emb(column[:, 0]) + audio
+        for stream, embedding in enumerate(lm.extra_emb, start=end):
+            x = x + embedding(column[:, stream])
         delta: Tensor | None = None
         for index, layer in enumerate(lm.transformer.layers):
             assert isinstance(layer, LmLayer)

@@ -27,7 +27,7 @@ FFT_SIZES = (256, 512, 1024, 2048)
 INPUT_GAIN = 3.0  # telephone speech is quiet; training scales it, the shipped first layer has it built in
 # Of a codec that goes on from trained weights the new phone heads learn alone at first: no folder holds any.
 HEADS_ALONE_STEPS, HEADS_ALONE_SHARE = 150, 0.2  # of steps, of the time: whichever is over first
-GENTLENESS = 0.25  # of the learning rates, for a codec that begins with trained weights: higher ones undo it
+GENTLENESS = 0.5  # of the learning rates, for a codec that begins with trained weights: full ones undo it
 SEED_LATENTS = 4  # latents per codeword that k-means starts from, at the least
 
 

@@ -34,9 +34,10 @@ from model.training.tokens_stage import LibraryLine, TokenStem, TokenTurn
 __all__ = ["Call", "Drawing", "Scriptwriter"]
 
 # Frames between the caller's last sound and the agent's first; the ear hears about 1.5 frames more. Text is
-# drawn greedily, so a share above one half is a threshold: at 0.7 the agent begins after one frame where it
-# is surer than 0.5 / 0.7 that the turn is over, and else waits for what the next frame brings.
-ANSWER_FRAMES, ANSWER_WEIGHTS = (1, 2, 3), (0.7, 0.27, 0.03)
+# drawn greedily, so a share is a threshold: at 0.68 the agent begins after one frame where it is surer than
+# 0.5 / 0.68 that the turn is over, else it waits for what the next frame brings. The late moments are for
+# turns that looked unfinished and were not: an agent that never saw an answer come late would wait for ever.
+ANSWER_FRAMES, ANSWER_WEIGHTS = (1, 2, 8, 16), (0.68, 0.26, 0.045, 0.015)
 # Of the caller's speech before an interrupted agent falls silent; two where it is surer than two thirds that
 # this is no hum and no cough.
 YIELD_FRAMES, YIELD_WEIGHTS = (2, 3), (0.75, 0.25)
@@ -58,6 +59,9 @@ GIVE_UP_SHARE = 0.4  # of callers who were asked whether they are there
 WAIT_OUT_SHARE = 0.5  # of callers with nothing more to say: they say nothing; the others hang up
 # What one caller says once in a call, as they said it: nobody orders the same six times in the same breath.
 SAID_ONCE = frozenset({Intent.ORDER, Intent.NUMBER})
+# Of turns said in one breath, where the caller has such a turn: a bank's callers pause in most of theirs, and
+# a model that heard no others waited at ends that sound like a pause.
+ONE_BREATH_SHARE = 0.5
 INTENT_WEIGHTS = {
     Intent.ORDER: 6.0, Intent.CHANGE: 1.0, Intent.NUMBER: 2.0, Intent.HOURS: 1.4, Intent.WHERE: 1.4,
     Intent.PERSON: 1.0, Intent.REPEAT: 1.8, Intent.GOODBYE: 1.0, Intent.CANCEL: 0.6, Intent.STATUS: 0.9,
@@ -144,7 +148,10 @@ class Drawing:
         if not there:
             return None
         intent = self._rng.choices(list(there), [weights[intent] for intent in there])[0]
-        return self._rng.choice(self._mood.pick(there[intent]))
+        turns = self._mood.pick(there[intent])
+        if self._rng.random() < ONE_BREATH_SHARE:
+            turns = [turn for turn in turns if not turn.pauses] or turns
+        return self._rng.choice(turns)
 
     def _can_answer(self, turn: TokenTurn) -> bool:
         assert turn.request is not None

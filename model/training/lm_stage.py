@@ -1,7 +1,8 @@
 """The language model learns from whole calls when to speak, what to say, and to note what it hears.
 
 Source of the objective: Moshi (arXiv 2410.00037, section 4.2), plus a head that predicts the caller's words,
-which gives the hearing a dense target.
+which gives the hearing a dense target. What it wrote is read back, so that an answer can be worded by it: in
+training mostly the true words, with some missing, and in a share of the steps what the model writes itself.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from model.config import ZERO_TOKEN, LmConfig
 from model.lm import Lm
-from model.tokenizer import EPAD
+from model.tokenizer import EPAD, PAD
 from model.training.dialogues import Call, Scriptwriter
 from model.training.feed import Share
 from model.training.muon import MuonAdamW
@@ -40,6 +41,8 @@ OWN, FORCED, TIMED = (
     1,
     2,
 )  # text: the model's; the runtime's; the runtime's at a moment that the model chose
+DROP_PIECE_SHARE = 0.05  # of what is read back of the caller's words: a model may miss one, and goes on
+OWN_TRANSCRIPT_SHARE = 0.25  # of the steps, in which the model reads back what it wrote
 DROP_CODE_SHARE = 0.10  # of the single codes: without it callers of the bank are learnt by heart
 
 
@@ -85,12 +88,15 @@ CallBatch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def collate(calls: Sequence[Call], rng: np.random.Generator) -> CallBatch:
-    """Codes int64 [B, 1 + n_q, T] with frames lost; transcript, weight and whose the text is, each [B, T]."""
-    codes = np.stack([np.concatenate([c.text[None], c.agent, c.caller]) for c in calls])
+    """Codes int64 [B, 2 + n_q, T] with frames lost, and pieces of the transcript that is their last stream;
+    transcript, weight and whose the text is, each [B, T]."""
+    codes = np.stack([np.concatenate([c.text[None], c.agent, c.caller, c.transcript[None]]) for c in calls])
     first = 1 + calls[0].agent.shape[0]
     lost = rng.random((len(calls), 1, codes.shape[-1])) < DROP_SHARE
-    lost = lost | (rng.random(codes[:, first:].shape) < DROP_CODE_SHARE)
-    codes[:, first:] = np.where(lost, ZERO_TOKEN, codes[:, first:])
+    caller, read_back = codes[:, first:-1], codes[:, -1]
+    lost = lost | (rng.random(caller.shape) < DROP_CODE_SHARE)
+    caller[lost] = ZERO_TOKEN
+    read_back[rng.random(read_back.shape) < DROP_PIECE_SHARE] = PAD
     weight = np.stack([(np.arange(codes.shape[-1]) < c.end).astype(np.float32) for c in calls])
     transcript = np.stack([c.transcript for c in calls])
     given = np.stack([np.where(c.timed, TIMED, np.where(c.forced, FORCED, OWN)) for c in calls])
@@ -147,14 +153,15 @@ class LmTraining(Stage[CallBatch]):
                 nn.init.normal_(p, std=0.02)
 
     def loss(
-        self, codes: Tensor, transcript: Tensor, weight: Tensor, given: Tensor
+        self, codes: Tensor, transcript: Tensor, weight: Tensor, given: Tensor, *, reads_own: bool = False
     ) -> tuple[Tensor, Figures]:
         """The training loss of a batch of calls, and the figures worth watching.
 
-        `given` int [B, T] tells whose the text is: OWN, FORCED or TIMED.
+        `given` int [B, T] tells whose the text is: OWN, FORCED or TIMED. Where the model reads what it wrote,
+        writing is not taught: a word that came a frame early would be asked for once more.
         """
         pad, epad = self.config.existing_text_padding_id, EPAD
-        columns = self.lm.columns(codes)
+        columns = self._columns(codes)
         text = codes[:, 0]
         with torch.autocast(self.device.type, torch.bfloat16):
             hidden = self.lm.temporal(columns[:, :, :-1])
@@ -162,7 +169,7 @@ class LmTraining(Stage[CallBatch]):
             heard_logits = self.lm.extra_heads[0](hidden).flatten(0, 1)
         quiet = (text == pad) | (text == epad)
         text_weight = weight * torch.where(text == pad, PAD_WEIGHT, 1.0) * (given == OWN)
-        heard_weight = weight * torch.where(transcript == pad, PAD_WEIGHT, 1.0)
+        heard_weight = weight * torch.where(transcript == pad, PAD_WEIGHT, 1.0) * (not reads_own)
         parts = {
             "text": self.dials.text_weight
             * weighted_cross_entropy(text_logits, text.flatten(), text_weight.flatten()),
@@ -177,6 +184,8 @@ class LmTraining(Stage[CallBatch]):
         start = spoken & torch.cat([quiet[:, :1], quiet[:, :-1]], dim=1)
         words = (transcript != pad) & (weight > 0)
         figures = {name: float(value.detach()) for name, value in parts.items()}
+        if reads_own:
+            figures["heard"] = float("nan")
         figures |= {
             "text_acc": float(hit[spoken].float().mean()),
             "word_start_acc": float(hit[start].float().mean()),
@@ -210,9 +219,29 @@ class LmTraining(Stage[CallBatch]):
 
     def step(self, batch: CallBatch) -> Figures:
         """One update; its share of the time budget sets the learning rate."""
-        total, figures = self.loss(*(part.to(self.device, non_blocking=True) for part in batch))
+        codes, *rest = (part.to(self.device, non_blocking=True) for part in batch)
+        reads_own = self.config.extra_heads_fed_back > 0 and float(torch.rand(())) < OWN_TRANSCRIPT_SHARE
+        if reads_own:
+            codes[:, -1] = self._written(codes)
+        total, figures = self.loss(codes, *rest, reads_own=reads_own)
         figures["grad"] = self.update(total)
         return figures
+
+    def _columns(self, codes: Tensor) -> Tensor:
+        """Int64 [B, num_streams, T + 1]; a model that reads no transcript back is given none."""
+        return self.lm.columns(codes[:, : self.config.num_streams])
+
+    @torch.no_grad()
+    def _written(self, codes: Tensor) -> Tensor:
+        """The transcript as the model writes it, int64 [B, T], where it reads back the one in the codes.
+
+        So each piece may be wrong once, and what follows is written after it: what happens in a call, but for
+        errors that bring about others, in one pass instead of one for each frame.
+        """
+        with torch.autocast(self.device.type, torch.bfloat16):
+            hidden = self.lm.temporal(self._columns(codes)[:, :, :-1])
+            written: Tensor = self.lm.extra_heads[0](hidden).argmax(-1)
+        return written
 
     def _between_steps(self, report: Report) -> None:
         if self.steps % VALIDATE_EVERY_STEPS == 0 and self._validation:

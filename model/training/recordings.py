@@ -32,7 +32,7 @@ from model.training.recording_turns import TurnMaker
 RECORDED_SHARE = (
     0.3  # of the codec's clips and of the calls, however few recordings there are beside the bank
 )
-RECORDED_COPIES = 8  # of each real caller among those that the language model hears
+RECORDED_COPIES = 16  # of each real caller among those that the language model hears
 SENTENCES_PER_STEM = 12
 RECORDINGS_PER_SHARD = 10 * SENTENCES_PER_STEM
 SHARD_S = 900.0  # of sound, 43 MB, in a shard at the most

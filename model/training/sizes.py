@@ -58,6 +58,7 @@ def _lm(num_codebooks: int, *, dim: int, num_heads: int, num_layers: int, depth_
         depformer_num_layers=2,
         extra_heads_num_heads=1,
         extra_heads_dim=1024,
+        extra_heads_fed_back=1,
     )
 
 

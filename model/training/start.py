@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,7 +18,9 @@ from model.tokenizer import TextTokenizer, load_text_tokenizer
 from model.training.codec_stage import INPUT_GAIN
 
 # Tables with a row for each text token.
-_TEXT_TABLES = ("text_emb.weight", "text_linear.weight", "depformer_text_emb.weight", "extra_heads.0.weight")
+_READ_BACK = "extra_emb.0.weight"
+_TEXT_TABLES = ("text_emb.weight", "text_linear.weight", "depformer_text_emb.weight", "extra_heads.0.weight",
+                _READ_BACK)  # fmt: skip
 
 
 def _require_same(
@@ -43,11 +46,16 @@ def load_codec(codec: Codec, folder: Path) -> None:
 def load_lm(lm: Lm, folder: Path, tokenizer: TextTokenizer) -> int:
     """Fill a language model with a folder's weights; how many of its text tokens are new.
 
-    A token that the folder's alphabet lacks begins as the mean of the pieces that spelt it there. Raises
+    A token that the folder's alphabet lacks begins as the mean of the pieces that spelt it there. A model
+    that reads back its transcript may begin with one that does not: what is read adds nothing yet. Raises
     CheckpointError if the folder's language model has other sizes.
     """
-    _require_same("language model", lm.config, read_config(folder).lm, folder)
+    theirs = read_config(folder).lm
     stored = read_safetensors(folder / "lm.safetensors")
+    if lm.config.extra_heads_fed_back and not theirs.extra_heads_fed_back:
+        theirs = replace(theirs, extra_heads_fed_back=1)
+        stored[_READ_BACK] = torch.zeros(theirs.extra_heads_dim + 1, theirs.dim)
+    _require_same("language model", lm.config, theirs, folder)
     before = load_text_tokenizer(folder)
     places = {before.piece(token): token for token in range(before.card) if before.piece(token)}
     sources = [_source(tokenizer, token, before, places) for token in range(tokenizer.card)]

@@ -10,6 +10,7 @@ import random
 from dataclasses import replace
 
 import numpy as np
+import scipy.signal
 
 from model.training.bank import Stem, Turn
 from model.voices import TimedPhone, TimedWord
@@ -25,8 +26,6 @@ def draw_speed(rng: random.Random) -> float:
 
 def warp_turn(turn: Turn, speed: float) -> Turn:
     """The turn played so many times as fast, with everything that is timed in it."""
-    import scipy.signal  # a rented GPU's machine lacks it, and draws no recordings
-
     steps = round(_STEPS * speed)
     if steps == _STEPS:
         return turn

@@ -67,7 +67,7 @@ def lm_pair(config: LmConfig = LM_CONFIG, seed: int = 0) -> tuple[Lm, Any]:
 def published_fields(config: LmConfig) -> dict[str, Any]:
     """The fields of a published config.json for these sizes, all of them that JSON can hold."""
     fields = asdict(config)
-    del fields["agent_codebooks"]
+    del fields["agent_codebooks"], fields["extra_heads_fed_back"]  # there is nothing of the kind
     fields["delays"] = list(config.delays)
     fields["depformer_low_rank_embeddings"] = config.depformer_low_rank_embeddings or None
     fields["depformer_weights_per_step_schedule"] = list(config.depformer_weights_per_step_schedule) or None

@@ -42,3 +42,5 @@ def test_a_missing_package_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPat
 def test_a_model_that_the_package_does_not_run_is_refused() -> None:
     with pytest.raises(ConfigError, match="moshiko"):
         lm_fields(replace(tiny.LM_CONFIG, agent_codebooks=4))
+    with pytest.raises(ConfigError, match="read back their transcript"):
+        lm_fields(tiny.WRITING_LM_CONFIG)

@@ -50,6 +50,7 @@ def _broken(path: str, value: Any) -> dict[str, Any]:
         ("lm.num_heads", 5, "multiples of their number of heads"),
         ("lm.dep_q", 17, "dep_q 17 is more than the n_q 16"),
         ("lm.agent_codebooks", 9, "agent_codebooks 9 is not among the 8"),
+        ("lm.extra_heads_fed_back", 2, "extra_heads_fed_back 2 with 1 extra heads"),
         (
             "lm.depformer_weights_per_step_schedule",
             [0, 1],

@@ -179,7 +179,10 @@ def test_what_only_the_runtime_says_is_never_drawn(parts: Engine, tokenizer: Tex
         assert tokenizer.nobody not in texts
 
 
-def test_history_is_remembered_without_being_spoken(parts: Engine) -> None:
+@pytest.mark.parametrize("fed_back", [0, 1])
+def test_history_is_remembered_without_being_spoken(parts: Engine, fed_back: int) -> None:
+    config = replace(parts.config, lm=replace(parts.config.lm, extra_heads_fed_back=fed_back))
+    parts = Engine(replace(parts.model, config=config, lm=tiny.lm(config.lm)), 2)
     frames = _frames(10)
     lived, reborn = _engine(parts, greedy=True), _engine(parts, greedy=True)
     lived.start(0, seed=1)

@@ -8,16 +8,16 @@ from model.config import SamplingConfig
 from model.generate import UNGENERATED, GeneratedStep, Generator
 from model.lm import Lm
 from tests.model import tiny
-from tests.model.tiny import LM_CONFIG, assert_rows_equal, mask, tokens
+from tests.model.tiny import LM_CONFIG, WRITING_LM_CONFIG, assert_rows_equal, mask, tokens
 
 pytestmark = pytest.mark.usefixtures("no_gradients")
 
 EVERYBODY = mask(1, 1)
 
 
-@pytest.fixture(scope="module")
-def lm() -> Lm:
-    return tiny.lm()
+@pytest.fixture(scope="module", params=[LM_CONFIG, WRITING_LM_CONFIG], ids=["family", "writing"])
+def lm(request: pytest.FixtureRequest) -> Lm:
+    return tiny.lm(request.param)
 
 
 def _caller(steps: int, rows: int = 2, seed: int = 0) -> Tensor:
@@ -49,7 +49,7 @@ def test_the_caller_is_heard_in_the_column_that_its_delay_names(lm: Lm) -> None:
     steps = _run(_generator(lm), caller)
     for at in (2, 3, 4):
         assert torch.equal(steps[at].column[:, 9], caller[at][:, 0])
-        assert torch.equal(steps[at].column[:, 10:], caller[at - 1][:, 1:])
+        assert torch.equal(steps[at].column[:, 10:17], caller[at - 1][:, 1:])
 
 
 def test_what_a_row_draws_depends_on_its_seed_alone(lm: Lm) -> None:
@@ -134,7 +134,7 @@ def test_replay_remembers_like_living_through_it(lm: Lm, steps: int) -> None:
     untouched = reborn.state.rows(0)
     reborn.replay(1, history.to(torch.int16).numpy())
     assert_rows_equal(reborn.state, untouched, 0)
-    column = tokens(32, 2, 17, 1, seed=4)
+    column = tokens(32, 2, lm.config.num_streams, 1, seed=4)
     column[1] = column[0]
     want = lm.text_linear(lm.temporal(column, lived.state))[0]
     got = lm.text_linear(lm.temporal(column, reborn.state))[1]
@@ -152,3 +152,29 @@ def test_after_a_replay_the_row_goes_on_at_once(lm: Lm) -> None:
     assert step.column[1, 0] == LM_CONFIG.existing_text_padding_id
     assert torch.equal(step.column[1, 1:9], history[-1, 1:9])
     assert step.column[1, 9] == caller[1, 0]
+    assert (step.column[1, 17:] == LM_CONFIG.existing_text_padding_id).all()
+
+
+def test_what_the_head_wrote_is_read_in_the_next_step_of_that_row() -> None:
+    lm = tiny.lm(WRITING_LM_CONFIG)
+    generator, caller = _generator(lm), _caller(6)
+    steps = [generator.step(codes, mask(1, at != 3)) for at, codes in enumerate(caller)]
+    written = [step.extra[:, 0].argmax(-1) for step in steps]
+    assert steps[0].column[:, 17].tolist() == [WRITING_LM_CONFIG.extra_heads_dim] * 2, (
+        "nothing was written yet"
+    )
+    for at in range(1, 6):
+        assert steps[at].column[0, 17] == written[at - 1][0]
+    assert steps[4].column[1, 17] == written[2][1], "an idle row wrote nothing"
+    assert len({int(token) for row in written for token in row}) > 2
+
+
+def test_what_was_written_changes_what_is_said() -> None:
+    """Teacher-forced columns that differ in that stream alone."""
+    lm = tiny.lm(WRITING_LM_CONFIG)
+    codes = tokens(LM_CONFIG.card, 1, WRITING_LM_CONFIG.num_streams, 10)
+    other = codes.clone()
+    other[0, 17, 4] = (codes[0, 17, 4] + 1) % LM_CONFIG.card
+    one, two = lm(codes).text[0], lm(other).text[0]
+    torch.testing.assert_close(one[:5], two[:5], rtol=0, atol=1e-5)
+    assert (one[5:] - two[5:]).abs().amax(1).min() > 1e-4

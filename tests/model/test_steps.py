@@ -18,7 +18,8 @@ from tests.model import tiny
 torch.set_grad_enabled(False)
 KV = {kv!r}
 config = replace(
-    tiny.LM_CONFIG, context=7, num_heads=2, depformer_num_layers=1, n_q=5, dep_q=3, delays=(0, 0, 1, 1, 0, 1)
+    tiny.WRITING_LM_CONFIG, context=7, num_heads=2, depformer_num_layers=1,
+    n_q=5, dep_q=3, delays=(0, 0, 1, 1, 0, 1),
 )
 plain_lm, fused_lm = tiny.lm(config), tiny.lm(config)
 rows, kv = 2, getattr(torch, KV)
@@ -26,7 +27,7 @@ plain = Generator(plain_lm, rows, SamplingConfig(), greedy=True, can_pin=True, k
 fused = Generator(
     fused_lm, rows, SamplingConfig(), greedy=True, can_pin=True, kv_dtype=kv, steps=FusedSteps(fused_lm, rows)
 )
-prompt, pending = tiny.noise(1, 3, config.dim), tiny.tokens(config.card, 6, 2)
+prompt, pending = tiny.noise(1, 3, config.dim), tiny.tokens(config.card, 7, 2)
 for generator in (plain, fused):
     generator.prefill(1, prompt, pending)
     generator.controls.say(0, [4, 5, 6])

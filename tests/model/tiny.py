@@ -46,6 +46,10 @@ SHARED_LM_CONFIG = replace(
     depformer_weights_per_step_schedule=(0, 1, 2, 3, 3, 3, 3, 3),
 )
 WIDE_LM_CONFIG = replace(LM_CONFIG, dep_q=16, agent_codebooks=8)
+# What ours has beside: a transcript head, whose words are read back.
+WRITING_LM_CONFIG = replace(
+    LM_CONFIG, extra_heads_num_heads=1, extra_heads_dim=LM_CONFIG.text_card, extra_heads_fed_back=1
+)
 
 CODEC_TRANSFORMER = CodecTransformerConfig(
     num_heads=4, num_layers=2, dim_feedforward=64, context=14, layer_scale=1.0

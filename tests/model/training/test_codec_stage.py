@@ -96,5 +96,5 @@ def test_a_trained_codec_learns_gently_and_from_as_many_clips() -> None:
     plain = CodecDials(minutes=3.0)
     dials = plain.scaled(8).gentle()
     assert (dials.caller_clips, dials.agent_clips, dials.minutes) == (48, 16, 3.0)
-    assert dials.muon_lr == pytest.approx(0.25 * plain.muon_lr)
-    assert dials.adam_lr == pytest.approx(0.25 * plain.adam_lr)
+    assert dials.muon_lr == pytest.approx(0.5 * plain.muon_lr)
+    assert dials.adam_lr == pytest.approx(0.5 * plain.adam_lr)

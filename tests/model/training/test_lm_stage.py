@@ -1,5 +1,6 @@
 """The language model's training: what is a target, what goes missing, going on exactly."""
 
+import math
 import random
 import re
 from dataclasses import replace
@@ -20,6 +21,7 @@ from model.training.dialogues import Call, Scriptwriter
 from model.training.feed import Share
 from model.training.lm_stage import (
     DROP_CODE_SHARE,
+    DROP_PIECE_SHARE,
     DROP_SHARE,
     PAD_WEIGHT,
     CallBatch,
@@ -73,17 +75,22 @@ def _parts(figures: Figures, *names: str) -> list[float]:
     return [figures[name] for name in names]
 
 
-def test_only_codes_of_the_caller_go_missing() -> None:
+def test_of_the_caller_alone_codes_and_words_go_missing() -> None:
     calls = [_call(seed, 400) for seed in range(4)]
     codes, transcript, _, _ = collate(calls, np.random.default_rng(0))
-    assert codes.shape == (4, 1 + 2 * NUM_CODEBOOKS, 400) and codes.dtype == torch.int64
+    assert codes.shape == (4, 2 + 2 * NUM_CODEBOOKS, 400) and codes.dtype == torch.int64
     first = 1 + NUM_CODEBOOKS
     for row, call in zip(codes.numpy(), calls, strict=True):
         np.testing.assert_array_equal(row[:first], np.concatenate([call.text[None], call.agent]))
-        np.testing.assert_array_equal(row[first:][row[first:] >= 0], call.caller[row[first:] >= 0])
+        heard, read_back = row[first:-1], row[-1]
+        np.testing.assert_array_equal(heard[heard >= 0], call.caller[heard >= 0])
+        kept = read_back == call.transcript
+        assert (read_back[~kept] == PAD).all()
+        words = call.transcript != PAD
+        assert float((~kept[words]).mean()) == pytest.approx(DROP_PIECE_SHARE, abs=0.05)
         assert call.caller.min() >= 0, "the call itself is left whole"
     np.testing.assert_array_equal(transcript.numpy(), np.stack([call.transcript for call in calls]))
-    lost = codes[:, first:] == ZERO_TOKEN
+    lost = codes[:, first:-1] == ZERO_TOKEN
     frames = lost.all(1, keepdim=True)
     assert float(frames.float().mean()) == pytest.approx(DROP_SHARE, abs=0.015)
     assert float(lost[~frames.expand_as(lost)].float().mean()) == pytest.approx(DROP_CODE_SHARE, abs=0.015)
@@ -107,7 +114,7 @@ def test_a_share_is_a_stream_of_calls() -> None:
         return [part for batch in islice(batches, 2) for part in batch]
 
     one, same, other = first(Share(0, 2, 7)), first(Share(0, 2, 7)), first(Share(1, 2, 7))
-    assert one[0].shape == (3, 1 + 2 * made.NUM_CODEBOOKS, 120)
+    assert one[0].shape == (3, 2 + 2 * made.NUM_CODEBOOKS, 120)
     assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
     assert not torch.equal(one[0], other[0]) and not torch.equal(one[0], one[4])
 
@@ -164,7 +171,7 @@ def test_padding_counts_less_than_words(tmp_path: Path) -> None:
     training = _training(tmp_path)
     call = _call(end=COLUMNS)
     call.text[:10], call.text[10:] = 9, PAD
-    hidden = training.lm.temporal(training.lm.columns(_batch(call)[0])[:, :, :-1])[0]
+    hidden = training.lm.temporal(training._columns(_batch(call)[0])[:, :, :-1])[0]
     training.lm.text_linear.weight[PAD] += hidden.mean(0)
     logits = training.lm.text_linear(hidden)
     each = F.cross_entropy(logits, torch.from_numpy(call.text), reduction="none")
@@ -184,10 +191,29 @@ def test_figures_count_words_and_what_was_heard(tmp_path: Path) -> None:
         for head in (training.lm.text_linear, training.lm.extra_heads[0]):
             assert isinstance(head, torch.nn.Linear)
             head.weight.zero_()
-            hidden = training.lm.temporal(training.lm.columns(_batch(call)[0])[:, :, :-1])
+            hidden = training.lm.temporal(training._columns(_batch(call)[0])[:, :, :-1])
             head.weight[9] = torch.linalg.lstsq(hidden[0], torch.ones(COLUMNS, 1)).solution[:, 0]
     figures = _figures(training, _batch(call))
     assert _parts(figures, "text_acc", "word_start_acc", "heard_acc") == pytest.approx([2 / 3, 1.0, 0.5])
+
+
+def test_where_the_model_reads_what_it_wrote_it_is_taught_answers_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, extra_heads_fed_back=1)
+    training = LmTraining(config, LmDials(minutes=ENDLESS), tmp_path, SILENCE)
+    batch = _batch()
+    own = training._written(batch[0])
+    assert own.shape == batch[1].shape and not torch.equal(own, batch[0][:, -1])
+    total, figures = training.loss(*batch, reads_own=True)
+    grads = torch.autograd.grad(total, list(training.lm.parameters()), allow_unused=True)
+    moved = {name for (name, _), grad in zip(training.lm.named_parameters(), grads, strict=True)
+             if grad is not None and grad.any()}  # fmt: skip
+    assert "extra_emb.0.weight" in moved and "extra_heads.0.weight" not in moved
+    assert math.isnan(figures["heard"]) and figures["text"] > 0
+    for share, is_own in ((1.0, True), (0.0, False)):
+        monkeypatch.setattr(lm_stage, "OWN_TRANSCRIPT_SHARE", share)
+        assert math.isnan(training.step(_batch())["heard"]) is is_own
 
 
 def test_the_loss_falls_on_one_batch(tmp_path: Path) -> None:

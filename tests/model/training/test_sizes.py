@@ -1,5 +1,6 @@
 """The built-in model's sizes: the shipped one, and one that fills its 60 MB."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,10 @@ def _file_bytes(config: ModelConfig) -> float:
 
 
 def test_the_small_size_is_that_of_the_shipped_model() -> None:
-    assert read_config(BUILTIN) == builtin_config() == builtin_config(SMALL)
+    shipped = read_config(BUILTIN)
+    # The weights of v0 do not read back what they wrote down.
+    assert replace(shipped, lm=replace(shipped.lm, extra_heads_fed_back=1)) == builtin_config()
+    assert builtin_config() == builtin_config(SMALL)
     assert load_text_tokenizer(BUILTIN).card == builtin_config().lm.text_card
 
 

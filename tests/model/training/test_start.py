@@ -97,6 +97,20 @@ def test_pieces_keep_their_rows_and_new_ones_begin_as_their_spelling(
     assert torch.equal(lm.state_dict()[name], before.state_dict()[name])
 
 
+@torch.no_grad()
+def test_what_is_read_back_adds_nothing_at_first(
+    shipped: tuple[Path, ModelConfig], old: TextTokenizer
+) -> None:
+    folder, config = shipped
+    writing = Lm(replace(config.lm, extra_heads_fed_back=1)).eval()
+    assert load_lm(writing, folder, old) == 0
+    codes = tiny.tokens(config.lm.card, 1, writing.config.num_streams, 9)
+    wanted = tiny.lm(config.lm)(codes[:, :-1]).text
+    torch.testing.assert_close(writing(codes).text, wanted, atol=1e-3, rtol=0)
+    with pytest.raises(CheckpointError, match=r"language model of other sizes"):
+        load_lm(Lm(replace(writing.config, num_layers=1)), folder, old)
+
+
 def test_other_sizes_are_refused(shipped: tuple[Path, ModelConfig], old: TextTokenizer) -> None:
     folder, config = shipped
     with pytest.raises(CheckpointError, match=r"codec of other sizes .* give the --size"):
