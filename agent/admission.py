@@ -22,10 +22,23 @@ class Admission:
     def __init__(self, pool: WorkerPool, store: Store, profile: CallProfile) -> None:
         self._pool, self._store, self._profile = pool, store, profile
         self._leases: dict[str, SlotLease] = {}
+        self._asked: dict[str, tuple[CallProfile, str]] = {}  # of each call: its profile and model
 
-    async def grant(self, call_id: str) -> Slot | None:
-        """Lease and claim a slot of any worker; None when all are taken. Raises PromptRefused."""
-        candidates = self._pool.candidates()
+    async def grant(self, call_id: str, profile: CallProfile | None = None, model: str = "") -> Slot | None:
+        """Lease and claim a slot of any worker, or any that has this model; None when all are taken.
+
+        Raises PromptRefused.
+        """
+        self._asked[call_id] = profile or self._profile, model
+        slot: Slot | None = None
+        try:
+            slot = await self._grant(call_id, self._pool.candidates(model))
+        finally:
+            if slot is None:
+                del self._asked[call_id]
+        return slot
+
+    async def _grant(self, call_id: str, candidates: list[tuple[str, int]]) -> Slot | None:
         refusal: PromptRefused | None = None
         while candidates:
             lease = await self._store.lease_slot(call_id, candidates)
@@ -46,7 +59,7 @@ class Admission:
     async def grant_again(self, call_id: str, history: NDArray[np.int16], caller_pcm: Pcm) -> Slot:
         """Another slot for a call whose worker died, primed with what was said. Raises NoFreeSlot."""
         self._store.release_slot(self._leases[call_id])
-        candidates = self._pool.candidates()
+        candidates = self._pool.candidates(self._asked[call_id][1])
         lease = await self._store.lease_slot(call_id, candidates) if candidates else None
         if lease is None:
             raise NoFreeSlot("no worker has a free slot")
@@ -60,6 +73,7 @@ class Admission:
         """The call is over."""
         await slot.release()
         self._store.release_slot(self._leases.pop(call_id))
+        self._asked.pop(call_id, None)
 
     async def _claim(
         self, lease: SlotLease, history: NDArray[np.int16] | None = None, caller_pcm: Pcm | None = None
@@ -71,7 +85,7 @@ class Admission:
                 lease.call_id,
                 fencing=lease.fencing,
                 seed=secrets.randbits(63),
-                profile=self._profile,
+                profile=self._asked[lease.call_id][0],
                 worker_id=lease.worker_id,
                 history=history,
                 caller_pcm=caller_pcm,

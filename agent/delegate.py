@@ -4,7 +4,8 @@ Two ways to answer. With OFFHOOK_AGENT__DELEGATE_URL we POST there
 
     {"call_id": "...", "transcript": "where is my order", "order": {"drink": "latte", "size": "large"}}
 
-(null for `order` if none was read back) and expect 200 with {"say": "Your order is ready."}. Without it
+(null for `order` if none was read back; with `headers`, of the INVITE, if the call's trunk passes any on) and
+expect 200 with {"say": "Your order is ready."}. Without it
 whoever follows the call answers by POST /v1/calls/{id}/say; GET /v1/calls/{id} shows what waits as
 `delegated`. If nothing has come within the time limit, the agent says the fallback sentence. Event loop only.
 """
@@ -13,8 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -54,18 +55,20 @@ class Question:
     call_id: str
     transcript: str  # the caller's last words
     order: Order | None  # the last that the agent read back
+    headers: Mapping[str, str] = field(default_factory=dict)  # of the INVITE, by lower-case name
 
     def as_json(self) -> dict[str, Any]:
         """The body of the request."""
         order = order_as_json(self.order) if self.order is not None else None
-        return {"call_id": self.call_id, "transcript": self.transcript, "order": order}
+        body = {"call_id": self.call_id, "transcript": self.transcript, "order": order}
+        return body | {"headers": dict(self.headers)} if self.headers else body
 
 
 class _Unanswered(Exception):
     """The service gave no usable answer; the text says why."""
 
 
-def question_of(call_id: str, lines: list[TimedWord]) -> Question:
+def question_of(call_id: str, lines: list[TimedWord], headers: Mapping[str, str] | None = None) -> Question:
     """The question that a call's dialogue (lines in order, see `Transcript.dialogue`) ends with."""
     asked = next((line.text for line in reversed(lines) if line.speaker is Speaker.CALLER), "")
     read_back = (
@@ -74,7 +77,7 @@ def question_of(call_id: str, lines: list[TimedWord]) -> Question:
         if line.speaker is Speaker.AGENT and line.text.lower().rstrip("?").endswith("right")
         if isinstance(meant := understand(line.text), Order)
     )
-    return Question(call_id, asked, next(read_back, None))
+    return Question(call_id, asked, next(read_back, None), headers or {})
 
 
 class Delegation:

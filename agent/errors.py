@@ -64,6 +64,8 @@ class EndReason(StrEnum):
     MEDIA_LOST = "media_lost"  # no packet from the caller for too long
     MEDIA_REFUSED = "media_refused"  # no codec in common (488)
     NO_FREE_SLOT = "no_free_slot"  # 503 with Retry-After, never rang
+    UNKNOWN_LINE = "unknown_line"  # 404: the dial plan has no line for the number that was called
+    LINE_FULL = "line_full"  # 486: as many calls as its line or trunk may have
     PROMPT_REFUSED = "prompt_refused"  # the model cannot take the configured voice, role or sampling
     WORKER_LOST = "worker_lost"  # the worker died and no other slot came in time
     TOO_LONG = "too_long"  # the operator's limit on a call's length
@@ -87,6 +89,8 @@ _FAULTS: dict[EndReason, Fault] = {
     EndReason.MEDIA_LOST: Fault.TRUNK,
     EndReason.MEDIA_REFUSED: Fault.TRUNK,
     EndReason.NO_FREE_SLOT: Fault.US,
+    EndReason.UNKNOWN_LINE: Fault.CALLER,
+    EndReason.LINE_FULL: Fault.US,
     EndReason.PROMPT_REFUSED: Fault.US,
     EndReason.WORKER_LOST: Fault.US,
     EndReason.TOO_LONG: Fault.US,

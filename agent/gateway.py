@@ -8,6 +8,7 @@ session.
 
 import asyncio
 import contextlib
+import os
 import secrets
 import signal
 import time
@@ -26,21 +27,25 @@ from agent import clock, metrics
 from agent.admission import Admission
 from agent.caller_hash import caller_hash
 from agent.control import ControlServer, Readiness
+from agent.dial_plan import CallPlan, DialPlan
+from agent.dial_plan_watch import DialPlanBook
 from agent.duplex import ModelSlot, Pcm, Tokens
 from agent.errors import AgentError, EndReason
 from agent.frame_phase import BridgeClock
 from agent.gateway_health import GatewayHealth, SipHealth, worker_health
 from agent.http_side import served_by, welcome
+from agent.line_caps import LineCaps
 from agent.live_calls import LiveCalls
 from agent.live_view import LiveCall
 from agent.pool import WorkerPool
-from agent.profile import build_profile, load_tokens
+from agent.profile import load_tokens
 from agent.recording import Recorder
 from agent.redis_server import open_redis
 from agent.session import Parts, Session
 from agent.settings import Settings
 from agent.slot import PromptRefused, Slot
 from agent.store import SessionRecord, Store
+from agent.trunk_metrics import forget_registrations, note_registration
 from agent.wire import DEFAULT_PROFILE
 from model.control import CallProfile
 from model.errors import ModelError
@@ -95,10 +100,16 @@ class Gateway:
         profile: CallProfile = DEFAULT_PROFILE,
         live: LiveCalls | None = None,
         salt: bytes = b"",
+        plans: DialPlanBook | None = None,
     ) -> None:
-        """`salt` is for the hashes by which recordings find their callers."""
+        """`salt` is for the hashes by which recordings find their callers.
+
+        Without `plans` every call has `profile` and what the settings say.
+        """
         self._settings, self._live, self._salt = settings, live, salt
         self._admission = Admission(pool, store, profile)
+        self._plans, self._caps = plans, LineCaps()
+        self._plain = CallPlan("", "", settings.agent, profile, settings.call)
         self._sip, self._pool, self._store, self._tokens = sip, pool, store, tokens
         self._bridge_clock = bridge_clock
         self._gateway_id = f"gw-{secrets.token_hex(3)}"
@@ -186,6 +197,8 @@ class Gateway:
         """Take calls until `stop`; then live ones may go on for the drain time, or until `stop_now`."""
         async with asyncio.TaskGroup() as group:
             jobs = [self._take_calls(group, self._sip), self._look_around(), self._end_calls_after(stop_now)]
+            if self._plans is not None:
+                jobs.append(self._plans.watch(self._apply_plan))
             if self._live is not None:
                 jobs.append(self._take_calls(group, self._live.source))
             tasks = [group.create_task(job) for job in jobs]
@@ -199,6 +212,11 @@ class Gateway:
             for task in tasks:
                 task.cancel()
             self._end_calls()
+
+    async def _apply_plan(self, plan: DialPlan) -> None:
+        """Have the SIP side follow a new plan; calls that live keep the one they began with."""
+        await self._sip.set_trunks(plan.trunks)
+        forget_registrations(plan)
 
     async def _end_calls_after(self, stop_now: asyncio.Event) -> None:
         await stop_now.wait()
@@ -235,11 +253,44 @@ class Gateway:
                 metrics.CALLS.labels("inbound", invite.transport, EndReason.INTERNAL_ERROR.value).inc()
 
     async def _admit(self, call_id: str, invite: IncomingCall) -> None:
+        transport, trunk = invite.transport, invite.trunk
+        log.info(
+            "call_offered",
+            transport=transport,
+            trunk=trunk,
+            peer_call_id=invite.call_id,
+            pii_caller=invite.caller,
+        )
+        plan = self._plan_of(invite)
+        if plan is None:
+            invite.reject(404, "Nobody is called that here")
+            self._refused(transport, EndReason.UNKNOWN_LINE)
+            return
+        caps = {f"line {plan.key}": plan.max_calls, f"trunk {trunk}": self._trunk_cap(trunk)}
+        with self._caps.taken(caps) as is_free:
+            if is_free:
+                await self._begin(call_id, invite, plan)
+                return
+        invite.reject(486, "Line is busy")
+        self._refused(transport, EndReason.LINE_FULL)
+
+    def _plan_of(self, invite: IncomingCall) -> CallPlan | None:
+        if self._plans is None or invite.transport != "sip":
+            return self._plain
+        return self._plans.plan.find(invite.called, invite.trunk)
+
+    def _trunk_cap(self, name: str) -> int | None:
+        trunk = self._plans.plan.trunks.get(name) if self._plans is not None else None
+        return trunk.max_calls if trunk is not None else None
+
+    async def _begin(self, call_id: str, invite: IncomingCall, plan: CallPlan) -> None:
+        """A call that its line may take: from its slot to its end."""
         began_s = clock.now()
         transport = invite.transport
-        log.info("call_offered", transport=transport, peer_call_id=invite.call_id, pii_caller=invite.caller)
         try:
-            slot = None if self._is_stopping else await self._admission.grant(call_id)
+            slot = None
+            if not self._is_stopping:
+                slot = await self._admission.grant(call_id, plan.profile, plan.model)
         except PromptRefused as error:
             log.error("prompt_refused", cause=str(error), remedy="see OFFHOOK_AGENT__*, `offhook check`")
             invite.reject(500, "Agent is misconfigured")
@@ -257,7 +308,7 @@ class Gateway:
                 return
             metrics.CALL_SETUP_SECONDS.labels(transport).observe(clock.now() - began_s)
             try:
-                await self._talk(call_id, invite, endpoint, slot)
+                await self._talk(call_id, invite, endpoint, slot, plan)
             finally:
                 endpoint.hang_up()  # the session has, unless we failed before there was one
         finally:
@@ -271,7 +322,9 @@ class Gateway:
             log.info("call_gone", cause=str(error))
             return None
 
-    async def _talk(self, call_id: str, invite: IncomingCall, endpoint: MediaEndpoint, slot: Slot) -> None:
+    async def _talk(
+        self, call_id: str, invite: IncomingCall, endpoint: MediaEndpoint, slot: Slot, plan: CallPlan
+    ) -> None:
         endpoint.set_frame_phase(self._phase(slot))
         record = SessionRecord(
             call_id,
@@ -291,14 +344,15 @@ class Gateway:
 
         parts = Parts(
             self._tokens,
-            self._settings.call,
+            plan.limits,
             self._store,
             reclaim,
             clock.now,
             self._recorder(call_id),
             self._settings.recording.consent,
-            self._settings.agent,
+            plan.agent,
             caller_hash(self._salt, invite.caller),
+            self._passed_headers(invite),
         )
         session = self._sessions[call_id] = Session(endpoint, slot, record, parts)
         if self._live is not None:
@@ -306,7 +360,7 @@ class Gateway:
         self._is_idle.clear()
         if self._is_ending:  # it was being answered when the others were ended
             session.hang_up(EndReason.SHUTTING_DOWN)
-        log.info("call_answered", worker_id=slot.worker_id, codec=endpoint.stats().codec)
+        log.info("call_answered", worker_id=slot.worker_id, codec=endpoint.stats().codec, line=plan.line)
         try:
             await session.run()
         finally:
@@ -314,6 +368,11 @@ class Gateway:
             self._ended.append((session.record, session.live().recording_id))
             if not self._sessions:
                 self._is_idle.set()
+
+    def _passed_headers(self, invite: IncomingCall) -> dict[str, str]:
+        """What of the INVITE goes on to whom the agent asks."""
+        trunk = self._plans.plan.trunks.get(invite.trunk) if self._plans is not None else None
+        return trunk.passed_headers(invite.headers) if trunk is not None else {}
 
     def _phase(self, slot: Slot) -> int:
         return self._bridge_clock.frame_phase(slot.next_tick_s(clock.now()))
@@ -330,22 +389,30 @@ class Gateway:
 
 async def _serve(settings: Settings) -> int:
     tokens = load_tokens(settings.worker)
-    profile = build_profile(settings.agent, tokens)
+    plans = DialPlanBook(settings, os.environ, tokens)  # the secrets that its file names by variable
+    profile = plans.plan.fallback.profile
     served = served_by(settings)
     url = settings.redis_url.get_secret_value() if settings.redis_url else None
     async with contextlib.AsyncExitStack() as stack:
-        stop, stop_now = await stack.enter_async_context(_signals())
+        stop, stop_now = await stack.enter_async_context(_signals(plans.asked))
         redis_url = await stack.enter_async_context(open_redis(url))
         store = await stack.enter_async_context(Store(redis_url, show_pii=settings.log.pii))
         num_peers = settings.webrtc.max_calls if settings.webrtc.enabled else 0
-        sip = await stack.enter_async_context(SipGateway(settings.sip, num_packet_ports=num_peers))
+        lines = SipGateway(
+            settings.sip,
+            num_packet_ports=num_peers,
+            trunks=plans.plan.trunks,
+            on_registered=note_registration,
+        )
+        forget_registrations(plans.plan)
+        sip = await stack.enter_async_context(lines)
         bridge_clock = await _watch_bridge(sip)
         name = f"gw-{secrets.token_hex(3)}"
         phase_s = bridge_clock.worker_phase_s
         workers = WorkerPool(settings.worker, name=name, phase_s=phase_s, cache=settings.cache)
         pool = await stack.enter_async_context(workers)
         live = await _open_live(stack, settings, sip, pool) if num_peers else None
-        gateway = Gateway(settings, sip, pool, store, tokens, bridge_clock, profile, live, served.salt)
+        gateway = Gateway(settings, sip, pool, store, tokens, bridge_clock, profile, live, served.salt, plans)
         http = ControlServer(gateway, settings.http, replace(served, live=live))
         await stack.enter_async_context(http)
         if not await _until_ready(pool, stop):
@@ -391,8 +458,11 @@ async def _until_ready(pool: WorkerPool, stop: asyncio.Event) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _signals() -> AsyncIterator[tuple[asyncio.Event, asyncio.Event]]:
-    """Events for the first SIGINT or SIGTERM (end gently), and for the next, or SIGINT (end now)."""
+async def _signals(reload: asyncio.Event) -> AsyncIterator[tuple[asyncio.Event, asyncio.Event]]:
+    """Events for the first SIGINT or SIGTERM (end gently), and for the next, or SIGINT (end now).
+
+    SIGHUP sets `reload`.
+    """
     stop, stop_now = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -403,10 +473,11 @@ async def _signals() -> AsyncIterator[tuple[asyncio.Event, asyncio.Event]]:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal, number)
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
     try:
         yield stop, stop_now
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.remove_signal_handler(number)
 
 

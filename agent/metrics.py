@@ -236,6 +236,26 @@ STORE_DROPPED_WRITES = Counter(
     "offhook_store_dropped_writes", "Record writes given up because too many waited.", registry=REGISTRY
 )
 
+# ---- trunks ----
+DIAL_PLAN_RELOADS = Counter(
+    "offhook_dial_plan_reloads",
+    "Times the trunks' file was read again, by what came of it.",
+    labelnames=("result",),  # loaded, refused
+    registry=REGISTRY,
+)
+TRUNK_REGISTERED = Gauge(
+    "offhook_trunk_registered",
+    "1 while we are registered at a server of the trunk, else 0; absent for trunks that do not register.",
+    labelnames=("trunk",),
+    registry=REGISTRY,
+)
+TRUNK_REGISTRATIONS = Counter(
+    "offhook_trunk_registrations",
+    "Registrations tried and refreshed, by trunk and by what came of it.",
+    labelnames=("trunk", "result"),  # ok, refused, unreachable
+    registry=REGISTRY,
+)
+
 
 def _begin_at_zero() -> None:
     """Show every closed label at once: a counter that appears with its first event hides it from rate()."""
@@ -246,6 +266,8 @@ def _begin_at_zero() -> None:
         RESPONSE_GAP_SECONDS.labels(transport)
         for reason in EndReason:
             CALLS.labels("inbound", transport, reason.value)
+    for result in ("loaded", "refused"):
+        DIAL_PLAN_RELOADS.labels(result)
     for way in ("up", "down"):
         BRIDGE_DELAY_SECONDS.labels(way)
     for way in ("in", "out"):

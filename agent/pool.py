@@ -296,9 +296,17 @@ class WorkerPool:
         """Labels of workers that die again and again."""
         return [berth.label for berth in self.berths if berth.is_crash_looping]
 
-    def candidates(self) -> list[tuple[str, int]]:
-        """Ready workers with a free slot as (worker id, all its slots), the emptiest first, for a lease."""
-        return [(link.worker_id, link.hello.num_slots) for link in self._by_free() if link.num_slots_free]
+    def candidates(self, model: str = "") -> list[tuple[str, int]]:
+        """Ready workers with a free slot as (worker id, all its slots), the emptiest first, for a lease.
+
+        With `model` only those that have it. The gateway's own tokenizer reads and writes the words of every
+        call, so such a worker's must be the same.
+        """
+        return [
+            (link.worker_id, link.hello.num_slots)
+            for link in self._by_free()
+            if link.num_slots_free and model in ("", link.hello.model)
+        ]
 
     async def wait_ready(self, num_workers: int = 1, timeout_s: float | None = None) -> None:
         """Wait until so many workers are ready (default: up to the configured start timeout).

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -71,6 +71,7 @@ class Parts:
     has_consent: bool = False
     agent: AgentSettings = field(default_factory=AgentSettings)  # its greeting, and whom it asks
     caller_hash: str | None = None  # for the sidecar: finds a caller's recordings, tells no number
+    headers: Mapping[str, str] = field(default_factory=dict)  # of the INVITE, that its trunk passes on
 
 
 class Session:
@@ -319,7 +320,9 @@ class Session:
         """Find out what the model asks for, one question at a time, while the conversation goes on."""
         while True:
             await self._questions.get()
-            question = question_of(self.record.call_id, self._duplex.transcript.dialogue())
+            question = question_of(
+                self.record.call_id, self._duplex.transcript.dialogue(), self._parts.headers
+            )
             self._note(delegated=question.transcript)
             try:
                 await self._delegation.ask(question)

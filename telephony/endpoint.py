@@ -170,6 +170,10 @@ class IncomingCall(Protocol):
         """Every header of the INVITE by lower-case name; repeated ones joined by ", ". Untrusted."""
 
     @property
+    def trunk(self) -> str:
+        """The trunk that it came by; "" where there is none."""
+
+    @property
     def is_gone(self) -> bool:
         """True once the caller has cancelled or the call was answered or rejected."""
 

@@ -3,13 +3,14 @@
 import ipaddress
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pydantic import SecretStr
 
 from telephony.errors import SettingsError
 
-CODECS = ("PCMU", "PCMA", "G722")
-TRANSPORTS = ("udp", "tcp")
+CODECS = ("PCMU", "PCMA", "G722", "opus")
+TRANSPORTS = ("udp", "tcp", "tls")
 PTIME_MS = 20  # the bridge's clock, and the packet time that every carrier accepts
 # RFC 7064 and 7065, as far as the ICE library follows them.
 ICE_SERVER = re.compile(
@@ -46,23 +47,70 @@ class JitterSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """SIP over TLS 1.2 or later: who we are, and whom we believe.
+
+    Servers that we connect to are always verified, by their names too; callers' certificates are asked for,
+    refused when they are wrong, and needed if `client_certificates`.
+    """
+
+    port: int = 5061
+    certificate: Path | None = None  # PEM, with what stands between it and its authority
+    key: Path | None = None  # PEM, without a pass phrase
+    authorities: Path = Path("/etc/ssl/certs/ca-certificates.crt")  # PEM, whose certificates are believed
+    client_certificates: bool = False  # nobody calls by TLS without one
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65_535:
+            raise SettingsError(f"tls port={self.port} is not a port number; SIP's own is 5061")
+        if (self.certificate is None) != (self.key is None):
+            raise SettingsError("tls certificate and key go together; set both, or neither")
+
+    def check_files(self) -> None:
+        """Raises SettingsError for a file that cannot be read: the library would not say which."""
+        if self.certificate is None or self.key is None:
+            raise SettingsError(
+                "transports has tls, which needs tls certificate and tls key; name two PEM files"
+            )
+        for name, path in (
+            ("certificate", self.certificate),
+            ("key", self.key),
+            ("authorities", self.authorities),
+        ):
+            try:
+                with path.open("rb") as file:
+                    file.read(1)
+            except OSError as error:
+                raise SettingsError(
+                    f"tls {name}={path} cannot be read ({error.strerror}); name a readable PEM file"
+                ) from None
+
+
+@dataclass(frozen=True, slots=True)
 class SipSettings:
     """Where we listen, how many calls we take, what we speak, and who may call.
 
-    An empty `allowed_peers` means loopback only, and is refused with any other `bind_address`.
+    An empty `allowed_peers` means loopback only, or the trunks' peers if there is a `trunks_file`; with
+    neither, any other `bind_address` is refused.
     """
 
     bind_address: str = "127.0.0.1"
     port: int = 5060
-    transports: tuple[str, ...] = TRANSPORTS
+    transports: tuple[str, ...] = ("udp", "tcp")
     rtp_port_min: int = 20_000
     rtp_port_max: int = 29_999
     max_calls: int = 64
     codecs: tuple[str, ...] = ("G722", "PCMU", "PCMA")  # best first
     allowed_peers: tuple[str, ...] = ()  # CIDRs, e.g. 192.0.2.0/24
+    trunks_file: Path | None = None  # YAML: trunks, their peers, and what answers on which number
     retry_after_s: int = 5  # what a refused caller is told when no slot is free
     outbound_enabled: bool = False  # placing calls is for the test caller; off for users
     jitter: JitterSettings = field(default_factory=JitterSettings)
+    tls: TlsSettings = field(default_factory=TlsSettings)
+    public_address: str = (
+        ""  # ours as the world sees it, behind a NAT that keeps ports; a trunk may have another
+    )
+    stun_servers: tuple[str, ...] = ()  # host or host:port, that tell our public address; tried in this order
 
     def __post_init__(self) -> None:
         self._check_ports()
@@ -75,6 +123,24 @@ class SipSettings:
         if not 1 <= self.retry_after_s <= 3600:
             raise SettingsError(f"retry_after_s={self.retry_after_s} is outside 1..3600; 5 is usual")
         self._check_peers()
+        self._check_nat()
+
+    def _check_nat(self) -> None:
+        if self.public_address:
+            try:
+                ipaddress.ip_address(self.public_address)
+            except ValueError:
+                raise SettingsError(
+                    f"public_address={self.public_address!r} is not an IP address; "
+                    "give the one that trunks see"
+                ) from None
+        for server in self.stun_servers:
+            if not re.fullmatch(r"[A-Za-z0-9.-]+(:\d{1,5})?", server):
+                raise SettingsError(
+                    f"stun_servers has {server!r}; write stun.example.org or stun.example.org:3478"
+                )
+        if self.public_address and self.stun_servers:
+            raise SettingsError("public_address and stun_servers are both set; keep one")
 
     def _check_ports(self) -> None:
         if not 0 <= self.port <= 65_535:  # 0: any free port, for tests
@@ -109,10 +175,11 @@ class SipSettings:
                 f"bind_address={self.bind_address!r} is not an IP address; "
                 "give this machine's own, or 127.0.0.1"
             ) from None
-        if not address.is_loopback and not self.allowed_peers:
+        if not address.is_loopback and not self.allowed_peers and self.trunks_file is None:
             raise SettingsError(
                 f"bind_address={self.bind_address} is reachable from outside, but allowed_peers is empty; "
-                "list the trunks and phones that may call, e.g. 192.0.2.0/24, or bind to 127.0.0.1"
+                "list the trunks and phones that may call, e.g. 192.0.2.0/24, name a trunks_file, "
+                "or bind to 127.0.0.1"
             )
 
     def allows(self, peer: str) -> bool:
@@ -122,7 +189,7 @@ class SipSettings:
         except ValueError:
             return False
         if not self.allowed_peers:
-            return address.is_loopback
+            return address.is_loopback and self.trunks_file is None
         return any(address in _network(cidr) for cidr in self.allowed_peers)
 
 

@@ -26,13 +26,16 @@ import offhook_pjsua2 as pj
 from telephony.endpoint import EndpointEvent, EndpointEventKind
 from telephony.errors import CallEnded, CallRefused, TelephonyError
 from telephony.packet_audio import PacketPool
+from telephony.registration import RegistrationResult
 from telephony.settings import SipSettings
 from telephony.sip_call import CallLink, SipCall
 from telephony.sip_endpoint import SipEndpoint
 from telephony.sip_lines import Invite, SipLines
 from telephony.sip_thread import SipThread
+from telephony.sip_trunks import OnRegistered
 from telephony.sip_uri import checked_uri
 from telephony.ticks import TickFeed
+from telephony.trunks import Trunk
 
 __all__ = ["GatewayCounts", "IncomingSipCall", "SipEndpoint", "SipGateway"]
 
@@ -51,6 +54,8 @@ class IncomingSipCall:
     _endpoint: SipEndpoint
     _gateway: "SipGateway"
     _number: int
+    trunk: str = ""  # the trunk that it came by; "" for peers that are in none
+    source: str = ""  # IP address and port that sent the INVITE
     _is_decided: bool = False
 
     @property
@@ -109,9 +114,17 @@ class SipGateway:
     """Listens for calls and places them; one per process at a time."""
 
     def __init__(
-        self, settings: SipSettings, log_path: str | None = None, *, num_packet_ports: int = 0
+        self,
+        settings: SipSettings,
+        log_path: str | None = None,
+        *,
+        num_packet_ports: int = 0,
+        trunks: Mapping[str, Trunk] | None = None,
+        on_registered: OnRegistered | None = None,
     ) -> None:
         """`num_packet_ports` calls of other transports share the clock.
+
+        `on_registered` is told, in asyncio, what came of each REGISTER: trunk, is it registered, result.
 
         With `log_path` PJSIP writes its own log there, SIP messages included: numbers in the clear.
         """
@@ -120,7 +133,10 @@ class SipGateway:
         self._numbers = itertools.count(1)
         self._endpoints: dict[int, SipEndpoint] = {}
         self._invites: asyncio.Queue[IncomingSipCall | None] = asyncio.Queue()
-        self._lines = SipLines(settings, self._new_link, self._offer, num_packet_ports)
+        self._on_registered = on_registered
+        self._lines = SipLines(
+            settings, self._new_link, self._offer, num_packet_ports, trunks, self._tell_registered
+        )
         self._thread = SipThread(settings, self._lines, log_path, num_packet_ports)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_stopping = False
@@ -170,6 +186,15 @@ class SipGateway:
         return self._thread.tcp_port
 
     @property
+    def tls_port(self) -> int:
+        """Likewise for TLS."""
+        return self._thread.tls_port
+
+    async def set_trunks(self, trunks: Mapping[str, Trunk]) -> None:
+        """Have exactly these trunks from now on; live calls go on as they began. Raises TelephonyError."""
+        await asyncio.wrap_future(self._thread.submit(lambda: self._lines.set_trunks(trunks)))
+
+    @property
     def ticks(self) -> TickFeed:
         """The audio clock, once started; calls of other transports follow it too."""
         assert self._ticks is not None
@@ -205,8 +230,8 @@ class SipGateway:
         while (invite := await self._invites.get()) is not None:
             yield invite
 
-    async def call(self, uri: str, timeout_s: float = 60.0) -> SipEndpoint:
-        """Call somebody and return once they have answered.
+    async def call(self, uri: str, timeout_s: float = 60.0, trunk: str = "") -> SipEndpoint:
+        """Call somebody, by a trunk or as ourselves, and return once they have answered.
 
         Raises BadUri, CallRefused with the far end's status, TelephonyError if outbound calls are off, and
         TimeoutError, after a CANCEL, if nobody answers in time.
@@ -217,7 +242,7 @@ class SipGateway:
         link = self._new_link()
         endpoint = self._adopt(link)
         try:
-            await asyncio.wrap_future(self._thread.submit(lambda: self._lines.place(link, target)))
+            await asyncio.wrap_future(self._thread.submit(lambda: self._lines.place(link, target, trunk)))
         except TelephonyError:
             del self._endpoints[link.number]
             raise
@@ -269,10 +294,25 @@ class SipGateway:
         loop.call_soon_threadsafe(self._take, link, invite)
         return True
 
+    def _tell_registered(self, trunk: str, is_registered: bool, result: RegistrationResult) -> None:
+        """On the sip thread."""
+        loop, tell = self._loop, self._on_registered
+        if tell is not None and loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(tell, trunk, is_registered, result)
+
     def _take(self, link: CallLink, invite: Invite) -> None:
         endpoint = self._adopt(link)
         self._invites.put_nowait(
-            IncomingSipCall(invite.caller, invite.called, invite.headers, endpoint, self, link.number)
+            IncomingSipCall(
+                invite.caller,
+                invite.called,
+                invite.headers,
+                endpoint,
+                self,
+                link.number,
+                trunk=invite.trunk,
+                source=invite.source,
+            )
         )
 
     def _adopt(self, link: CallLink) -> SipEndpoint:

@@ -1,21 +1,25 @@
-"""Every live call of a gateway, the account they belong to, and the pool of their audio. Sip thread only."""
+"""Every live call of a gateway, the accounts they belong to, and the pool of their audio. Sip thread only."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import offhook_pjsua2 as pj
 import structlog
 
+from telephony.digest import DigestGuard, Verdict
 from telephony.errors import CallEnded, TelephonyError
 from telephony.packet_audio import PacketPool
 from telephony.settings import SipSettings
 from telephony.sip_call import CallLink, SipCall, audio_only, headers_of
 from telephony.sip_media import AudioPool
+from telephony.sip_trunks import CallAccount, OnRegistered, TrunkAccounts, gate_networks
+from telephony.trunks import Trunk
 
 log = structlog.get_logger()
 
-SERVICE_UNAVAILABLE = 503
+UNAUTHORIZED, SERVICE_UNAVAILABLE = 401, 503
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +29,8 @@ class Invite:
     caller: str
     called: str
     headers: dict[str, str]
-
-
-class _Account(pj.Account):  # type: ignore[misc]  # the extension has no types
-    def __init__(self, on_call: Callable[[int, str], None]) -> None:
-        super().__init__()
-        self._on_call = on_call
-
-    def onIncomingCall(self, prm: Any) -> None:
-        """An INVITE whose offer we could answer; 488 is already out for any other."""
-        self._on_call(prm.callId, prm.rdata.wholeMsg)
+    trunk: str = ""  # the name of the trunk that it came by; "" for peers that are in none
+    source: str = ""  # IP address and port that sent it
 
 
 class SipLines:
@@ -46,12 +42,16 @@ class SipLines:
         new_link: Callable[[], CallLink],
         offer: Callable[[CallLink, Invite], bool],
         num_packet_ports: int = 0,
+        trunks: Mapping[str, Trunk] | None = None,
+        on_registered: OnRegistered = lambda name, is_registered, result: None,
     ) -> None:
         """`offer` tells asyncio of a new INVITE, and is False if it cannot take it."""
         self._settings, self._new_link, self._offer = settings, new_link, offer
         self._num_packet_ports = num_packet_ports
         self._calls: dict[int, SipCall] = {}
-        self._account: _Account | None = None
+        self._trunks = dict(trunks or {})
+        self._accounts = TrunkAccounts(settings, self._on_invite, on_registered)
+        self._guard = DigestGuard()
         self._audio: AudioPool | None = None  # outlives the library: the clock may still look into a port
         self._packet_audio: PacketPool | None = None  # asyncio's, once it is there
 
@@ -73,47 +73,51 @@ class SipLines:
         return len(self._calls)
 
     def open(self) -> None:
-        """Create the ports and the account that every call belongs to."""
+        """Create the ports and the accounts that calls belong to."""
         self._packet_audio = PacketPool(self._num_packet_ports)
         self._audio = AudioPool(self._settings.max_calls)
-        config = pj.AccountConfig()
-        config.idUri = f"sip:offhook@{_bracketed(self._settings.bind_address)}"
-        config.mediaConfig.transportConfig.boundAddress = self._settings.bind_address
-        config.mediaConfig.transportConfig.port = self._settings.rtp_port_min
-        config.mediaConfig.transportConfig.portRange = (
-            self._settings.rtp_port_max - self._settings.rtp_port_min
-        )
-        config.mediaConfig.lockCodecEnabled = (
-            False  # we answer with one codec; no re-INVITE of ours is needed
-        )
-        self._account = _Account(self._on_invite)
-        self._account.create(config)
+        self._accounts.open(self._trunks)
+
+    def set_trunks(self, trunks: Mapping[str, Trunk]) -> None:
+        """Have exactly these trunks from now on; live calls go on as they began."""
+        self._accounts.apply(trunks)
+        self._trunks = dict(trunks)
+
+    def networks(self) -> tuple[str, ...]:
+        """Whose SIP is looked at."""
+        return gate_networks(self._settings, self._trunks)
+
+    def account_id(self, source: str) -> int:
+        """The library's number of the account that a source address belongs to."""
+        number: int = self._accounts.account_of(source.rpartition(":")[0]).getId()
+        return number
 
     def each_second(self) -> None:
         """Bring every call's figures up to date."""
         for call in list(self._calls.values()):
             call.note_figures()
+        self._accounts.sweep()
 
     def after_events(self) -> None:
-        """Let go of calls that are over, outside of their own callbacks."""
+        """Let go of calls that are over, outside of their own callbacks; see to the registrations."""
+        self._accounts.look_after()
         for number in [number for number, call in self._calls.items() if call.is_over]:
             del self._calls[number]
 
     def hang_up_all(self) -> None:
-        """End every call; an INVITE that still waits gets 503."""
+        """End every call; an INVITE that still waits gets 503. Registrars are told, too."""
         for call in list(self._calls.values()):
             call.end(SERVICE_UNAVAILABLE)
+        self._accounts.unregister_all()
 
     def is_idle(self) -> bool:
-        """True when no call is left."""
-        return not self._calls
+        """True when no call and no registration is left."""
+        return not self._calls and self._accounts.is_unregistered()
 
     def close(self) -> None:
-        """Drop calls and account, in this order; the ports stay until the library is gone."""
+        """Drop calls and accounts, in this order; the ports stay until the library is gone."""
         self._calls.clear()
-        if self._account is not None:
-            self._account.shutdown()
-            self._account = None
+        self._accounts.close()
 
     def act(self, number: int, action: Callable[[SipCall], None]) -> None:
         """Do something to a live call. Raises CallEnded when it is over."""
@@ -134,12 +138,16 @@ class SipLines:
 
         self.act(number, send)
 
-    def place(self, link: CallLink, uri: str) -> None:
-        """Send an INVITE. Raises TelephonyError when every port is in use or the library refuses."""
+    def place(self, link: CallLink, uri: str, trunk: str = "") -> None:
+        """Send an INVITE, as that trunk or as ourselves.
+
+        Raises TelephonyError when there is no such trunk, every port is in use or the library refuses.
+        """
+        account = self._accounts.by_name(trunk)
         link.audio = self.audio.lend()
         if link.audio is None:
             raise TelephonyError("every audio port is in use; raise max_calls or end a call")
-        call = SipCall(self._account, link)
+        call = SipCall(account, link)
         try:
             call.makeCall(uri, audio_only())
         except pj.Error:
@@ -148,17 +156,39 @@ class SipLines:
             raise
         self._calls[link.number] = call
 
-    def _on_invite(self, pj_id: int, message: str) -> None:
+    def _on_invite(self, account: CallAccount, pj_id: int, rdata: Any) -> None:
+        message, source = rdata.wholeMsg, rdata.srcAddress
         link = self._new_link()
-        call = SipCall(self._account, link, pj_id)
+        call = SipCall(account, link, pj_id)
         self._calls[link.number] = call
         shown = call.getInfo()
         link.call_id, link.remote = shown.callIdString, shown.remoteUri
         called = message.split("\r\n", 1)[0].split(" ")[1] if " " in message else ""
-        if not self._offer(link, Invite(shown.remoteUri, called, headers_of(message))):
+        headers = headers_of(message)
+        if not self._is_proved(call, account, headers, called):
+            return
+        if not self._offer(link, Invite(shown.remoteUri, called, headers, account.name, source)):
             log.warning("invite_refused", reason="more INVITEs wait for an answer than the gateway can hold")
             call.end(SERVICE_UNAVAILABLE, headers={"Retry-After": str(self._settings.retry_after_s)})
 
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
+    def _is_proved(self, call: SipCall, account: CallAccount, headers: dict[str, str], called: str) -> bool:
+        """Whether the caller may call by this trunk; if not, they have been asked to prove who they are."""
+        trunk = account.trunk
+        if trunk is None or not trunk.callers:
+            return True
+        now_s = time.monotonic()
+        given = headers.get("authorization", "")
+        verdict = self._guard.judge(given, "INVITE", called, trunk.secrets_by_user, trunk.realm, now_s)
+        if verdict is Verdict.PROVED:
+            return True
+        if given and verdict is Verdict.NOT_PROVED:
+            log.warning("caller_not_proved", trunk=account.name)
+        is_stale = verdict is Verdict.STALE
+        parameters = audio_only()
+        parameters.statusCode = UNAUTHORIZED
+        for challenge in self._guard.challenges(trunk.realm, now_s, is_stale=is_stale):
+            header = pj.SipHeader()
+            header.hName, header.hValue = "WWW-Authenticate", challenge
+            parameters.txOption.headers.append(header)
+        call.hangup(parameters)
+        return False

@@ -26,8 +26,9 @@ T = TypeVar("T")
 POLL_MS = 10
 SPARE_CALLS = 32  # call objects for INVITEs that are about to be refused
 RESAMPLER_QUALITY = 1  # speex 3: 3 ms a conversion, -0.3 dB and -88 dB images at 3.4 kHz (docs/log.md)
-LOOPBACK = ("127.0.0.0/8", "::1/128")
+OPUS_RATE_HZ = SAMPLE_RATE_HZ  # our own, so that nothing is resampled
 LOG_LEVEL = 4
+TLS_TIMEOUT_MS = 5000  # of a handshake; a connection that only opens is dropped
 EADDRINUSE_STATUSES = (120_098, 130_098)  # PJSIP's spelling of the operating system's error 98
 
 log = structlog.get_logger()
@@ -54,6 +55,24 @@ class SipWork(Protocol):
     def close(self) -> None:
         """Drop every pjsua2 object."""
 
+    def account_id(self, source: str) -> int:
+        """The library's number of the account that a source address ("192.0.2.7:5060") belongs to."""
+
+    def networks(self) -> tuple[str, ...]:
+        """Whose SIP is looked at."""
+
+
+class _Endpoint(pj.Endpoint):  # type: ignore[misc]  # the extension has no types
+    """The library, which asks us whose a new request is; it would go by names that the far end chose."""
+
+    def __init__(self, account_id: Callable[[str], int]) -> None:
+        super().__init__()
+        self._account_id = account_id
+
+    def onSelectAccount(self, prm: Any) -> None:
+        """A request outside of any dialog has come."""
+        prm.accountIndex = self._account_id(prm.rdata.srcAddress)
+
 
 class SipThread:
     """Owns the library from `start` to `stop`; at most one lives in a process at a time."""
@@ -69,7 +88,7 @@ class SipThread:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sip", daemon=True)
         self._endpoint: Any = None  # no frame may hold it in a local: exceptions keep frames alive
-        self.udp_port = self.tcp_port = 0
+        self.udp_port = self.tcp_port = self.tls_port = 0
 
     def start(self) -> None:
         """Return once we listen. Blocks for about 0.2 s.
@@ -97,7 +116,7 @@ class SipThread:
     def _run(self) -> None:
         try:
             pj.setLogLevel(0)  # until it is configured the library prints
-            self._endpoint = pj.Endpoint()
+            self._endpoint = _Endpoint(self._work.account_id)
             self._open()
         except BaseException as error:
             failure = _portable(error)  # before the rest: its frames hold the one endpoint there may be
@@ -142,7 +161,7 @@ class SipThread:
         self._endpoint.libCreate()
         try:
             self._endpoint.libInit(self._endpoint_config())
-            pj.openGate(pj.StringVector(list(self._settings.allowed_peers or LOOPBACK)))
+            pj.openGate(pj.StringVector(list(self._work.networks())))
             self._listen()
             self._endpoint.libStart()
             self._endpoint.audDevManager().setNullDev()
@@ -157,6 +176,9 @@ class SipThread:
         config.uaConfig.mainThreadOnly = True
         config.uaConfig.maxCalls = min(1024, self._settings.max_calls + SPARE_CALLS)
         config.uaConfig.userAgent = "Offhook"
+        for server in self._settings.stun_servers:
+            config.uaConfig.stunServer.append(server)
+        config.uaConfig.stunIgnoreFailure = True  # calls within the network go on without
         config.logConfig.level = config.logConfig.consoleLevel = 0
         if self._log_path is not None:  # the library writes it: its log lines come from media threads too
             config.logConfig.filename, config.logConfig.level = self._log_path, LOG_LEVEL
@@ -173,27 +195,62 @@ class SipThread:
         return config
 
     def _listen(self) -> None:
+        kinds = {
+            "udp": pj.PJSIP_TRANSPORT_UDP,
+            "tcp": pj.PJSIP_TRANSPORT_TCP,
+            "tls": pj.PJSIP_TRANSPORT_TLS,
+        }
         for transport in self._settings.transports:
-            kind = {"udp": pj.PJSIP_TRANSPORT_UDP, "tcp": pj.PJSIP_TRANSPORT_TCP}[transport]
             config = pj.TransportConfig()
-            config.boundAddress, config.port = self._settings.bind_address, self._settings.port
-            try:
-                number = self._endpoint.transportCreate(kind, config)
-            except pj.Error as error:
-                if error.status in EADDRINUSE_STATUSES:
-                    raise AddressTaken(self._settings.bind_address, self._settings.port, transport) from None
-                raise
-            port = int(self._endpoint.transportGetInfo(number).localName.rpartition(":")[2])
-            if transport == "udp":
-                self.udp_port = port
-            else:
-                self.tcp_port = port
+            config.boundAddress = self._settings.bind_address
+            config.publicAddress = self._settings.public_address
+            config.port = self._settings.tls.port if transport == "tls" else self._settings.port
+            if transport == "tls":
+                self._secure(config.tlsConfig)
+            port = self._bind(transport, kinds[transport], config)
+            setattr(self, f"{transport}_port", port)
+
+    def _bind(self, transport: str, kind: int, config: Any) -> int:
+        """Listen; the port."""
+        try:
+            number = self._endpoint.transportCreate(kind, config)
+        except pj.Error as error:
+            if error.status in EADDRINUSE_STATUSES:
+                raise AddressTaken(self._settings.bind_address, config.port, transport) from None
+            raise
+        return int(self._endpoint.transportGetInfo(number).localName.rpartition(":")[2])
+
+    def _secure(self, config: Any) -> None:
+        tls = self._settings.tls
+        tls.check_files()
+        config.certFile, config.privKeyFile, config.CaListFile = (
+            str(tls.certificate),
+            str(tls.key),
+            str(tls.authorities),
+        )
+        config.proto = pj.PJ_SSL_SOCK_PROTO_TLS1_2 | pj.PJ_SSL_SOCK_PROTO_TLS1_3
+        config.verifyServer = config.verifyClient = True
+        config.requireClientCert = tls.client_certificates
+        config.msecTimeout = TLS_TIMEOUT_MS
 
     def _choose_codecs(self) -> None:
         order = {name: 255 - place for place, name in enumerate(self._settings.codecs)}
         known = self._endpoint.codecEnum2()  # held: its elements point into it
         for codec in known:
             self._endpoint.codecSetPriority(codec.codecId, order.get(codec.codecId.split("/")[0], 0))
+        self._set_opus()
+
+    def _set_opus(self) -> None:
+        """Mono both ways, and said so: else a stereo sender is decoded twice and summed, 6 dB too loud."""
+        config = self._endpoint.getCodecOpusConfig()
+        config.sample_rate, config.channel_cnt = OPUS_RATE_HZ, 1
+        self._endpoint.setCodecOpusConfig(config)
+        parameters = self._endpoint.codecGetParam("opus/48000/2")
+        for name in ("stereo", "sprop-stereo"):
+            said = pj.CodecFmtp()
+            said.name, said.val = name, "0"
+            parameters.setting.decFmtp.append(said)
+        self._endpoint.codecSetParam("opus/48000/2", parameters)
 
     def _close(self) -> None:
         self._stopping.set()

@@ -35,7 +35,7 @@ class IncomingWebRtcCall:
     """An offer that waits for `answer` or `reject`; an `IncomingCall`."""
 
     transport = "webrtc"
-    called = ""
+    called = trunk = ""
     headers: Mapping[str, str] = {}
 
     def __init__(self, gateway: "WebRtcGateway", offer: Offer, caller: str, about: object) -> None:

@@ -10,6 +10,10 @@
 #define PJSUA_MAX_ACC 256
 #define PJSUA_MAX_CONF_PORTS 4096 /* a call takes two: its stream and our port */
 
+/* Carriers have been seen to close a connection that is silent for 120 s in the middle of a call (RFC 5626 section 4.4.1). */
+#define PJSIP_TCP_KEEP_ALIVE_INTERVAL 30
+#define PJSIP_TLS_KEEP_ALIVE_INTERVAL 30
+
 #define PJMEDIA_HAS_VIDEO 0
 #define PJMEDIA_AUDIO_DEV_HAS_PORTAUDIO 0
 #define PJMEDIA_AUDIO_DEV_HAS_ALSA 0

@@ -28,6 +28,7 @@ ARGUMENT_ERRORS(offhook::RingPort::readFrame)
 ARGUMENT_ERRORS(offhook::RingPort::write)
 ARGUMENT_ERRORS(offhook::TickClock::TickClock)
 ARGUMENT_ERRORS(offhook::openGate)
+ARGUMENT_ERRORS(offhook::setPeers)
 ARGUMENT_ERRORS(offhook::OpusPort::putPacket)
 ARGUMENT_ERRORS(offhook::OpusListener::putPacket)
 ARGUMENT_ERRORS(offhook::OpusListener::pullTick)
@@ -108,6 +109,7 @@ class OpusSpeaker {
 
 long foreignRtpPackets(int call_id);
 void openGate(const std::vector<std::string> &cidrs);
+void setPeers(const std::vector<std::string> &cidrs);
 void setFull(bool is_full, int retry_after_s);
 void setLogLevel(int level);
 long gateForeign();

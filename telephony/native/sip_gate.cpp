@@ -16,7 +16,7 @@ struct Network {
     unsigned char address[16];
 };
 
-std::vector<Network> networks; // written before the first transport exists, then only read
+std::vector<Network> networks; // read and written by the sip thread alone, which polls every transport
 std::atomic<bool> is_full_now(false);
 std::atomic<int> retry_after_now(5);
 std::atomic<long> foreign(0), malformed(0);
@@ -82,9 +82,14 @@ pjsip_module gate;
 
 } // namespace
 
+void setPeers(const std::vector<std::string> &cidrs) {
+    std::vector<Network> parsed;
+    for (const std::string &cidr : cidrs) parsed.push_back(parse(cidr));
+    networks.swap(parsed);
+}
+
 void openGate(const std::vector<std::string> &cidrs) {
-    networks.clear();
-    for (const std::string &cidr : cidrs) networks.push_back(parse(cidr));
+    setPeers(cidrs);
     foreign = malformed = 0;
     is_full_now = false;
     std::memset(&gate, 0, sizeof gate);

@@ -11,6 +11,10 @@ namespace offhook {
 // libInit and before the first transport. Throws std::invalid_argument for a text that is no network.
 void openGate(const std::vector<std::string> &cidrs);
 
+// Let other networks in from now on, and those that are not listed no longer; live calls of theirs end by timeout
+// alone. Sip thread only. Throws as `openGate`, changing nothing.
+void setPeers(const std::vector<std::string> &cidrs);
+
 // While full, an OPTIONS outside a dialog is answered 503 with Retry-After instead of 200.
 void setFull(bool is_full, int retry_after_s);
 

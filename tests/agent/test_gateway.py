@@ -37,7 +37,7 @@ PROFILE = CallProfile(voice="tone")
 class Invite:
     """An INVITE; `endpoint` None: the caller cancels before our 200."""
 
-    transport = "sip"
+    transport, trunk = "sip", ""
     caller, called, call_id = "sip:+15550100@192.0.2.7", "sip:order@127.0.0.1", "sip-1"
 
     def __init__(self, endpoint: FakeEndpoint | None) -> None:
@@ -104,7 +104,7 @@ class Pool:
     def num_slots_free(self) -> int:
         return sum(1 if isinstance(slots, AgentError) else len(slots) for slots in self.workers.values())
 
-    def candidates(self) -> list[tuple[str, int]]:
+    def candidates(self, model: str = "") -> list[tuple[str, int]]:
         return [(name, 1) for name, slots in self.workers.items() if slots]
 
     async def claim(self, call_id: str, *, fencing: int, worker_id: str, **claim: Any) -> TickedSlot:

@@ -105,7 +105,7 @@ class Peer:
 
         def follow(call: SipCall, prm: Any) -> None:
             link = new_link()
-            lines._calls[link.number] = prm.newCall = SipCall(lines._account, link)
+            lines._calls[link.number] = prm.newCall = SipCall(lines._accounts.default, link)
             prm.statusCode = 202
 
         SipCall.onCallTransferRequest = follow  # type: ignore[method-assign,assignment]

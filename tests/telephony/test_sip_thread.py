@@ -35,6 +35,12 @@ class NoWork:
     def close(self) -> None:
         self.closed_on = threading.current_thread().name
 
+    def account_id(self, source: str) -> int:
+        return 0
+
+    def networks(self) -> tuple[str, ...]:
+        return ("127.0.0.0/8",)
+
 
 @pytest.fixture
 def thread() -> Iterator[SipThread]:
