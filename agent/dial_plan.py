@@ -26,7 +26,7 @@ from model.control import CallProfile
 from telephony.trunks import Part, Trunk, Trunks
 
 _CALLED = re.compile(r"\+?[0-9]{1,32}\*?|[A-Za-z0-9_.!~'()&=+$,;?/-]{1,128}\*?|\*")
-_USER = re.compile(r"(?:sips?|tel):(?:(?P<user>[^@;>]+)@)?(?P<rest>[^;>\s]*)", re.IGNORECASE)
+_USER = re.compile(r"(?:sips?|tel):(?:(?P<user>[^@>\s]+)@)?(?P<rest>[^;>\s]*)", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[-.() ]")  # RFC 3966's visual ones
 _NUMBER = re.compile(r"\+?[0-9]+")
 

@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -15,6 +15,8 @@ import structlog
 from agent import gateway as module
 from agent import metrics
 from agent.clock import ManualClock
+from agent.dial_plan import PlanTree
+from agent.dial_plan_file import resolve
 from agent.errors import AgentError, ConfigError, EndReason, NoFreeSlot
 from agent.frame_phase import BridgeClock
 from agent.gateway import Gateway
@@ -38,6 +40,7 @@ class Invite:
     """An INVITE; `endpoint` None: the caller cancels before our 200."""
 
     transport, trunk = "sip", ""
+    headers: Mapping[str, str] = MappingProxyType({})
     caller, called, call_id = "sip:+15550100@192.0.2.7", "sip:order@127.0.0.1", "sip-1"
 
     def __init__(self, endpoint: FakeEndpoint | None) -> None:
@@ -352,7 +355,11 @@ def test_what_the_operator_can_mend_comes_out_of_nested_groups(monkeypatch: pyte
 
 
 async def test_the_first_signal_stops_gently_and_the_next_at_once() -> None:
-    async with module._signals() as (stop, stop_now):
+    reload = asyncio.Event()
+    async with module._signals(reload) as (stop, stop_now):
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.wait_for(reload.wait(), 1)
+        assert not stop.is_set()
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(stop.wait(), 1)
         assert not stop_now.is_set()
@@ -369,3 +376,63 @@ async def test_a_profile_that_workers_will_refuse_is_told_at_the_start(tmp_path:
             module._warn_of_refusals(pool, CallProfile(voice="anna", role="You sell coffee."))
     assert [entry["event"] for entry in logs] == ["voice_unknown", "role_impossible"]
     assert logs[0]["voices"] == ("tone",)
+
+
+class Book:
+    """A dial plan in force, which never changes by itself."""
+
+    def __init__(self, **tree: Any) -> None:
+        self.plan = resolve(PlanTree.model_validate(tree), Settings(), StandInTokens())
+
+    async def watch(self, apply: Any) -> None:
+        await asyncio.Event().wait()
+
+
+class PlannedScene(Scene):
+    """A gateway with a dial plan."""
+
+    def __init__(self, workers: dict[str, list[TickedSlot] | AgentError], **tree: Any) -> None:
+        super().__init__(workers)
+        parts = cast(tuple[Any, Any, Any], (self.sip, self.pool, self.store))
+        book = cast(Any, Book(**tree))
+        self.gateway = Gateway(Settings(), *parts, StandInTokens(), BridgeClock(), PROFILE, plans=book)
+
+
+async def test_a_call_is_answered_as_its_line_says_and_others_hear_404() -> None:
+    lines = [{"called": "order", "voice": "warm", "transfer_target": "sip:desk@192.0.2.7"}]
+    async with PlannedScene({"w0": [a_slot()]}, lines=lines) as scene:
+        endpoint = FakeEndpoint()
+        invite = await scene.call(endpoint)
+        assert invite.rejected is None and scene.pool.profiles == [CallProfile(voice="warm")]
+        stranger = Invite(FakeEndpoint())
+        stranger.called = "sip:sales@127.0.0.1"
+        scene.sip.invites.put_nowait(stranger)
+        await settle()
+        assert stranger.rejected == (404, None) and not stranger.has_rung
+        endpoint.happen(EndpointEventKind.ENDED, code=200)
+        await settle()
+    assert scene.ended(EndReason.UNKNOWN_LINE) == 1
+
+
+async def test_a_line_or_a_trunk_that_is_full_hears_486() -> None:
+    tree: dict[str, Any] = {
+        "trunks": {"carrier": {"peers": ["192.0.2.0/24"], "max_calls": 1}},
+        "lines": [{"called": "order", "max_calls": 1}, {"called": "*"}],
+    }
+    async with PlannedScene({"w0": [a_slot(), a_slot(), a_slot()]}, **tree) as scene:
+        first, second, third = FakeEndpoint(), Invite(FakeEndpoint()), Invite(FakeEndpoint())
+        await scene.call(first)
+        second.called, third.called, third.trunk = "sip:order@x", "sip:other@x", "carrier"
+        scene.sip.invites.put_nowait(second)
+        scene.sip.invites.put_nowait(third)
+        await settle()
+        assert second.rejected == (486, None) and third.rejected is None
+        fourth = Invite(FakeEndpoint())
+        fourth.called, fourth.trunk = "sip:other@x", "carrier"
+        scene.sip.invites.put_nowait(fourth)
+        await settle()
+        assert fourth.rejected == (486, None)
+        first.happen(EndpointEventKind.ENDED, code=200)
+        await settle()
+        assert (await scene.call(FakeEndpoint())).rejected is None, "its line is free again"
+    assert scene.ended(EndReason.LINE_FULL) == 2
