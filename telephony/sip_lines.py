@@ -190,5 +190,5 @@ class SipLines:
             header = pj.SipHeader()
             header.hName, header.hValue = "WWW-Authenticate", challenge
             parameters.txOption.headers.append(header)
-        call.hangup(parameters)
+        call.answer(parameters)  # hangup, within this callback, would drop the headers
         return False
