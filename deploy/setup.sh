@@ -86,7 +86,7 @@ install_packages() {
         fail "apt-get could not install them (see above). Mend that, or run it by hand:" "  $command"
     }
     local service
-    for service in redis-server prometheus; do
+    for service in redis-server prometheus kamailio; do
         case " $* " in *" $service "*) "${root[@]}" systemctl disable -q "$service" 2>/dev/null || true ;; esac
     done
 }

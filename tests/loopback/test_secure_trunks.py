@@ -1,0 +1,99 @@
+"""TLS with certificates of both ends, and SRTP by SDES: what is right passes, nothing else."""
+
+import asyncio
+import ssl
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from telephony.errors import CallRefused, SettingsError
+from telephony.settings import TlsSettings
+from telephony.sip import SipGateway
+from tests.loopback.certificates import Authority
+from tests.loopback.test_trunks import SETTINGS, ended, heard_hz, invited, trunk
+
+pytestmark = pytest.mark.loopback
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> TlsSettings:
+    """Ours, by an authority that both ends believe; nobody comes in without a certificate."""
+    authority = Authority(tmp_path_factory.mktemp("tls"), "authority")
+    certificate, key = authority.issue("gateway")
+    return TlsSettings(
+        port=0, certificate=certificate, key=key, authorities=authority.file, client_certificates=True
+    )
+
+
+async def call_ourselves(gateway: SipGateway, uri: str, by: str) -> None:
+    """A call by this trunk comes in again, both ends hear each other, and it ends well."""
+    calling = asyncio.create_task(gateway.call(uri, trunk=by))
+    callee = await (await invited(gateway)).answer()
+    caller = await calling
+    assert await heard_hz(callee, caller, 500.0) == pytest.approx(500, abs=2)
+    assert await heard_hz(caller, callee, 750.0) == pytest.approx(750, abs=2)
+    assert callee.stats().rx_packets > 50
+    caller.hang_up()
+    assert await ended(callee) == 200
+
+
+async def test_sdes_over_tls_with_certificates_of_both_ends(tls: TlsSettings) -> None:
+    settings = replace(SETTINGS, transports=("udp", "tls"), tls=tls)
+    secure = trunk(transport="tls", srtp="required", srtp_keying=["sdes"])
+    async with SipGateway(settings, trunks={"secure": secure}) as gateway:
+        await call_ourselves(gateway, f"sip:order@127.0.0.1:{gateway.tls_port};transport=tls", "secure")
+        plain = f"sip:order@127.0.0.1:{gateway.udp_port}"
+        await gateway.set_trunks({"secure": secure, "plain": trunk(peers=["192.0.2.0/24"])})
+        with pytest.raises(CallRefused, match="488"):
+            await gateway.call(plain, trunk="plain")
+
+
+async def test_a_server_that_nobody_vouches_for_gets_no_call(tls: TlsSettings, tmp_path: Path) -> None:
+    other = Authority(tmp_path, "other")
+    settings = replace(SETTINGS, transports=("tls",), tls=replace(tls, authorities=other.file))
+    async with SipGateway(settings, trunks={"tls": trunk(transport="tls")}) as gateway:
+        with pytest.raises(CallRefused, match=r"50[23]"):
+            await gateway.call(f"sip:order@127.0.0.1:{gateway.tls_port};transport=tls", trunk="tls")
+
+
+async def _handshake(port: int, context: ssl.SSLContext) -> bytes:
+    """What the server says first to an OPTIONS, b"" if it hangs up instead."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    try:
+        writer.write(
+            b"OPTIONS sip:x@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:1;branch=z9hG4bKx\r\n"
+            b"From: <sip:a@b>;tag=1\r\nTo: <sip:x@127.0.0.1>\r\nCall-ID: tls-1\r\nCSeq: 1 OPTIONS\r\n"
+            b"Max-Forwards: 9\r\nContent-Length: 0\r\n\r\n"
+        )
+        return await asyncio.wait_for(reader.read(12), 5)
+    finally:
+        writer.close()
+
+
+async def test_who_comes_without_a_certificate_or_with_a_stranger_s_is_not_heard(
+    tls: TlsSettings, tmp_path: Path
+) -> None:
+    stranger = Authority(tmp_path, "stranger").issue("stranger")
+    settings = replace(SETTINGS, transports=("tls",), tls=tls)
+    async with SipGateway(settings, trunks={"tls": trunk(transport="tls")}) as gateway:
+        answers: list[Any] = []
+        for certificate in ((tls.certificate, tls.key), None, stranger):
+            context = ssl.create_default_context(cafile=str(tls.authorities))
+            if certificate is not None:
+                context.load_cert_chain(*map(str, certificate))
+            try:
+                answers.append(await _handshake(gateway.tls_port, context))
+            except (ssl.SSLError, ConnectionError):
+                answers.append(b"")
+        assert answers == [b"SIP/2.0 200 ", b"", b""]
+
+
+async def test_a_file_that_is_missing_is_named(tls: TlsSettings, tmp_path: Path) -> None:
+    for wrong, words in (
+        (replace(tls, key=tmp_path / "none.key"), "tls key=.*none.key cannot be read"),
+        (TlsSettings(), "which needs tls certificate and tls key; name two PEM files"),
+    ):
+        with pytest.raises(SettingsError, match=words):
+            await SipGateway(replace(SETTINGS, transports=("tls",), tls=wrong)).start()
