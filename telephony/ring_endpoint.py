@@ -111,6 +111,10 @@ class RingEndpoint(ABC):
                 self._frames_dropped += 1
             self._frames.append(frame)
             self._woken.set()
+            self._on_frame(frame)
+
+    def _on_frame(self, frame: HeardFrame) -> None:  # noqa: B027  # not every endpoint cares
+        """A frame is complete; the reader may not have it yet."""
 
     def on_event(self, event: EndpointEvent) -> None:
         """Take one event of the call; with ENDED the audio goes back to the pool."""

@@ -17,6 +17,7 @@ from telephony.sip_media import CallAudio
 
 log = structlog.get_logger()
 
+SAME_DIGIT_S = 0.5  # a digit that comes again by another way within it is the same
 FORBIDDEN, NOT_ACCEPTABLE_HERE = 403, 488
 
 
@@ -31,6 +32,7 @@ class CallLink:
     remote: str = ""
     retry_after_s: int | None = None  # sip thread, before ENDED
     has_telephone_event: bool = False  # sip thread, with each media change
+    dtmf_ways: frozenset[str] = frozenset({"rfc4733", "info"})  # sip thread, before any event
     stats: EndpointStats = field(default_factory=EndpointStats)  # sip thread, replaced as a whole
 
 
@@ -49,6 +51,7 @@ class SipCall(pj.Call):  # type: ignore[misc]  # the extension has no types
         self._is_held = False
         self._has_media = False
         self._is_announced = False
+        self._last_digit = "", "", 0.0  # with its way and time
 
     # What the gateway asks for.
 
@@ -65,8 +68,12 @@ class SipCall(pj.Call):  # type: ignore[misc]  # the extension has no types
         self.hangup(self._parameters(refusal, reason, headers or {}))
 
     def press(self, digits: str) -> None:
-        """Send RFC 4733 events."""
-        self.dialDtmf(digits)
+        """Send RFC 4733 events, or INFO requests to a far end that takes none."""
+        parameters = pj.CallSendDtmfParam()
+        is_event = self.link.has_telephone_event
+        parameters.method = pj.PJSUA_DTMF_METHOD_RFC2833 if is_event else pj.PJSUA_DTMF_METHOD_SIP_INFO
+        parameters.digits = digits
+        self.sendDtmf(parameters)
 
     def transfer(self, target: str) -> None:
         """Send a REFER; its NOTIFYs become TRANSFER events."""
@@ -145,7 +152,13 @@ class SipCall(pj.Call):  # type: ignore[misc]  # the extension has no types
         self.note_figures()
 
     def onDtmfDigit(self, prm: Any) -> None:
-        """A digit began (RFC 4733)."""
+        """A digit began (RFC 4733), or came by INFO; whoever sends it both ways means one."""
+        way, now_s = "info" if prm.method == pj.PJSUA_DTMF_METHOD_SIP_INFO else "rfc4733", time.monotonic()
+        digit, last_way, last_s = self._last_digit
+        is_echo = digit == prm.digit and way != last_way and now_s - last_s < SAME_DIGIT_S
+        if way not in self.link.dtmf_ways or is_echo:
+            return
+        self._last_digit = prm.digit, way, now_s
         self._post(EndpointEventKind.DTMF, digit=prm.digit)
 
     def onCallTransferRequest(self, prm: Any) -> None:

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from telephony.endpoint import EndpointStats
+from telephony.dtmf_inband import InbandDigits
+from telephony.endpoint import EndpointEvent, EndpointEventKind, EndpointStats, HeardFrame
 from telephony.errors import TelephonyError
 from telephony.ring_endpoint import MAX_WAITING_EVENTS, MAX_WAITING_FRAMES, RingEndpoint
 from telephony.sip_call import CallLink, SipCall
@@ -24,6 +25,16 @@ class SipEndpoint(RingEndpoint):
     def __init__(self, link: CallLink, act: Act, take_back: Callable[[CallLink], None]) -> None:
         super().__init__()
         self._link, self._act, self._take_back = link, act, take_back
+        self._inband: InbandDigits | None = None
+
+    def _on_frame(self, frame: HeardFrame) -> None:
+        """Listen for digits in the sound, where that is asked for and the far end knows no other way."""
+        if "inband" not in self._link.dtmf_ways or self._link.has_telephone_event:
+            return
+        if self._inband is None:
+            self._inband = InbandDigits()
+        for digit in self._inband.push(frame.pcm):
+            self.on_event(EndpointEvent(EndpointEventKind.DTMF, frame.at_s, digit=digit))
 
     @property
     def _audio(self) -> CallAudio | None:
@@ -43,16 +54,19 @@ class SipEndpoint(RingEndpoint):
         return self._link.remote
 
     def send_dtmf(self, digits: str) -> None:
-        """Press digits by RFC 4733.
+        """Press digits by RFC 4733, or by INFO if the far end takes no telephone-event.
 
-        Raises TelephonyError for other characters, more than 32 of them, or a far end that takes no
-        telephone-event; CallEnded after the call.
+        Raises TelephonyError for other characters, more than 32 of them, or a far end that takes neither;
+        CallEnded after the call.
         """
         if not digits or not DIGITS.issuperset(digits) or len(digits) > MAX_DIGITS:
             raise TelephonyError(f"DTMF is 1 to {MAX_DIGITS} of 0-9 * # A-D; these {len(digits)} are not")
         self._check_alive()
-        if not self._link.has_telephone_event:
-            raise TelephonyError("the far end takes no telephone-event (RFC 4733), so no digit can reach it")
+        if not self._link.has_telephone_event and "info" not in self._link.dtmf_ways:
+            raise TelephonyError(
+                "the far end takes no telephone-event (RFC 4733), so no digit can reach it; "
+                "add info to the trunk's dtmf if it takes INFO"
+            )
         self._act(self._link.number, lambda call: call.press(digits))
 
     def refer(self, target: str) -> None:

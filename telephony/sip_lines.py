@@ -147,6 +147,7 @@ class SipLines:
         link.audio = self.audio.lend()
         if link.audio is None:
             raise TelephonyError("every audio port is in use; raise max_calls or end a call")
+        link.dtmf_ways = account.dtmf_ways
         call = SipCall(account, link)
         try:
             call.makeCall(uri, audio_only())
@@ -159,6 +160,7 @@ class SipLines:
     def _on_invite(self, account: CallAccount, pj_id: int, rdata: Any) -> None:
         message, source = rdata.wholeMsg, rdata.srcAddress
         link = self._new_link()
+        link.dtmf_ways = account.dtmf_ways
         call = SipCall(account, link, pj_id)
         self._calls[link.number] = call
         shown = call.getInfo()

@@ -51,6 +51,7 @@ class CallAccount(pj.Account):  # type: ignore[misc]  # the extension has no typ
     def __init__(self, name: str, trunk: Trunk | None, on_invite: OnInvite) -> None:
         super().__init__()
         self.name, self.trunk = name, trunk
+        self.dtmf_ways = frozenset(trunk.dtmf if trunk is not None else ("rfc4733", "info"))
         self._on_invite = on_invite
 
     def onIncomingCall(self, prm: Any) -> None:
@@ -253,6 +254,7 @@ def account_config(settings: SipSettings, trunk: Trunk | None) -> Any:
         media.transportConfig.publicAddress = settings.public_address
     config.regConfig.registerOnAdd = False
     if trunk is None:
+        config.callConfig.prackUse = pj.PJSUA_100REL_OPTIONAL
         return config
     config.idUri = f"sip:{trunk.user}@{trunk.scheme_host}"
     _sign(config, trunk)

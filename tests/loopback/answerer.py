@@ -1,6 +1,7 @@
 """The smallest application on `telephony.sip`: the user part of the address called says what it does.
 
     echo    sends back what it hears          digits  echoes, and presses 159#
+    rung    rings for half a second, then echoes
     slow    rings, and never answers          refer   sends the caller on to the URI of --target
     busy    486                               full    503 with Retry-After, before any ringing
 
@@ -71,6 +72,10 @@ class Answerer:
                 invite.reject(503, headers={"Retry-After": "7"})
             case "slow":
                 await self._ring(invite)
+            case "rung":
+                invite.ring()
+                await asyncio.sleep(0.5)
+                await self._talk(invite, extension)
             case _:
                 await self._talk(invite, extension)
 

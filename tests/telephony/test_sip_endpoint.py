@@ -11,6 +11,7 @@ from telephony.errors import CallEnded, TelephonyError
 from telephony.sip_call import CallLink
 from telephony.sip_endpoint import MAX_WAITING_FRAMES, SipEndpoint
 from telephony.sip_media import RingCounts
+from tests.telephony.test_dtmf_inband import digit_tones
 
 
 class FakeAudio:
@@ -115,8 +116,34 @@ async def test_what_is_no_dtmf_is_refused(endpoint: SipEndpoint, digits: str) ->
 
 
 async def test_digits_need_a_far_end_that_takes_them(endpoint: SipEndpoint, asked: list[int]) -> None:
-    with pytest.raises(TelephonyError, match="telephone-event"):
+    endpoint._link.dtmf_ways = frozenset({"rfc4733"})
+    with pytest.raises(TelephonyError, match=r"telephone-event.*add info to the trunk's dtmf"):
         endpoint.send_dtmf("1")
     endpoint._link.has_telephone_event = True
     endpoint.send_dtmf("1")
-    assert asked == [7]
+    endpoint._link.has_telephone_event, endpoint._link.dtmf_ways = False, frozenset({"info"})
+    endpoint.send_dtmf("1")
+    assert asked == [7, 7]
+
+
+async def digits_in_the_sound(endpoint: SipEndpoint) -> str:
+    """What is told of two digits that are said as sound."""
+    sound = digit_tones("42")
+    endpoint.on_event(event(EndpointEventKind.ANSWERED))
+    for place in range(0, len(sound) - FRAME_SAMPLES, FRAME_SAMPLES):
+        pcm = sound[place : place + FRAME_SAMPLES]
+        audio_of(endpoint).waiting.append(HeardFrame(pcm, pcm, place, 2.0))
+        endpoint.on_tick()
+    endpoint.on_event(event(EndpointEventKind.ENDED))
+    return "".join([one.digit async for one in endpoint.events() if one.kind is EndpointEventKind.DTMF])
+
+
+@pytest.mark.parametrize(
+    ("ways", "has_event", "told"),
+    [({"inband"}, False, "42"), ({"inband"}, True, ""), ({"rfc4733", "info"}, False, "")],
+)
+async def test_digits_in_the_sound_count_where_asked_for_and_nothing_better_is_known(
+    endpoint: SipEndpoint, ways: set[str], has_event: bool, told: str
+) -> None:
+    endpoint._link.dtmf_ways, endpoint._link.has_telephone_event = frozenset(ways), has_event
+    assert await digits_in_the_sound(endpoint) == told
