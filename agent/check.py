@@ -25,6 +25,7 @@ from redis.exceptions import RedisError
 
 from agent.access_keys import KeyFile
 from agent.calibration import CalibrationFile, cache_folder
+from agent.dial_plan_file import read_plan
 from agent.engines import CASCADE, STANDIN, WITHOUT_WEIGHTS, EngineChoice, EngineFactory, model_folder
 from agent.errors import AgentError, ConfigError, RedisUnavailable
 from agent.keys_command import state_folder
@@ -36,6 +37,7 @@ from agent.store import ping
 from agent.tick_loop import Stepper
 from agent.worker_address import WorkerAddress
 from model.errors import ModelError, PromptError
+from telephony.errors import SettingsError
 
 PYTHON_VERSIONS = ((3, 11), (3, 13))
 FILES_PER_CALL = 8  # sockets for RTP and RTCP, a recording, room to spare
@@ -158,7 +160,10 @@ def _redis(settings: Settings) -> Iterator[Finding]:
 
 def _ports(settings: Settings) -> Iterator[Finding]:
     sip, http = settings.sip, settings.http
-    wanted = [(sip.bind_address, sip.port, transport, "OFFHOOK_SIP__PORT") for transport in sip.transports]
+    plain = [one for one in sip.transports if one != "tls"]
+    wanted = [(sip.bind_address, sip.port, transport, "OFFHOOK_SIP__PORT") for transport in plain]
+    if "tls" in sip.transports:
+        wanted.append((sip.bind_address, sip.tls.port, "tcp", "OFFHOOK_SIP__TLS__PORT"))
     wanted.append((http.bind_address, http.port, "tcp", "OFFHOOK_HTTP__PORT"))
     if http.metrics_port is not None:
         wanted.append((http.bind_address, http.metrics_port, "tcp", "OFFHOOK_HTTP__METRICS_PORT"))
@@ -201,6 +206,31 @@ def _peers(settings: Settings) -> Iterator[Finding]:
             if cidr.endswith("/0"):
                 remedy = f"list your own networks in OFFHOOK_{section}__ALLOWED_PEERS"
                 yield Finding(Level.NOTE, f"{section} answers the whole world ({cidr})", remedy)
+
+
+def _trunks(settings: Settings) -> Iterator[Finding]:
+    path = settings.sip.trunks_file
+    if "tls" in settings.sip.transports:
+        try:
+            settings.sip.tls.check_files()
+        except SettingsError as error:
+            yield Finding(Level.PROBLEM, str(error), "see OFFHOOK_SIP__TLS__*")
+    if path is None:
+        return
+    try:
+        tree = read_plan(path, os.environ)
+    except ConfigError as error:
+        for fault in str(error).splitlines():
+            yield Finding(Level.PROBLEM, fault, "mend the file; `serve` refuses to start with it")
+        return
+    yield Finding(Level.OK, f"{len(tree.trunks)} trunks and {len(tree.lines)} lines in {path}")
+    for name, trunk in tree.trunks.items():
+        if trunk.transport not in settings.sip.transports:
+            remedy = f"add {trunk.transport} to OFFHOOK_SIP__TRANSPORTS"
+            yield Finding(Level.PROBLEM, f"trunk {name} wants {trunk.transport}, which is off", remedy)
+        if not trunk.callers and any(one.endswith("/0") for one in trunk.peers):
+            remedy = "list its networks in peers, or name its callers"
+            yield Finding(Level.NOTE, f"trunk {name} answers the whole world, unproved", remedy)
 
 
 def _model(settings: Settings) -> Iterator[Finding]:
@@ -416,6 +446,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _ports,
     _rtp_range,
     _peers,
+    _trunks,
     _workers,
     _state,
     _recordings,

@@ -31,7 +31,7 @@ def _probe(frequencies_hz: tuple[float, ...]) -> NDArray[np.complex64]:
     time_s = np.arange(WINDOW) / SAMPLE_RATE_HZ
     window = np.hanning(WINDOW)
     waves = np.exp(-2j * np.pi * np.outer(time_s, frequencies_hz)) * (2 * window / window.sum())[:, None]
-    return waves.astype(np.complex64)
+    return np.asarray(waves, np.complex64)
 
 
 _FREQUENCIES: Final = ROWS_HZ + COLUMNS_HZ

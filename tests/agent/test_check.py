@@ -264,3 +264,19 @@ def test_traces_are_noted_and_a_folder_that_cannot_be_written_is_a_problem(tmp_p
     assert any(f.level is Level.NOTE and "sound and words" in f.what for f in look(traced(tmp_path / "x")))
     (found,) = obstacles(traced(Path("/proc/traces")))
     assert "OFFHOOK_WORKER__TRACE_FOLDER" in found.remedy
+
+
+def test_the_trunks_file_is_read_and_its_faults_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "trunks.yaml"
+    file.write_text("trunks:\n  a: {peers: [0.0.0.0/0], transport: tls}\nlines: [{called: order}]\n")
+    settings = with_(sip=SipSettings(port=0, trunks_file=file))
+    (problem,) = obstacles(settings)
+    assert "trunk a wants tls, which is off" in problem.what and "OFFHOOK_SIP__TRANSPORTS" in problem.remedy
+    told = [finding.what for finding in look(settings)]
+    assert any("1 trunks and 1 lines" in text for text in told)
+    assert any("trunk a answers the whole world" in text for text in told)
+    file.write_text("trunks: {a: {peer: []}}\n")
+    (problem,) = obstacles(settings)
+    assert "line 1, trunks.a.peer" in problem.what
+    (problem,) = obstacles(with_(sip=SipSettings(port=0, transports=("udp", "tls"))))
+    assert "needs tls certificate and tls key" in problem.what

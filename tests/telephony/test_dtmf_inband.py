@@ -64,6 +64,6 @@ def test_tones_noise_and_voices_are_no_digits() -> None:
     time_s = np.arange(240_000) / SAMPLE_RATE_HZ
     pitch = 2 * np.pi * np.cumsum(140 + 40 * np.sin(2 * np.pi * 0.7 * time_s)) / SAMPLE_RATE_HZ
     voice = sum(np.sin(k * pitch) / k for k in range(1, 25)) * 0.1
-    assert heard(voice.astype(np.float32)) == ""
+    assert heard(np.asarray(voice, np.float32)) == ""
     chord = sum(tone(hz, 1.0, SAMPLE_RATE_HZ, 0.2) for hz in (697, 1209, 1700))
     assert heard(np.asarray(chord, np.float32)) == ""

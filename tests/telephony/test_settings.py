@@ -1,12 +1,13 @@
 """Settings that cannot work are refused with cause and remedy."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
 from telephony.errors import SettingsError
-from telephony.settings import JitterSettings, SipSettings, WebRtcSettings
+from telephony.settings import JitterSettings, SipSettings, TlsSettings, WebRtcSettings
 from telephony.webrtc_peer import ice_servers
 
 
@@ -30,7 +31,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         ({"codecs": ("PCMU", "GSM")}, "does not know GSM", "G722"),
         ({"codecs": ()}, "empty", "PCMU"),
         ({"codecs": ("PCMU", "PCMU")}, "names one twice", "choose from"),
-        ({"transports": ("tls",)}, "tls", "udp, tcp"),
+        ({"transports": ("sctp",)}, "sctp", "udp, tcp, tls"),
         ({"bind_address": "localhost"}, "not an IP address", "127.0.0.1"),
         ({"bind_address": "0.0.0.0"}, "allowed_peers is empty", "192.0.2.0/24"),
         ({"allowed_peers": ("192.0.2.1/24",)}, "not a network", "192.0.2.0/24"),
@@ -94,3 +95,30 @@ def test_webrtc_settings_that_cannot_work_are_refused(change: dict[str, Any], ca
     with pytest.raises(SettingsError) as caught:
         WebRtcSettings(**change)
     assert cause in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"public_address": "home.example"}, "is not an IP address; give the one that trunks see"),
+        ({"stun_servers": ("stun:x",)}, "stun_servers has 'stun:x'; write stun.example.org"),
+        ({"public_address": "192.0.2.1", "stun_servers": ("a.example",)}, "both set; keep one"),
+    ],
+)
+def test_nat_settings_that_cannot_work_are_refused(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        SipSettings(**values)
+
+
+def test_a_trunks_file_may_say_who_calls_from_outside() -> None:
+    settings = SipSettings(bind_address="192.0.2.1", trunks_file=Path("trunks.yaml"))
+    assert not settings.allows("127.0.0.1"), "who may call is in the file"
+
+
+def test_tls_needs_a_certificate_with_its_key() -> None:
+    with pytest.raises(SettingsError, match="certificate and key go together; set both, or neither"):
+        TlsSettings(certificate=Path("a.pem"))
+    with pytest.raises(SettingsError, match="70000 is not a port number; SIP's own is 5061"):
+        TlsSettings(port=70_000)
+    with pytest.raises(SettingsError, match="transports has tls, which needs tls certificate and tls key"):
+        TlsSettings().check_files()
