@@ -132,7 +132,11 @@ async def main() -> None:
     args = parser.parse_args()
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     settings = SipSettings(
-        bind_address=args.address, port=0, allowed_peers=tuple(args.peers.split()), max_calls=16
+        bind_address=args.address,
+        port=0,
+        allowed_peers=tuple(args.peers.split()),
+        max_calls=16,
+        codecs=(*SipSettings().codecs, "opus"),
     )
     async with SipGateway(settings) as gateway:
         await Answerer(gateway, args.folder, args.target).run()

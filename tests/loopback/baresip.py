@@ -17,7 +17,8 @@ from tests.loopback.privilege import as_root
 from tests.signals import Pcm
 
 CODECS = {"PCMU": ("PCMU/8000/1", 8_000), "PCMA": ("PCMA/8000/1", 8_000), "G722": ("G722/16000/1", 16_000)}
-MODULES = ("g711", "g722", "aufile", "aubridge", "sndfile")
+STEREO_OPUS = "opus"  # a sender that offers, and sends, two channels
+MODULES = ("g711", "g722", "opus", "aufile", "aubridge", "sndfile")
 CONFIG = """\
 poll_method epoll
 sip_listen {own}:0
@@ -27,8 +28,10 @@ audio_player aubridge,nowhere
 audio_alert aubridge,nowhere
 ausrc_srate {rate}
 auplay_srate {rate}
-ausrc_channels 1
-auplay_channels 1
+ausrc_channels {channels}
+auplay_channels {channels}
+opus_stereo yes
+opus_sprop_stereo yes
 rtp_ports 30000-30100
 jitter_buffer_delay 1-5
 net_interface {interface}
@@ -76,10 +79,15 @@ class Heard:
 
 
 def baresip_call(network: Network, folder: Path, *, uri: str, codec: str, said: Pcm, seconds: int) -> Heard:
-    """Call `uri` with this codec alone, say float32 [T] at the codec's rate, hang up after `seconds`."""
+    """Call `uri` with this codec alone, say float32 [T] at the codec's rate, hang up after `seconds`.
+
+    With `STEREO_OPUS` both channels say the same.
+    """
     assert shutil.which("baresip"), "baresip is missing; `make setup` installs it (Debian: baresip-core)"
-    line, rate = CODECS[codec]
-    soundfile.write(folder / "said.wav", to_int16(said), rate)
+    is_stereo = codec == STEREO_OPUS
+    line, rate = ("opus/48000/2", 48_000) if is_stereo else CODECS[codec]
+    both = np.repeat(to_int16(said)[:, None], 2, axis=1) if is_stereo else to_int16(said)
+    soundfile.write(folder / "said.wav", both, rate)
     modules = next(Path("/usr/lib").glob("**/baresip/modules"))
     words = {
         "own": network.phone,
@@ -87,6 +95,7 @@ def baresip_call(network: Network, folder: Path, *, uri: str, codec: str, said: 
         "folder": folder,
         "rate": rate,
         "modules": modules,
+        "channels": 2 if is_stereo else 1,
     }
     config = CONFIG.format(**words) + "".join(f"module {name}.so\n" for name in MODULES)
     (folder / "config").write_text(config + "module_tmp account.so\nmodule_app menu.so\n")
@@ -106,4 +115,4 @@ def baresip_call(network: Network, folder: Path, *, uri: str, codec: str, said: 
     assert files, f"baresip heard nothing (exit {finished.returncode}):\n{log[-3000:]}"
     heard, heard_rate = soundfile.read(files[0], dtype="float32")
     assert heard_rate == rate, (heard_rate, rate)
-    return Heard(log, np.asarray(heard, np.float32), rate)
+    return Heard(log, np.asarray(heard, np.float32).reshape(len(heard), -1)[:, 0], rate)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from telephony.resample import StreamResampler
-from tests.loopback.baresip import CODECS, Heard, Network, baresip_call
+from tests.loopback.baresip import CODECS, STEREO_OPUS, Heard, Network, baresip_call
 from tests.loopback.conftest import AnswererProcess
 from tests.signals import Pcm, assert_crossed, find_tone, fit_tone, speech_like, tone
 
@@ -59,3 +59,14 @@ def test_a_6_khz_tone_over_g722_reaches_the_model(
     assert find_tone(middle, MODEL_HZ) == pytest.approx(6_000, abs=5)
     loss_db = 20 * np.log10(fit_tone(middle[:4_800], 6_000, MODEL_HZ).amplitude / 0.2)
     assert abs(loss_db) <= 3.0
+
+
+def test_a_stereo_opus_sender_arrives_at_the_level_it_sends(
+    network: Network, outside: AnswererProcess, tmp_path: Path
+) -> None:
+    said = tone(1_000, 6.0, 48_000, amplitude=0.2)
+    heard, reached = call(network, outside, tmp_path, STEREO_OPUS, said)
+    for sound, rate in ((reached, MODEL_HZ), (heard.heard, heard.rate)):
+        middle = sound[2 * rate : 2 * rate + rate // 5]
+        level_db = 20 * np.log10(fit_tone(middle, 1_000, rate).amplitude / 0.2)
+        assert abs(level_db) <= 3.0, "two channels must not become one of double the level"
