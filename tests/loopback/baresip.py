@@ -18,7 +18,7 @@ from tests.signals import Pcm
 
 CODECS = {"PCMU": ("PCMU/8000/1", 8_000), "PCMA": ("PCMA/8000/1", 8_000), "G722": ("G722/16000/1", 16_000)}
 STEREO_OPUS = "opus"  # a sender that offers, and sends, two channels
-MODULES = ("g711", "g722", "opus", "aufile", "aubridge", "sndfile")
+MODULES = ("g711", "g722", "opus", "aufile", "aubridge", "sndfile", "dtls_srtp")
 CONFIG = """\
 poll_method epoll
 sip_listen {own}:0
@@ -78,8 +78,12 @@ class Heard:
     rate: int
 
 
-def baresip_call(network: Network, folder: Path, *, uri: str, codec: str, said: Pcm, seconds: int) -> Heard:
+def baresip_call(
+    network: Network, folder: Path, *, uri: str, codec: str, said: Pcm, seconds: int, encryption: str = ""
+) -> Heard:
     """Call `uri` with this codec alone, say float32 [T] at the codec's rate, hang up after `seconds`.
+
+    `encryption` is baresip's word for it: "dtls_srtp".
 
     With `STEREO_OPUS` both channels say the same.
     """
@@ -99,7 +103,8 @@ def baresip_call(network: Network, folder: Path, *, uri: str, codec: str, said: 
     }
     config = CONFIG.format(**words) + "".join(f"module {name}.so\n" for name in MODULES)
     (folder / "config").write_text(config + "module_tmp account.so\nmodule_app menu.so\n")
-    (folder / "accounts").write_text(f"<sip:phone@{network.phone}>;regint=0;audio_codecs={line}\n")
+    secret = f";mediaenc={encryption}" if encryption else ""
+    (folder / "accounts").write_text(f"<sip:phone@{network.phone}>;regint=0;audio_codecs={line}{secret}\n")
     (folder / "contacts").write_text("")
     command = ["ip", "netns", "exec", network.name, "baresip", "-f", str(folder)]
     finished = subprocess.run(

@@ -1,4 +1,4 @@
-"""TLS with certificates of both ends, and SRTP by SDES: what is right passes, nothing else."""
+"""TLS with certificates of both ends, SRTP by SDES and by DTLS: what is right passes, nothing else."""
 
 import asyncio
 import ssl
@@ -6,13 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from telephony.endpoint import SAMPLE_RATE_HZ
 from telephony.errors import CallRefused, SettingsError
 from telephony.settings import TlsSettings
 from telephony.sip import SipGateway
+from tests.loopback.baresip import Network, baresip_call
 from tests.loopback.certificates import Authority
 from tests.loopback.test_trunks import SETTINGS, ended, heard_hz, invited, trunk
+from tests.signals import find_tone, tone
 
 pytestmark = pytest.mark.loopback
 
@@ -48,6 +52,35 @@ async def test_sdes_over_tls_with_certificates_of_both_ends(tls: TlsSettings) ->
         await gateway.set_trunks({"secure": secure, "plain": trunk(peers=["192.0.2.0/24"])})
         with pytest.raises(CallRefused, match="488"):
             await gateway.call(plain, trunk="plain")
+
+
+async def test_baresip_calls_with_keys_by_dtls(network: Network, tmp_path: Path) -> None:
+    secure = trunk(peers=[network.cidr], srtp="required", srtp_keying=["dtls"])
+    settings = replace(SETTINGS, bind_address=network.gateway, allowed_peers=(network.cidr,))
+    async with SipGateway(settings, trunks={"phone": secure}) as gateway:
+        uri = f"sip:echo@{network.gateway}:{gateway.udp_port}"
+        said = tone(500.0, 6.0, 8_000, amplitude=0.2)
+        calling = asyncio.create_task(
+            asyncio.to_thread(
+                baresip_call,
+                network,
+                tmp_path,
+                uri=uri,
+                codec="PCMU",
+                said=said,
+                seconds=4,
+                encryption="dtls_srtp",
+            )
+        )
+        endpoint, reached = await (await invited(gateway)).answer(), []
+        async for frame in endpoint.frames():
+            endpoint.send(frame)
+            reached.append(frame)
+        heard = await calling
+    for sound, rate in ((np.concatenate(reached), SAMPLE_RATE_HZ), (heard.heard, heard.rate)):
+        late = sound[-rate:]  # the handshake takes up to a second: keys come with the answer
+        assert find_tone(late, rate) == pytest.approx(500, abs=2)
+        assert np.sqrt(np.mean(late**2)) == pytest.approx(0.2 / 2**0.5, rel=0.2)
 
 
 async def test_a_server_that_nobody_vouches_for_gets_no_call(tls: TlsSettings, tmp_path: Path) -> None:
