@@ -99,6 +99,11 @@ class SipLines:
         for number in [number for number, call in self._calls.items() if call.is_over]:
             del self._calls[number]
 
+    def drain(self) -> None:
+        """Tell the registrar, if the account has one, that no calls are to come here."""
+        if self._account is not None and self._account.getInfo().regIsConfigured:
+            self._account.setRegistration(False)
+
     def hang_up_all(self) -> None:
         """End every call; an INVITE that still waits gets 503."""
         for call in list(self._calls.values()):

@@ -20,6 +20,7 @@ import structlog
 from telephony.endpoint import SAMPLE_RATE_HZ
 from telephony.errors import AddressTaken, TelephonyError
 from telephony.settings import PTIME_MS, SipSettings
+from telephony.sip_gate import gate_limits
 
 T = TypeVar("T")
 
@@ -120,6 +121,7 @@ class SipThread:
             if time.monotonic() >= next_second_s:
                 next_second_s += 1.0
                 self._guarded(self._work.each_second)
+                self._guarded(self._watch_gate)
 
     def _run_submitted(self) -> None:
         for _ in range(self._submitted.qsize()):
@@ -142,7 +144,7 @@ class SipThread:
         self._endpoint.libCreate()
         try:
             self._endpoint.libInit(self._endpoint_config())
-            pj.openGate(pj.StringVector(list(self._settings.allowed_peers or LOOPBACK)))
+            self._open_gate()
             self._listen()
             self._endpoint.libStart()
             self._endpoint.audDevManager().setNullDev()
@@ -151,12 +153,27 @@ class SipThread:
         except pj.Error as error:
             raise _portable(error) from None
 
+    def _open_gate(self) -> None:
+        settings = self._settings
+        peers = settings.allowed_peers or (() if settings.open_peers else LOOPBACK)
+        num_pairs = (settings.rtp_port_max - settings.rtp_port_min + 1) // 2
+        pj.openGate(
+            pj.StringVector(list(peers)),
+            pj.StringVector(list(settings.open_peers)),
+            gate_limits(settings.gate, num_pairs),
+        )
+
+    def _watch_gate(self) -> None:
+        pj.sweepGate()
+        while source := pj.takeBan():
+            log.warning("sip_source_banned", pii_source=source, ban_s=self._settings.gate.ban_s)
+
     def _endpoint_config(self) -> Any:
         config, jitter = pj.EpConfig(), self._settings.jitter
         config.uaConfig.threadCnt = 0
         config.uaConfig.mainThreadOnly = True
         config.uaConfig.maxCalls = min(1024, self._settings.max_calls + SPARE_CALLS)
-        config.uaConfig.userAgent = "Offhook"
+        config.uaConfig.userAgent = ""  # neither User-Agent nor Server: scanners look for versions
         config.logConfig.level = config.logConfig.consoleLevel = 0
         if self._log_path is not None:  # the library writes it: its log lines come from media threads too
             config.logConfig.filename, config.logConfig.level = self._log_path, LOG_LEVEL

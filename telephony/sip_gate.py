@@ -1,0 +1,61 @@
+"""The native gate's Python face: its limits as it takes them, and what it has counted.
+
+All but `gate_counts` belongs to the sip thread.
+"""
+
+from dataclasses import dataclass, fields
+
+import offhook_pjsua2 as pj
+
+from telephony.gate_settings import BURST_S, GateSettings
+
+
+@dataclass(frozen=True, slots=True)
+class GateCounts:
+    """What became of unfriendly traffic since the gateway began; all but the three named otherwise only grow."""
+
+    foreign: int = 0  # SIP messages and connections of sources that are in no list
+    banned: int = 0  # likewise of banned ones
+    oversize: int = 0  # messages over the limits of size or headers
+    malformed: int = 0  # what is no SIP
+    unwanted: int = 0  # requests of open sources that belong to no call
+    rate_limited: int = 0  # requests over a source's rate
+    refused_full: int = 0  # 503 with Retry-After, told before a call was made
+    bans: int = 0
+    banned_now: int = 0  # sources, as of the last second
+    connections: int = 0  # to the SIP port, open now
+    connections_refused: int = 0  # over a limit
+    connections_timed_out: int = 0  # ended: they sent no whole message in time
+    foreign_rtp_packets: int = 0  # RTP and RTCP of sources that no call is locked to
+    ports_resting: int = 0  # pairs of RTP ports, now
+
+
+def gate_counts() -> GateCounts:
+    """The present figures; any thread."""
+    counts = pj.gateCounts()
+    return GateCounts(**{field.name: getattr(counts, field.name) for field in fields(GateCounts)})
+
+
+def gate_limits(settings: GateSettings, num_port_pairs: int) -> pj.GateLimits:
+    """The settings as the native gate takes them."""
+    limits = pj.GateLimits()
+    for name in (
+        "max_message_bytes",
+        "max_headers",
+        "peer_requests_per_s",
+        "open_requests_per_s",
+        "open_total_per_s",
+        "strikes",
+        "strike_window_s",
+        "ban_s",
+        "max_connections",
+        "max_connections_per_source",
+        "message_timeout_s",
+        "rtp_learn_ms",
+        "rtp_port_rest_s",
+    ):
+        setattr(limits, name, getattr(settings, name))
+    limits.peer_burst = max(1.0, BURST_S * settings.peer_requests_per_s)
+    limits.open_burst = max(1.0, BURST_S * settings.open_requests_per_s)
+    limits.rtp_port_pairs = num_port_pairs
+    return limits
