@@ -64,6 +64,7 @@ class EndReason(StrEnum):
     MEDIA_LOST = "media_lost"  # no packet from the caller for too long
     MEDIA_REFUSED = "media_refused"  # no codec in common (488)
     NO_FREE_SLOT = "no_free_slot"  # 503 with Retry-After, never rang
+    OVER_LIMIT = "over_limit"  # the source's or the line's cap: 503 or 486, never rang
     PROMPT_REFUSED = "prompt_refused"  # the model cannot take the configured voice, role or sampling
     WORKER_LOST = "worker_lost"  # the worker died and no other slot came in time
     TOO_LONG = "too_long"  # the operator's limit on a call's length
@@ -86,6 +87,7 @@ _FAULTS: dict[EndReason, Fault] = {
     EndReason.TRUNK_FAILED: Fault.TRUNK,
     EndReason.MEDIA_LOST: Fault.TRUNK,
     EndReason.MEDIA_REFUSED: Fault.TRUNK,
+    EndReason.OVER_LIMIT: Fault.CALLER,
     EndReason.NO_FREE_SLOT: Fault.US,
     EndReason.PROMPT_REFUSED: Fault.US,
     EndReason.WORKER_LOST: Fault.US,

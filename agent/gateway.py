@@ -29,6 +29,7 @@ from agent.control import ControlServer, Readiness
 from agent.duplex import ModelSlot, Pcm, Tokens
 from agent.errors import AgentError, EndReason
 from agent.frame_phase import BridgeClock
+from agent.gate_metrics import GateMetrics
 from agent.gateway_health import GatewayHealth, SipHealth, worker_health
 from agent.http_side import served_by, welcome
 from agent.live_calls import LiveCalls
@@ -45,9 +46,11 @@ from agent.wire import DEFAULT_PROFILE
 from model.control import CallProfile
 from model.errors import ModelError
 from telephony.call import CallState
+from telephony.call_limits import CallCap, CallLimiter
 from telephony.endpoint import TICK_S, IncomingCall, MediaEndpoint
 from telephony.errors import CallEnded, TelephonyError
 from telephony.sip import SipGateway
+from telephony.sip_uri import called_user
 from telephony.webrtc import WebRtcGateway
 
 LOOK_S = 0.2
@@ -101,12 +104,14 @@ class Gateway:
         self._admission = Admission(pool, store, profile)
         self._sip, self._pool, self._store, self._tokens = sip, pool, store, tokens
         self._bridge_clock = bridge_clock
+        self._limiter, self._gate_metrics = CallLimiter(clock.now), GateMetrics()
         self._gateway_id = f"gw-{secrets.token_hex(3)}"
         self._sessions: dict[str, Session] = {}
         self._ended: deque[tuple[SessionRecord, str | None]] = deque(maxlen=KEPT_ENDED)
         self._started_at_ms = time.time_ns() // 1_000_000
         self._is_stopping = False
         self._is_ending = False  # the drain time is over
+        self._num_handled = 0  # calls that are being decided or are live
         self._is_idle = asyncio.Event()
         self._is_idle.set()
 
@@ -191,7 +196,8 @@ class Gateway:
             tasks = [group.create_task(job) for job in jobs]
             await stop.wait()
             self._is_stopping = True
-            self._sip.set_full(True)
+            self._sip.drain()
+            metrics.DRAINING.set(1)
             log.info("gateway_stopping", num_calls=len(self._sessions))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.drain_timeout_s):
@@ -220,12 +226,15 @@ class Gateway:
         while True:
             self._bridge_clock.note(self._sip.tick, self._sip.tick_at_s)
             self._sip.set_full(self._is_stopping or not self._pool.num_slots_free)
+            self._gate_metrics.observe(self._sip.counts().gate)
             await asyncio.sleep(LOOK_S)
 
     async def _handle(self, invite: IncomingCall) -> None:
         """One caller from their arrival to the call's end; never raises for one call's sake."""
         # A WebRTC caller is told the id; a SIP Call-ID is the caller's, and may hold who they are.
         call_id = secrets.token_hex(8) if invite.transport == "sip" else invite.call_id
+        self._num_handled += 1
+        self._is_idle.clear()
         with bound_contextvars(call_id=call_id):
             try:
                 await self._admit(call_id, invite)
@@ -233,11 +242,20 @@ class Gateway:
                 log.exception("call_failed")
                 invite.reject(500, "Internal error")
                 metrics.CALLS.labels("inbound", invite.transport, EndReason.INTERNAL_ERROR.value).inc()
+            finally:
+                self._limiter.leave(call_id)
+                self._num_handled -= 1
+                if not self._num_handled:
+                    self._is_idle.set()
 
     async def _admit(self, call_id: str, invite: IncomingCall) -> None:
         began_s = clock.now()
         transport = invite.transport
         log.info("call_offered", transport=transport, peer_call_id=invite.call_id, pii_caller=invite.caller)
+        over = self._limiter.enter(call_id, self._caps(invite))
+        if over is not None:
+            self._refuse_over(invite, over)
+            return
         try:
             slot = None if self._is_stopping else await self._admission.grant(call_id)
         except PromptRefused as error:
@@ -262,6 +280,23 @@ class Gateway:
                 endpoint.hang_up()  # the session has, unless we failed before there was one
         finally:
             await self._admission.give_back(call_id, slot)
+
+    def _caps(self, invite: IncomingCall) -> list[CallCap]:
+        """What limits this call; a source that is not known has no cap of its own."""
+        limits = self._settings.limits
+        caps = [CallCap(f"line:{called_user(invite.called)}", limits.calls_per_line)]
+        if invite.source:
+            rate = limits.new_calls_per_source_s
+            caps.append(CallCap(f"source:{invite.source}", limits.calls_per_source, rate))
+        return caps
+
+    def _refuse_over(self, invite: IncomingCall, over: CallCap) -> None:
+        """A busy line is busy; a caller over its allowance may come back."""
+        if over.name.startswith("line:"):
+            invite.reject(486, "Busy Here")
+        else:
+            invite.reject(503, "Over the limit", {"Retry-After": str(self._settings.sip.retry_after_s)})
+        self._refused(invite.transport, EndReason.OVER_LIMIT)
 
     async def _answer(self, invite: IncomingCall) -> MediaEndpoint | None:
         invite.ring()
@@ -303,7 +338,6 @@ class Gateway:
         session = self._sessions[call_id] = Session(endpoint, slot, record, parts)
         if self._live is not None:
             self._live.follow(session, endpoint)
-        self._is_idle.clear()
         if self._is_ending:  # it was being answered when the others were ended
             session.hang_up(EndReason.SHUTTING_DOWN)
         log.info("call_answered", worker_id=slot.worker_id, codec=endpoint.stats().codec)
@@ -312,8 +346,6 @@ class Gateway:
         finally:
             del self._sessions[call_id]
             self._ended.append((session.record, session.live().recording_id))
-            if not self._sessions:
-                self._is_idle.set()
 
     def _phase(self, slot: Slot) -> int:
         return self._bridge_clock.frame_phase(slot.next_tick_s(clock.now()))

@@ -1,4 +1,4 @@
-"""What an operator may set about unfriendly traffic: limits of SIP sources, connections, RTP sources and ports."""
+"""What an operator may set about unfriendly traffic: limits of sources, connections and RTP ports."""
 
 from dataclasses import dataclass
 
@@ -27,9 +27,10 @@ BURST_S = 5  # a source that was quiet may send what its rate allows in so long,
 class GateSettings:
     """What sources of SIP and RTP may do before they are refused, forgotten or banned.
 
-    A peer is a source in `allowed_peers`: it is held to a rate, and told 503 beyond it, but never banned, because
-    over UDP anybody can forge its address. A source in `open_peers` that is no peer is held to a lower rate,
-    answered only about calls, and banned for `ban_s` after `strikes` within `strike_window_s`. Nobody else is heard.
+    A peer is a source in `allowed_peers`: it is held to a rate, and told 503 beyond it, but never banned,
+    because over UDP anybody can forge its address. A source in `open_peers` that is no peer is held to a
+    lower rate, answered only about calls, and banned for `ban_s` after `strikes` within `strike_window_s`.
+    Nobody else is heard.
     """
 
     max_message_bytes: int = 8192  # of one SIP message
@@ -43,7 +44,9 @@ class GateSettings:
     max_connections: int = 512  # TCP and TLS, to us
     max_connections_per_source: int = 32
     message_timeout_s: int = 10  # a connection's first message, and the rest of each, must be here by then
-    rtp_learn_ms: int = 500  # from the first RTP packet on, a better source than the one heard may take its place
+    rtp_learn_ms: int = (
+        500  # from the first RTP packet on, a better source than the one heard may take its place
+    )
     rtp_port_rest_s: int = 30  # a call's RTP ports are not used again for so long
 
     def __post_init__(self) -> None:

@@ -48,6 +48,7 @@ class IncomingSipCall:
 
     caller: str
     called: str
+    source: str
     headers: Mapping[str, str]
     _endpoint: SipEndpoint
     _gateway: "SipGateway"
@@ -288,7 +289,9 @@ class SipGateway:
     def _take(self, link: CallLink, invite: Invite) -> None:
         endpoint = self._adopt(link)
         self._invites.put_nowait(
-            IncomingSipCall(invite.caller, invite.called, invite.headers, endpoint, self, link.number)
+            IncomingSipCall(
+                invite.caller, invite.called, invite.source, invite.headers, endpoint, self, link.number
+            )
         )
 
     def _adopt(self, link: CallLink) -> SipEndpoint:

@@ -12,7 +12,7 @@ from telephony.gate_settings import BURST_S, GateSettings
 
 @dataclass(frozen=True, slots=True)
 class GateCounts:
-    """What became of unfriendly traffic since the gateway began; all but the three named otherwise only grow."""
+    """What became of unfriendly traffic since the gateway began; what is not said to be of now only grows."""
 
     foreign: int = 0  # SIP messages and connections of sources that are in no list
     banned: int = 0  # likewise of banned ones
@@ -22,8 +22,8 @@ class GateCounts:
     rate_limited: int = 0  # requests over a source's rate
     refused_full: int = 0  # 503 with Retry-After, told before a call was made
     bans: int = 0
-    banned_now: int = 0  # sources, as of the last second
-    connections: int = 0  # to the SIP port, open now
+    banned_now: int = 0  # sources, now
+    connections: int = 0  # to the SIP port, now
     connections_refused: int = 0  # over a limit
     connections_timed_out: int = 0  # ended: they sent no whole message in time
     foreign_rtp_packets: int = 0  # RTP and RTCP of sources that no call is locked to

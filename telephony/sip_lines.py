@@ -24,17 +24,18 @@ class Invite:
 
     caller: str
     called: str
+    source: str  # the sender's IP address; the only part that is not the sender's word
     headers: dict[str, str]
 
 
 class _Account(pj.Account):  # type: ignore[misc]  # the extension has no types
-    def __init__(self, on_call: Callable[[int, str], None]) -> None:
+    def __init__(self, on_call: Callable[[int, str, str], None]) -> None:
         super().__init__()
         self._on_call = on_call
 
     def onIncomingCall(self, prm: Any) -> None:
         """An INVITE whose offer we could answer; 488 is already out for any other."""
-        self._on_call(prm.callId, prm.rdata.wholeMsg)
+        self._on_call(prm.callId, prm.rdata.wholeMsg, prm.rdata.srcAddress)
 
 
 class SipLines:
@@ -153,14 +154,15 @@ class SipLines:
             raise
         self._calls[link.number] = call
 
-    def _on_invite(self, pj_id: int, message: str) -> None:
+    def _on_invite(self, pj_id: int, message: str, source: str) -> None:
         link = self._new_link()
         call = SipCall(self._account, link, pj_id)
         self._calls[link.number] = call
         shown = call.getInfo()
         link.call_id, link.remote = shown.callIdString, shown.remoteUri
         called = message.split("\r\n", 1)[0].split(" ")[1] if " " in message else ""
-        if not self._offer(link, Invite(shown.remoteUri, called, headers_of(message))):
+        host = source.rpartition(":")[0].strip("[]")
+        if not self._offer(link, Invite(shown.remoteUri, called, host, headers_of(message))):
             log.warning("invite_refused", reason="more INVITEs wait for an answer than the gateway can hold")
             call.end(SERVICE_UNAVAILABLE, headers={"Retry-After": str(self._settings.retry_after_s)})
 

@@ -24,3 +24,9 @@ def checked_uri(text: str) -> str:
     if match["port"] and not 0 < int(match["port"]) <= 65_535:
         raise BadUri(text, f"{match['port']} is not a port number")
     return text
+
+
+def called_user(uri: str) -> str:
+    """The user of a request URI, which names a line: `order` of `sip:order@192.0.2.7;x=y`; "" without one."""
+    address = uri.partition(":")[2]
+    return address.partition("@")[0].partition(";")[0].partition(":")[0] if "@" in address else ""

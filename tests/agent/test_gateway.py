@@ -39,6 +39,7 @@ class Invite:
 
     transport = "sip"
     caller, called, call_id = "sip:+15550100@192.0.2.7", "sip:order@127.0.0.1", "sip-1"
+    source = "192.0.2.7"
 
     def __init__(self, endpoint: FakeEndpoint | None) -> None:
         self.endpoint = endpoint
@@ -65,7 +66,7 @@ class Sip:
 
     def __init__(self) -> None:
         self.invites: asyncio.Queue[Invite] = asyncio.Queue()
-        self.is_full = False
+        self.is_full = self.is_draining = False
 
     async def incoming(self) -> Any:
         while True:
@@ -73,6 +74,9 @@ class Sip:
 
     def set_full(self, is_full: bool) -> None:
         self.is_full = is_full
+
+    def drain(self) -> None:
+        self.is_full = self.is_draining = True
 
     def counts(self) -> GatewayCounts:
         return GatewayCounts(1, 63, 2, 3)
