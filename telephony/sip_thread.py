@@ -162,6 +162,7 @@ class SipThread:
             pj.StringVector(list(settings.open_peers)),
             gate_limits(settings.gate, num_pairs),
         )
+        pj.setFull(False, settings.retry_after_s)
 
     def _watch_gate(self) -> None:
         pj.sweepGate()

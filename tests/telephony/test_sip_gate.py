@@ -119,7 +119,7 @@ async def test_strangers_and_open_sources_learn_nothing_from_probes(
         senders[OPEN].send(probe)
     assert await senders[STRANGER].answers() == []
     assert await senders[OPEN].answers() == []
-    await grown(gateway, before, "foreign", 8)
+    await grown(gateway, before, "foreign", 6)  # two are so short that PJSIP throws them away itself
     await grown(gateway, before, "unwanted", 2)
     answer = (await senders[PEER].answers(request()))[0]
     assert answer.startswith("SIP/2.0 200")
