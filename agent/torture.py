@@ -181,8 +181,8 @@ def _inv2543(place: Place) -> bytes:
     return message(f"INVITE {place.uri} SIP/2.0", lines, place.offer, "")
 
 
-ANSWERED = CALL | frozenset[int | None]({404, 405, 415, 416, 420, 481, 483, 488, 501, 603})
 CALL = frozenset[int | None]({200, 486, 503})  # a call like any other
+ANSWERED = CALL | frozenset[int | None]({404, 405, 415, 416, 420, 481, 483, 488, 501, 603})
 CASES = (
     # 3.1.1 Valid messages
     Case("wsinv", _wsinv, CALL | REFUSED),
