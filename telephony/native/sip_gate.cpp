@@ -205,9 +205,37 @@ bool has_allowance(pjsip_rx_data *rdata) {
     return false;
 }
 
+// Two values where only one can be meant, or a body that is shorter than announced: whoever reads it next may read
+// another message than we did.
+bool is_ambiguous(pjsip_rx_data *rdata) {
+    const pjsip_msg *msg = rdata->msg_info.msg;
+    int counts[6] = {0, 0, 0, 0, 0, 0};
+    for (const pjsip_hdr *header = msg->hdr.next; header != &msg->hdr; header = header->next) {
+        int place = header->type == PJSIP_H_FROM             ? 0
+                    : header->type == PJSIP_H_TO             ? 1
+                    : header->type == PJSIP_H_CALL_ID        ? 2
+                    : header->type == PJSIP_H_CSEQ           ? 3
+                    : header->type == PJSIP_H_MAX_FORWARDS   ? 4
+                    : header->type == PJSIP_H_CONTENT_LENGTH ? 5
+                                                             : -1;
+        if (place >= 0 && ++counts[place] > 1) return true;
+    }
+    if (is_stream_now || rdata->msg_info.clen == nullptr) return false;
+    const char *end = rdata->msg_info.msg_buf + rdata->msg_info.len;
+    const char *body = static_cast<const char *>(memmem(rdata->msg_info.msg_buf, size_t(rdata->msg_info.len), "\r\n\r\n", 4));
+    return rdata->msg_info.clen->len > (body != nullptr ? end - body - 4 : 0);
+}
+
 pj_bool_t on_request(pjsip_rx_data *rdata) {
     if (source_now == nullptr) return PJ_FALSE; // ours to ourselves, never seen on the network
     if (is_stream_now) noteMessage(*source_now);
+    if (is_ambiguous(rdata)) {
+        malformed.fetch_add(1);
+        strike_now();
+        if (kind_now == Kind::PEER && rdata->msg_info.msg->line.req.method.id != PJSIP_ACK_METHOD)
+            pjsip_endpt_respond_stateless(pjsua_get_pjsip_endpt(), rdata, PJSIP_SC_BAD_REQUEST, nullptr, nullptr, nullptr);
+        return PJ_TRUE;
+    }
     if (is_stream_now && int(pj_list_size(&rdata->msg_info.msg->hdr)) > limits.max_headers) {
         oversize.fetch_add(1);
         strike_now();
