@@ -14,6 +14,7 @@ const OUTCOMES = {
   model_failed: "Model failed",
   prompt_refused: "Prompt refused",
   no_free_slot: "All lines busy",
+  over_limit: "Over its limit",
   shutting_down: "Gateway stopped",
   internal_error: "Internal error",
   unfinished: "Unfinished",

@@ -135,7 +135,6 @@ void setFull(bool is_full, int retry_after_s);
 void setDraining(bool is_draining);
 void strike(const std::string &address);
 void sweepGate();
-long unban();
 std::string takeBan();
 void setLogLevel(int level);
 GateCounts gateCounts();

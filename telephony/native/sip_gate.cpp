@@ -324,8 +324,6 @@ void sweepGate() {
     banned_now = table.numBanned(monotonic_ns());
 }
 
-long unban() { return table.unban(); }
-
 std::string takeBan() {
     if (new_bans.empty()) return "";
     std::string address = new_bans.front();

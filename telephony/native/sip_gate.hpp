@@ -51,7 +51,6 @@ void setDraining(bool is_draining);
 void strike(const std::string &address);
 
 void sweepGate(); // once a second: connections that say nothing
-long unban();     // lift every ban; how many there were
 
 // The address of a source that has been banned, once for each ban; "" if there is no other.
 std::string takeBan();

@@ -85,14 +85,4 @@ long SourceTable::numBanned(int64_t now_ns) const {
                          [now_ns](const Source &one) { return one.is_used && one.banned_until_ns > now_ns; });
 }
 
-long SourceTable::unban() {
-    long count = 0;
-    for (Source &one : sources_) {
-        if (one.is_used && one.banned_until_ns > one.heard_ns) ++count;
-        one.banned_until_ns = 0;
-        one.strikes = 0;
-    }
-    return count;
-}
-
 } // namespace offhook

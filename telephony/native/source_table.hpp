@@ -36,7 +36,6 @@ class SourceTable {
     Source &of(const pj_sockaddr &address, int64_t now_ns); // found or made; valid until the next call
     bool isBanned(const pj_sockaddr &address, int64_t now_ns) const;
     long numBanned(int64_t now_ns) const;
-    long unban(); // all of them; how many
 
   private:
     enum { ROWS = 2048, WAYS = 8 };
