@@ -57,7 +57,7 @@ def bound(address: str = HOST) -> socket.socket:
 def send_torture(target: Target, num_packets: int, rate_per_s: float, seed: int) -> None:
     """RFC 4475's cases, over and over."""
     with bound() as udp:
-        place = Place(*udp.getsockname(), *target.sip)
+        place = Place.between(udp.getsockname(), target.sip)
         for _, case in zip(paced(num_packets, rate_per_s), itertools.cycle(CASES), strict=False):
             udp.sendto(case.build(place), target.sip)
 
@@ -65,7 +65,7 @@ def send_torture(target: Target, num_packets: int, rate_per_s: float, seed: int)
 def send_fuzz(target: Target, num_packets: int, rate_per_s: float, seed: int) -> None:
     """Broken SIP to the SIP port, and broken RTP and RTCP to every call's ports, in turn."""
     with bound() as udp:
-        fuzzer = Fuzzer(seed, Place(*udp.getsockname(), *target.sip))
+        fuzzer = Fuzzer(seed, Place.between(udp.getsockname(), target.sip))
         ports = itertools.cycle(target.rtp)
         for number in paced(num_packets, rate_per_s):
             if number % 2 == 0:
@@ -79,7 +79,7 @@ def send_fuzz(target: Target, num_packets: int, rate_per_s: float, seed: int) ->
 def send_strangers(target: Target, num_packets: int, rate_per_s: float, seed: int) -> None:
     """Whole INVITEs from an address that is on no list."""
     with bound(STRANGER) as udp:
-        place = Place(*udp.getsockname(), *target.sip)
+        place = Place.between(udp.getsockname(), target.sip)
         for _ in paced(num_packets, rate_per_s):
             udp.sendto(request(place, "INVITE", body=place.offer), target.sip)
 

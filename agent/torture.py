@@ -26,6 +26,11 @@ class Place:
     to_port: int
     user: str = "order"
 
+    @classmethod
+    def between(cls, own: tuple[str, int], to: tuple[str, int], user: str = "order") -> Place:
+        """From one address to the other."""
+        return cls(own[0], own[1], to[0], to[1], user)
+
     @property
     def via(self) -> str:
         """A Via of ours."""

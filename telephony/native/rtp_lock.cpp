@@ -27,7 +27,7 @@ namespace offhook {
 namespace {
 
 constexpr int RUN_PACKETS = 5;                   // 100 ms
-constexpr int64_t SILENCE_NS = SECOND_NS / 5;    // then another SSRC of the same source may take over
+constexpr int64_t SILENCE_NS = SECOND_NS / 2;    // then another SSRC, or a better source, may take over
 constexpr int64_t RUN_GAP_NS = SECOND_NS / 2;    // a run that pauses for longer begins anew
 constexpr unsigned RTP_HEADER_BYTES = 12;
 
@@ -47,8 +47,8 @@ bool is_private(const pj_sockaddr &address) {
 
 } // namespace
 
-RtpLock::RtpLock()
-    : signalled_(), sip_host_(), locked_(), has_signalled_(false), has_sip_host_(false), is_locked_(false),
+RtpLock::RtpLock(bool (*is_peer)(const pj_sockaddr &source))
+    : is_peer_(is_peer), signalled_(), sip_host_(), locked_(), has_signalled_(false), has_sip_host_(false), is_locked_(false),
       is_private_(false), locked_rank_(Rank::STRANGER), learn_ns_(0), learn_until_ns_(0), ssrc_(0), heard_ns_(0),
       candidates_(), ssrc_candidate_() {}
 
@@ -74,6 +74,7 @@ Rank RtpLock::rankOf(const pj_sockaddr &source) const {
     if (pj_sockaddr_cmp(&source, &signalled_) == 0) return Rank::SIGNALLED;
     if (same_host(source, signalled_)) return Rank::SIGNALLED_HOST;
     if (has_sip_host_ && same_host(source, sip_host_)) return Rank::SIP_HOST;
+    if (is_peer_(source)) return Rank::PEER;
     return is_private_ && !is_private(source) ? Rank::BEHIND_NAT : Rank::STRANGER;
 }
 
@@ -119,7 +120,7 @@ bool RtpLock::mayMove(const pj_sockaddr &source, Rank rank, uint32_t ssrc, uint1
     if (rank == Rank::SIGNALLED && is_learning) return true;
     bool has_run = hasRun(candidateOf(source, rank), ssrc, sequence, now_ns);
     bool is_silent = now_ns - heard_ns_ > SILENCE_NS;
-    return has_run && (is_learning || is_silent || locked_rank_ <= Rank::BEHIND_NAT);
+    return has_run && (is_learning || is_silent || locked_rank_ <= Rank::PEER);
 }
 
 bool RtpLock::admit(const pj_sockaddr &source, const unsigned char *packet, unsigned size, int64_t now_ns, bool &moved) {
@@ -155,19 +156,20 @@ std::atomic<long> foreign_of_all(0);
 
 // One UDP transport's operations with ours in between, and what ours need. PJSIP's group lock frees it.
 struct LockedTransport {
+    LockedTransport() : op(), lock(&isPeer) {}
     pjmedia_transport_op op; // first: `transport->op` points here
-    const pjmedia_transport_op *real;
-    pjmedia_transport *transport;
-    unsigned short rtp_port;
+    const pjmedia_transport_op *real = nullptr;
+    pjmedia_transport *transport = nullptr;
+    unsigned short rtp_port = 0;
     std::mutex mutex; // SIP thread and media threads
     RtpLock lock;
-    pj_sockaddr sip_host;
-    bool has_sip_host;
-    std::atomic<long> foreign;
-    void *user_data;
-    void (*rtp_cb)(void *, void *, pj_ssize_t);
-    void (*rtp_cb2)(pjmedia_tp_cb_param *);
-    void (*rtcp_cb)(void *, void *, pj_ssize_t);
+    pj_sockaddr sip_host = {};
+    bool has_sip_host = false;
+    std::atomic<long> foreign{0};
+    void *user_data = nullptr;
+    void (*rtp_cb)(void *, void *, pj_ssize_t) = nullptr;
+    void (*rtp_cb2)(pjmedia_tp_cb_param *) = nullptr;
+    void (*rtcp_cb)(void *, void *, pj_ssize_t) = nullptr;
 };
 
 void count_foreign(LockedTransport *self) {

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstring>
 #include <deque>
+#include <mutex>
 #include <stdexcept>
 
 #include <pjsua-lib/pjsua.h>
@@ -38,7 +39,8 @@ enum class Kind { PEER, OPEN, STRANGER };
 constexpr size_t BANS_KEPT = 64; // for whoever writes the log
 
 GateLimits limits;
-std::vector<Network> peer_networks, open_networks;
+std::vector<Network> peer_networks, open_networks; // changed by the SIP thread, under the mutex
+std::mutex networks_mutex;
 SourceTable table;
 Bucket all_open = {};
 std::deque<std::string> new_bans;
@@ -250,9 +252,8 @@ pj_bool_t on_request(pjsip_rx_data *rdata) {
     }
     if (!is_new || method == PJSIP_ACK_METHOD || method == PJSIP_CANCEL_METHOD) return PJ_FALSE;
     if (!has_allowance(rdata)) return PJ_TRUE;
-    bool is_call = method == PJSIP_INVITE_METHOD;
-    bool is_refused = is_draining_now.load() || (method == PJSIP_OPTIONS_METHOD && is_full_now.load()) ||
-                      (is_call && !portsLeft());
+    bool is_call = method == PJSIP_INVITE_METHOD, is_probe = method == PJSIP_OPTIONS_METHOD;
+    bool is_refused = is_draining_now.load() || (is_probe && is_full_now.load()) || ((is_call || is_probe) && !portsLeft());
     if (!is_refused || has_transaction(rdata)) return PJ_FALSE;
     refuse(rdata);
     return PJ_TRUE;
@@ -276,8 +277,16 @@ bool is_open = false;
 
 void setNetworks(const std::vector<std::string> &peers, const std::vector<std::string> &open) {
     std::vector<Network> new_peers = parse_all(peers), new_open = parse_all(open);
+    std::lock_guard<std::mutex> lock(networks_mutex);
     peer_networks.swap(new_peers);
     open_networks.swap(new_open);
+}
+
+bool isPeer(const pj_sockaddr &source) {
+    std::lock_guard<std::mutex> lock(networks_mutex);
+    for (const Network &network : peer_networks)
+        if (holds(network, source)) return true;
+    return false;
 }
 
 void openGate(const std::vector<std::string> &peers, const std::vector<std::string> &open, const GateLimits &given) {

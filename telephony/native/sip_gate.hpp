@@ -60,6 +60,8 @@ void setLogLevel(int level);
 
 GateCounts gateCounts(); // any thread
 
+bool isPeer(const pj_sockaddr &source); // listed as one; any thread
+
 // Where the SIP message that is being handled came from; null outside of that.
 const pj_sockaddr *sipSource();
 

@@ -80,11 +80,10 @@ def test_a_stop_under_live_calls_cuts_none_and_refuses_new_ones(gateway: Gateway
     for end, peer in zip(ends, peers, strict=True):
         end.start((gateway.address[0], peer.call(sdp(end.port, "PCMU")).media_port))
     os.kill(gateway.pid, signal.SIGTERM)
-    place_of = Place("127.0.0.1", 0, *gateway.address)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         probe.settimeout(5)
-        place = Place(*probe.getsockname(), place_of.to_host, place_of.to_port)
+        place = Place.between(probe.getsockname(), gateway.address)
         for method in ("OPTIONS", "INVITE"):
             wait_until(lambda method=method: _refused(probe, place, method))
     before = [len(end.received) for end in ends]

@@ -36,7 +36,7 @@ def test_every_case_of_rfc_4475_gets_a_right_answer_and_ends_nothing(tmp_path: P
         senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in CASES]
         for case, sender in zip(CASES, senders, strict=True):
             sender.bind((answerer.address, 0))
-            place = Place(*sender.getsockname(), *answerer.sip, user="busy")
+            place = Place.between(sender.getsockname(), answerer.sip, user="busy")
             sender.sendto(case.build(place), answerer.sip)
         deadline = time.monotonic() + 3
         due = [sender for case, sender in zip(CASES, senders, strict=True) if None not in case.answers]
@@ -66,7 +66,7 @@ def test_broken_packets_end_neither_the_endpoint_nor_a_call(tmp_path: Path) -> N
             end.start((answerer.address, answer.media_port))
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
                 sender.bind((answerer.address, 0))
-                fuzzer = Fuzzer(4475, Place(*sender.getsockname(), *answerer.sip, user="busy"))
+                fuzzer = Fuzzer(4475, Place.between(sender.getsockname(), answerer.sip, user="busy"))
                 control = (answerer.address, answer.media_port + 1)
                 for number in range(NUM_PACKETS):
                     sender.sendto(fuzzer.sip(), answerer.sip)

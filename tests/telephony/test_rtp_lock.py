@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import re
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -22,12 +23,19 @@ pytestmark = pytest.mark.loopback
 
 CALLER_HZ, FORGER_HZ = 500.0, 1_300.0
 LINE_HZ = 8_000
+PEERS_OTHER_HOST = "127.0.0.5"
 LOUD = encode(tone(FORGER_HZ, 0.02, LINE_HZ, 0.9), "PCMU")  # 26 whole periods
 
 
 @pytest.fixture
 async def gateway() -> AsyncIterator[SipGateway]:
-    settings = SipSettings(port=0, max_calls=2, rtp_port_min=33_300, rtp_port_max=33_399)
+    settings = SipSettings(
+        port=0,
+        max_calls=2,
+        rtp_port_min=33_300,
+        rtp_port_max=33_399,
+        allowed_peers=("127.0.0.1/32", PEERS_OTHER_HOST + "/32"),
+    )
     async with SipGateway(settings) as gateway:
         yield gateway
 
@@ -185,3 +193,43 @@ async def test_a_caller_who_moves_by_reinvite_is_heard_at_the_new_place(gateway:
         assert len(new.received) > 10
     for end in (old, new):
         end.close()
+
+
+async def test_a_peer_whose_media_has_another_host_is_heard_and_the_signalled_one_takes_over(
+    gateway: SipGateway,
+) -> None:
+    signalled, other = RtpEnd(), RtpEnd(address=PEERS_OTHER_HOST)
+    async with call(gateway, sdp(signalled.port, "PCMU")) as live:
+        other.start(("127.0.0.1", live.port))
+        other.play(tone(FORGER_HZ, 3.0, LINE_HZ, 0.3))
+        assert level(await heard(live.endpoint, 10), FORGER_HZ) > 0.2
+        signalled.start(("127.0.0.1", live.port))
+        signalled.play(tone(CALLER_HZ, 3.0, LINE_HZ, 0.3))
+        after = (await heard(live.endpoint, 20))[-1920 * 8 :]
+        assert level(after, CALLER_HZ) > 0.2
+        assert level(after, FORGER_HZ) < 0.01
+    for end in (signalled, other):
+        end.close()
+
+
+async def test_reports_from_elsewhere_are_not_believed(gateway: SipGateway) -> None:
+    end = RtpEnd()
+    async with call(gateway, sdp(end.port, "PCMU")) as live:
+        forger = Forger("127.0.0.9", live.port + 1, 1)
+        end.start(("127.0.0.1", live.port))
+        await heard(live.endpoint, 4)
+        ours = end.received[-1].packet
+
+        def report(lost: int) -> bytes:
+            """A receiver report (RFC 3550 section 6.4.2) of one block."""
+            block = struct.pack("!IIIIII", ours.ssrc, lost, ours.sequence, 0, 0, 0)
+            return struct.pack("!BBHI", 0x81, 201, 7, end.ssrc) + block
+
+        forger.socket.sendto(report(77), forger.target)
+        await heard(live.endpoint, 14)  # figures are read once a second
+        assert live.endpoint.stats().tx_lost == 0
+        end._socket.sendto(report(5), forger.target)
+        await heard(live.endpoint, 14)
+        assert live.endpoint.stats().tx_lost == 5
+    end.close()
+    forger.close()
