@@ -251,7 +251,10 @@ class Gateway:
     async def _admit(self, call_id: str, invite: IncomingCall) -> None:
         began_s = clock.now()
         transport = invite.transport
-        log.info("call_offered", transport=transport, peer_call_id=invite.call_id, pii_caller=invite.caller)
+        # Phones put their number or address into the Call-ID.
+        log.info(
+            "call_offered", transport=transport, pii_peer_call_id=invite.call_id, pii_caller=invite.caller
+        )
         over = self._limiter.enter(call_id, self._caps(invite))
         if over is not None:
             self._refuse_over(invite, over)
@@ -282,9 +285,11 @@ class Gateway:
             await self._admission.give_back(call_id, slot)
 
     def _caps(self, invite: IncomingCall) -> list[CallCap]:
-        """What limits this call; a source that is not known has no cap of its own."""
+        """What limits this call; where no line or source is known, none of its own."""
         limits = self._settings.limits
-        caps = [CallCap(f"line:{called_user(invite.called)}", limits.calls_per_line)]
+        caps: list[CallCap] = []
+        if line := called_user(invite.called):
+            caps.append(CallCap(f"line:{line}", limits.calls_per_line))
         if invite.source:
             rate = limits.new_calls_per_source_s
             caps.append(CallCap(f"source:{invite.source}", limits.calls_per_source, rate))
