@@ -125,8 +125,9 @@ async def test_no_forged_packet_is_heard_from_a_wrong_source_with_the_right_or_a
         num_forged = sum(forger.number for forger in forgers)
         assert gateway.counts().gate.foreign_rtp_packets == num_forged
         assert end.received, "our own sound went to the caller throughout"
-    for one in (*forgers, end):
-        one.close()
+    end.close()
+    for forger in forgers:
+        forger.close()
 
 
 async def test_a_forged_ssrc_from_the_callers_own_address_is_not_heard(gateway: SipGateway) -> None:
