@@ -147,7 +147,7 @@ bool may_enter(pjsip_rx_data *rdata) {
     if (!is_too_big) return true;
     oversize.fetch_add(1);
     strike_now();
-    if (is_stream_now) endStreamsOf(*source_now); // where its next message begins cannot be known
+    if (is_stream_now) endStream(*source_now); // where its next message begins cannot be known
     return false;
 }
 

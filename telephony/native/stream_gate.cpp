@@ -102,6 +102,11 @@ void noteRest(const pj_sockaddr &peer, bool is_incomplete) {
     else if (stream->incomplete_ns == 0) stream->incomplete_ns = monotonic_ns();
 }
 
+void endStream(const pj_sockaddr &peer) {
+    for (const auto &one : streams)
+        if (pj_sockaddr_cmp(&one.second.peer, &peer) == 0 && has_peer(one.first, peer)) shutdown(one.first, SHUT_RDWR);
+}
+
 void endStreamsOf(const pj_sockaddr &source) {
     for (const auto &one : streams)
         if (same_host(one.second.peer, source) && has_peer(one.first, one.second.peer)) shutdown(one.first, SHUT_RDWR);

@@ -21,7 +21,8 @@ typedef bool (*AcceptsFrom)(const pj_sockaddr &source);
 void openStreamGate(const StreamLimits &limits, AcceptsFrom accepts);
 void noteMessage(const pj_sockaddr &peer);                    // a whole SIP message came
 void noteRest(const pj_sockaddr &peer, bool is_incomplete);   // a message's beginning is, or is not, waiting
-void endStreamsOf(const pj_sockaddr &source);
+void endStream(const pj_sockaddr &peer);
+void endStreamsOf(const pj_sockaddr &source);                 // of this host, whatever their ports
 void sweepStreams();                                          // once a second
 long numStreams();
 long numStreamsRefused(); // over a limit, at once

@@ -183,6 +183,21 @@ async def test_too_many_headers_and_too_long_messages_are_dropped(
     await grown(gateway, before, "oversize", 2)
 
 
+async def test_a_connection_with_a_message_without_end_is_ended_and_its_neighbour_is_not(
+    gateway: SipGateway,
+) -> None:
+    before, target = gateway.counts().gate, ("127.0.0.1", gateway.tcp_port)
+    with socket.create_connection(target) as endless, socket.create_connection(target) as working:
+        endless.settimeout(5)
+        with contextlib.suppress(ConnectionError):
+            endless.sendall(request()[:-4] + b"X-Fill: " + b"x" * 9000)
+            assert await asyncio.to_thread(endless.recv, 1) == b""
+        await grown(gateway, before, "oversize")
+        working.settimeout(5)
+        working.sendall(request())
+        assert (await asyncio.to_thread(working.recv, 4096)).startswith(b"SIP/2.0 200")
+
+
 async def test_a_source_has_so_many_connections_and_no_more(gateway: SipGateway) -> None:
     before = gateway.counts().gate
     with contextlib.ExitStack() as stack:
