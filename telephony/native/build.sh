@@ -61,13 +61,17 @@ find_tarball() {
     fi
 }
 
-# Debian strips bdimad_dev.c. Our SDP does not name the library. And every piece of garbage on the SIP port is told to
-# us, not only what the parser can name a fault of.
+# Debian strips bdimad_dev.c. Our SDP does not name the library. An offer that names one format twice is refused, where
+# PJSIP would write past its list of formats (or, with assertions, end the program). And every piece of garbage on the
+# SIP port is told to us, not only what the parser can name a fault of.
 patch_source() {
     sed -i 's/ bdimad_dev\.o//' pjmedia/build/Makefile
     local sdp=pjmedia/src/pjmedia/endpoint.c
     sed -i 's/STR_SDP_NAME = { "pjmedia", 7 }/STR_SDP_NAME = { "-", 1 }/' "$sdp"
     grep -q 'STR_SDP_NAME = { "-", 1 }' "$sdp" || fail "$sdp is not the code that our patch knows; PJSIP 2.17 fits."
+    local neg=pjmedia/src/pjmedia/sdp_neg.c
+    sed -i 's/pj_assert(j != answer->desc\.fmt_count);/if (j >= answer->desc.fmt_count) return PJMEDIA_SDPNEG_NOANSCODEC;/' "$neg"
+    grep -q 'if (j >= answer->desc.fmt_count) return' "$neg" || fail "$neg is not the code that our patch knows; PJSIP 2.17 fits."
     local transport=pjsip/src/pjsip/sip_transport.c
     sed -i 's/if (tmp\.slen && mgr->tp_drop_data_cb)/if (mgr->tp_drop_data_cb)/' "$transport"
     ! grep -q 'tmp\.slen && mgr->tp_drop_data_cb' "$transport" && grep -q 'syntax error' "$transport" ||

@@ -58,6 +58,20 @@ def test_every_case_of_rfc_4475_gets_a_right_answer_and_ends_nothing(tmp_path: P
         answerer.stop(has_calls=True)  # of cases that were calls like any other, and never acknowledged
 
 
+def test_an_offer_that_names_a_format_twice_is_answered_or_refused(tmp_path: Path) -> None:
+    event = "a=rtpmap:101 telephone-event/8000\r\na=rtpmap:96 telephone-event/16000\r\n"
+    with AnswererProcess(tmp_path) as answerer:
+        for formats in ("0 0", "0 8 0 8", "0 101 101", "101 0 101 96 96 0", "96 96 101 101 8 8 8"):
+            with SipPeer(answerer.sip, user="echo") as peer:
+                offer = sdp(40_000, "PCMU").partition("m=audio")[0]
+                peer.send("INVITE", body=f"{offer}m=audio 40000 RTP/AVP {formats}\r\n{event}")
+                answer = peer.response("INVITE")
+                peer.acknowledge(answer)
+                assert answer.status in (200, 488), formats
+                if answer.status == 200:
+                    assert peer.hang_up().status == 200
+
+
 def test_broken_packets_end_neither_the_endpoint_nor_a_call(tmp_path: Path) -> None:
     with AnswererProcess(tmp_path) as answerer:
         end = RtpEnd()
