@@ -115,6 +115,11 @@ COMMANDS: dict[str, Command] = {
         "calls of the model whose worker is killed, or whose Redis is away",
         "offhook bench survival --calls 4",
     ),
+    "bench hostile": Command(
+        "agent.bench_hostile",
+        "a million broken packets, strangers, forged sound and slow connections beside live calls",
+        "offhook bench hostile --packets 1000000 --calls 4",
+    ),
     "bench console": Command(
         "agent.bench_console",
         "hundreds of live calls watched by pages: updates, and what they cost the gateway",

@@ -205,6 +205,8 @@ def _peers(settings: Settings) -> Iterator[Finding]:
         for cidr in peers:
             if cidr.endswith("/0"):
                 remedy = f"list your own networks in OFFHOOK_{section}__ALLOWED_PEERS"
+                if section == "SIP":  # a peer is never banned
+                    remedy += ", and those of unknown callers in OFFHOOK_SIP__OPEN_PEERS"
                 yield Finding(Level.NOTE, f"{section} answers the whole world ({cidr})", remedy)
 
 

@@ -17,17 +17,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
-from urllib.parse import unquote
 
 from pydantic import Field, model_validator
 
 from agent.settings import AgentSettings, CallSettings
 from model.control import CallProfile
+from telephony.sip_uri import called_user
 from telephony.trunks import Part, Trunk, Trunks
 
 _CALLED = re.compile(r"\+?[0-9]{1,32}\*?|[A-Za-z0-9_.!~'()&=+$,;?/-]{1,128}\*?|\*")
-_USER = re.compile(r"(?:sips?|tel):(?:(?P<user>[^@>\s]+)@)?(?P<rest>[^;>\s]*)", re.IGNORECASE)
-_SEPARATORS = re.compile(r"[-.() ]")  # RFC 3966's visual ones
 _NUMBER = re.compile(r"\+?[0-9]+")
 
 
@@ -139,19 +137,6 @@ class DialPlan:
         ranked = ((line.rank(user, trunk), plan) for line, plan in self.lines)
         fitting = [(rank, plan) for rank, plan in ranked if rank is not None]
         return max(fitting, key=lambda one: one[0])[1] if fitting else None
-
-
-def called_user(uri: str) -> str:
-    """Whom a Request-URI names: its user or number, without separators and parameters; "" without one."""
-    match = _USER.search(uri)
-    if match is None:
-        return ""
-    user = match["user"] if match["user"] is not None else match["rest"]
-    if match["user"] is None and not uri.lower().lstrip("<").startswith("tel:"):
-        return ""
-    plain = unquote(user).partition(";")[0]
-    number = _SEPARATORS.sub("", plain)
-    return number if _NUMBER.fullmatch(number) else plain
 
 
 def _listed(names: dict[str, Trunk] | dict[str, AgentSettings] | Sequence[str]) -> str:

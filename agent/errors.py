@@ -66,6 +66,7 @@ class EndReason(StrEnum):
     NO_FREE_SLOT = "no_free_slot"  # 503 with Retry-After, never rang
     UNKNOWN_LINE = "unknown_line"  # 404: the dial plan has no line for the number that was called
     LINE_FULL = "line_full"  # 486: as many calls as its line or trunk may have
+    OVER_LIMIT = "over_limit"  # 503: its source has as many calls as it may, or begins them too fast
     PROMPT_REFUSED = "prompt_refused"  # the model cannot take the configured voice, role or sampling
     WORKER_LOST = "worker_lost"  # the worker died and no other slot came in time
     TOO_LONG = "too_long"  # the operator's limit on a call's length
@@ -88,6 +89,7 @@ _FAULTS: dict[EndReason, Fault] = {
     EndReason.TRUNK_FAILED: Fault.TRUNK,
     EndReason.MEDIA_LOST: Fault.TRUNK,
     EndReason.MEDIA_REFUSED: Fault.TRUNK,
+    EndReason.OVER_LIMIT: Fault.CALLER,
     EndReason.NO_FREE_SLOT: Fault.US,
     EndReason.UNKNOWN_LINE: Fault.CALLER,
     EndReason.LINE_FULL: Fault.US,

@@ -32,9 +32,9 @@ from agent.dial_plan_watch import DialPlanBook
 from agent.duplex import ModelSlot, Pcm, Tokens
 from agent.errors import AgentError, EndReason
 from agent.frame_phase import BridgeClock
+from agent.gate_metrics import GateMetrics
 from agent.gateway_health import GatewayHealth, SipHealth, worker_health
 from agent.http_side import served_by, welcome
-from agent.line_caps import LineCaps
 from agent.live_calls import LiveCalls
 from agent.live_view import LiveCall
 from agent.pool import WorkerPool
@@ -50,9 +50,12 @@ from agent.wire import DEFAULT_PROFILE
 from model.control import CallProfile
 from model.errors import ModelError
 from telephony.call import CallState
+from telephony.call_limits import CallCap, CallLimiter
 from telephony.endpoint import TICK_S, IncomingCall, MediaEndpoint
 from telephony.errors import CallEnded, TelephonyError
 from telephony.sip import SipGateway
+from telephony.sip_uri import called_user
+from telephony.trunks import Trunk
 from telephony.webrtc import WebRtcGateway
 
 LOOK_S = 0.2
@@ -108,16 +111,18 @@ class Gateway:
         """
         self._settings, self._live, self._salt = settings, live, salt
         self._admission = Admission(pool, store, profile)
-        self._plans, self._caps = plans, LineCaps()
+        self._plans = plans
         self._plain = CallPlan("", "", settings.agent, profile, settings.call)
         self._sip, self._pool, self._store, self._tokens = sip, pool, store, tokens
         self._bridge_clock = bridge_clock
+        self._limiter, self._gate_metrics = CallLimiter(clock.now), GateMetrics()
         self._gateway_id = f"gw-{secrets.token_hex(3)}"
         self._sessions: dict[str, Session] = {}
         self._ended: deque[tuple[SessionRecord, str | None]] = deque(maxlen=KEPT_ENDED)
         self._started_at_ms = time.time_ns() // 1_000_000
         self._is_stopping = False
         self._is_ending = False  # the drain time is over
+        self._num_handled = 0  # calls that are being decided or are live
         self._is_idle = asyncio.Event()
         self._is_idle.set()
 
@@ -204,7 +209,8 @@ class Gateway:
             tasks = [group.create_task(job) for job in jobs]
             await stop.wait()
             self._is_stopping = True
-            self._sip.set_full(True)
+            self._sip.drain()
+            metrics.DRAINING.set(1)
             log.info("gateway_stopping", num_calls=len(self._sessions))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.drain_timeout_s):
@@ -238,12 +244,15 @@ class Gateway:
         while True:
             self._bridge_clock.note(self._sip.tick, self._sip.tick_at_s)
             self._sip.set_full(self._is_stopping or not self._pool.num_slots_free)
+            self._gate_metrics.observe(self._sip.counts().gate)
             await asyncio.sleep(LOOK_S)
 
     async def _handle(self, invite: IncomingCall) -> None:
         """One caller from their arrival to the call's end; never raises for one call's sake."""
         # A WebRTC caller is told the id; a SIP Call-ID is the caller's, and may hold who they are.
         call_id = secrets.token_hex(8) if invite.transport == "sip" else invite.call_id
+        self._num_handled += 1
+        self._is_idle.clear()
         with bound_contextvars(call_id=call_id):
             try:
                 await self._admit(call_id, invite)
@@ -251,6 +260,11 @@ class Gateway:
                 log.exception("call_failed")
                 invite.reject(500, "Internal error")
                 metrics.CALLS.labels("inbound", invite.transport, EndReason.INTERNAL_ERROR.value).inc()
+            finally:
+                self._limiter.leave(call_id)
+                self._num_handled -= 1
+                if not self._num_handled:
+                    self._is_idle.set()
 
     async def _admit(self, call_id: str, invite: IncomingCall) -> None:
         transport, trunk = invite.transport, invite.trunk
@@ -258,30 +272,26 @@ class Gateway:
             "call_offered",
             transport=transport,
             trunk=trunk,
-            peer_call_id=invite.call_id,
+            pii_peer_call_id=invite.call_id,  # phones put their number or address there
             pii_caller=invite.caller,
         )
         plan = self._plan_of(invite)
-        if plan is None:
+        over = self._limiter.enter(call_id, self._caps(invite, plan))
+        if over is not None:
+            self._refuse_over(invite, over)
+        elif plan is None:
             invite.reject(404, "Nobody is called that here")
             self._refused(transport, EndReason.UNKNOWN_LINE)
-            return
-        caps = {f"line {plan.key}": plan.max_calls, f"trunk {trunk}": self._trunk_cap(trunk)}
-        with self._caps.taken(caps) as is_free:
-            if is_free:
-                await self._begin(call_id, invite, plan)
-                return
-        invite.reject(486, "Line is busy")
-        self._refused(transport, EndReason.LINE_FULL)
+        else:
+            await self._begin(call_id, invite, plan)
 
     def _plan_of(self, invite: IncomingCall) -> CallPlan | None:
         if self._plans is None or invite.transport != "sip":
             return self._plain
         return self._plans.plan.find(invite.called, invite.trunk)
 
-    def _trunk_cap(self, name: str) -> int | None:
-        trunk = self._plans.plan.trunks.get(name) if self._plans is not None else None
-        return trunk.max_calls if trunk is not None else None
+    def _trunk_of(self, invite: IncomingCall) -> Trunk | None:
+        return self._plans.plan.trunks.get(invite.trunk) if self._plans is not None else None
 
     async def _begin(self, call_id: str, invite: IncomingCall, plan: CallPlan) -> None:
         """A call that its line may take: from its slot to its end."""
@@ -313,6 +323,28 @@ class Gateway:
                 endpoint.hang_up()  # the session has, unless we failed before there was one
         finally:
             await self._admission.give_back(call_id, slot)
+
+    def _caps(self, invite: IncomingCall, plan: CallPlan | None) -> list[CallCap]:
+        """What limits this call; where no line, trunk or source is known, none of its own."""
+        limits, trunk = self._settings.limits, self._trunk_of(invite)
+        caps: list[CallCap] = []
+        if plan is not None and (line := plan.key or called_user(invite.called)):
+            caps.append(CallCap(f"line:{line}", plan.max_calls or limits.calls_per_line))
+        if trunk is not None and trunk.max_calls:
+            caps.append(CallCap(f"trunk:{invite.trunk}", trunk.max_calls))
+        if invite.source:
+            rate = limits.new_calls_per_source_s
+            caps.append(CallCap(f"source:{invite.source}", limits.calls_per_source, rate))
+        return caps
+
+    def _refuse_over(self, invite: IncomingCall, over: CallCap) -> None:
+        """A busy line or trunk is busy; a caller over its allowance may come back."""
+        if over.name.startswith(("line:", "trunk:")):
+            invite.reject(486, "Busy Here")
+            self._refused(invite.transport, EndReason.LINE_FULL)
+            return
+        invite.reject(503, "Over the limit", {"Retry-After": str(self._settings.sip.retry_after_s)})
+        self._refused(invite.transport, EndReason.OVER_LIMIT)
 
     async def _answer(self, invite: IncomingCall) -> MediaEndpoint | None:
         invite.ring()
@@ -357,7 +389,6 @@ class Gateway:
         session = self._sessions[call_id] = Session(endpoint, slot, record, parts)
         if self._live is not None:
             self._live.follow(session, endpoint)
-        self._is_idle.clear()
         if self._is_ending:  # it was being answered when the others were ended
             session.hang_up(EndReason.SHUTTING_DOWN)
         log.info("call_answered", worker_id=slot.worker_id, codec=endpoint.stats().codec, line=plan.line)
@@ -366,12 +397,10 @@ class Gateway:
         finally:
             del self._sessions[call_id]
             self._ended.append((session.record, session.live().recording_id))
-            if not self._sessions:
-                self._is_idle.set()
 
     def _passed_headers(self, invite: IncomingCall) -> dict[str, str]:
         """What of the INVITE goes on to whom the agent asks."""
-        trunk = self._plans.plan.trunks.get(invite.trunk) if self._plans is not None else None
+        trunk = self._trunk_of(invite)
         return trunk.passed_headers(invite.headers) if trunk is not None else {}
 
     def _phase(self, slot: Slot) -> int:

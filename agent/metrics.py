@@ -256,6 +256,40 @@ TRUNK_REGISTRATIONS = Counter(
     registry=REGISTRY,
 )
 
+# ---- hostile traffic, admission and drain ----
+# Fields of telephony.sip_gate.GateCounts: what became of a SIP message or a connection.
+GATE_REASONS = (
+    "foreign",
+    "banned",
+    "oversize",
+    "malformed",
+    "unwanted",
+    "rate_limited",
+    "refused_full",
+    "connections_refused",
+    "connections_timed_out",
+)
+SIP_KEPT_OUT = Counter(
+    "offhook_sip_kept_out",
+    "SIP messages dropped or told 503 before a call was made, and connections refused or ended.",
+    labelnames=("reason",),
+    registry=REGISTRY,
+)
+SIP_BANS = Counter("offhook_sip_bans", "Times a source was banned for its strikes.", registry=REGISTRY)
+SIP_BANNED_SOURCES = Gauge("offhook_sip_banned_sources", "Sources that are banned now.", registry=REGISTRY)
+SIP_CONNECTIONS = Gauge(
+    "offhook_sip_connections", "Connections to the SIP port, open now.", registry=REGISTRY
+)
+RTP_FOREIGN = Counter(
+    "offhook_rtp_foreign_packets",
+    "RTP and RTCP packets dropped: not of the source, or the SSRC, that their call is locked to.",
+    registry=REGISTRY,
+)
+RTP_PORTS_RESTING = Gauge(
+    "offhook_rtp_ports_resting", "Pairs of RTP ports that wait after a call.", registry=REGISTRY
+)
+DRAINING = Gauge("offhook_draining", "1 from the first stop signal on, else 0.", registry=REGISTRY)
+
 
 def _begin_at_zero() -> None:
     """Show every closed label at once: a counter that appears with its first event hides it from rate()."""
@@ -273,6 +307,8 @@ def _begin_at_zero() -> None:
     for way in ("in", "out"):
         RTP_PACKETS.labels(way)
         RTP_LOST.labels(way)
+    for kept_out in GATE_REASONS:
+        SIP_KEPT_OUT.labels(kept_out)
 
 
 _begin_at_zero()

@@ -31,6 +31,7 @@ from pydantic import (
 from agent.errors import ConfigError
 from agent.logs import LogFormat, LogLevel
 from agent.wire_fields import MAX_BIAS, MAX_ROLE_BYTES, MAX_VOICE_BYTES
+from telephony.call_limits import CallLimitSettings
 from telephony.settings import SipSettings, WebRtcSettings
 
 MIN_SECRET_BYTES = 16
@@ -294,6 +295,7 @@ class Settings(_Section):
     agent: AgentSettings = AgentSettings()
     recording: RecordingSettings = RecordingSettings()
     call: CallSettings = CallSettings()
+    limits: CallLimitSettings = CallLimitSettings()
     log: LogSettings = LogSettings()
 
     @model_validator(mode="before")

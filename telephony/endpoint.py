@@ -166,6 +166,10 @@ class IncomingCall(Protocol):
         """Request URI. Untrusted."""
 
     @property
+    def source(self) -> str:
+        """The IP address that the INVITE came from, as the network says; "" where there is none to tell."""
+
+    @property
     def headers(self) -> Mapping[str, str]:
         """Every header of the INVITE by lower-case name; repeated ones joined by ", ". Untrusted."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from telephony.errors import SettingsError
+from telephony.gate_settings import GateSettings
 
 CODECS = ("PCMU", "PCMA", "G722", "opus")
 TRANSPORTS = ("udp", "tcp", "tls")
@@ -90,8 +91,8 @@ class TlsSettings:
 class SipSettings:
     """Where we listen, how many calls we take, what we speak, and who may call.
 
-    An empty `allowed_peers` means loopback only, or the trunks' peers if there is a `trunks_file`; with
-    neither, any other `bind_address` is refused.
+    Without `allowed_peers`, `open_peers` and a `trunks_file`, which has peers of its own, only loopback is
+    heard, and no other `bind_address` is taken.
     """
 
     bind_address: str = "127.0.0.1"
@@ -103,9 +104,11 @@ class SipSettings:
     codecs: tuple[str, ...] = ("G722", "PCMU", "PCMA")  # best first
     allowed_peers: tuple[str, ...] = ()  # CIDRs, e.g. 192.0.2.0/24
     trunks_file: Path | None = None  # YAML: trunks, their peers, and what answers on which number
+    open_peers: tuple[str, ...] = ()  # CIDRs of unknown callers: see GateSettings
     retry_after_s: int = 5  # what a refused caller is told when no slot is free
     outbound_enabled: bool = False  # placing calls is for the test caller; off for users
     jitter: JitterSettings = field(default_factory=JitterSettings)
+    gate: GateSettings = field(default_factory=GateSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
     public_address: str = (
         ""  # ours as the world sees it, behind a NAT that keeps ports; a trunk may have another
@@ -166,8 +169,9 @@ class SipSettings:
             raise SettingsError(f"{name}={','.join(given) or '()'} {wrong}; choose from {', '.join(known)}")
 
     def _check_peers(self) -> None:
-        for cidr in self.allowed_peers:
-            _network(cidr)
+        for name in ("allowed_peers", "open_peers"):
+            for cidr in getattr(self, name):
+                _network(name, cidr)
         try:
             address = ipaddress.ip_address(self.bind_address)
         except ValueError:
@@ -175,22 +179,13 @@ class SipSettings:
                 f"bind_address={self.bind_address!r} is not an IP address; "
                 "give this machine's own, or 127.0.0.1"
             ) from None
-        if not address.is_loopback and not self.allowed_peers and self.trunks_file is None:
+        is_anybody_named = self.allowed_peers or self.open_peers or self.trunks_file is not None
+        if not address.is_loopback and not is_anybody_named:
             raise SettingsError(
                 f"bind_address={self.bind_address} is reachable from outside, but allowed_peers is empty; "
                 "list the trunks and phones that may call, e.g. 192.0.2.0/24, name a trunks_file, "
                 "or bind to 127.0.0.1"
             )
-
-    def allows(self, peer: str) -> bool:
-        """True if packets from this IP address may be answered."""
-        try:
-            address = ipaddress.ip_address(peer.strip("[]"))
-        except ValueError:
-            return False
-        if not self.allowed_peers:
-            return address.is_loopback and self.trunks_file is None
-        return any(address in _network(cidr) for cidr in self.allowed_peers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +224,11 @@ class WebRtcSettings:
             raise SettingsError("a TURN server needs turn_username and turn_password; set both")
 
 
-def _network(cidr: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def _network(name: str, cidr: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     try:
         return ipaddress.ip_network(cidr)
     except ValueError as error:
         raise SettingsError(
-            f"allowed_peers has {cidr!r}, which is not a network ({error}); "
+            f"{name} has {cidr!r}, which is not a network ({error}); "
             "write it like 192.0.2.0/24 or 192.0.2.7/32"
         ) from None

@@ -17,7 +17,7 @@ Every endpoint must be read to its ENDED event or hung up; its audio port goes b
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import ClassVar, Self
 
@@ -30,6 +30,7 @@ from telephony.registration import RegistrationResult
 from telephony.settings import SipSettings
 from telephony.sip_call import CallLink, SipCall
 from telephony.sip_endpoint import SipEndpoint
+from telephony.sip_gate import GateCounts, gate_counts
 from telephony.sip_lines import Invite, SipLines
 from telephony.sip_thread import SipThread
 from telephony.sip_trunks import OnRegistered
@@ -50,12 +51,12 @@ class IncomingSipCall:
 
     caller: str
     called: str
+    source: str  # the sender's IP address
     headers: Mapping[str, str]
     _endpoint: SipEndpoint
     _gateway: "SipGateway"
     _number: int
     trunk: str = ""  # the trunk that it came by; "" for peers that are in none
-    source: str = ""  # IP address and port that sent the INVITE
     _is_decided: bool = False
 
     @property
@@ -108,6 +109,7 @@ class GatewayCounts:
     ports_free: int  # audio ports that wait for a call
     foreign_messages: int  # SIP from peers that are not allowed: dropped
     malformed_messages: int  # what came to the SIP port and was no SIP: dropped
+    gate: GateCounts = field(default_factory=GateCounts)  # these two and the rest of what was kept out
 
 
 class SipGateway:
@@ -140,6 +142,7 @@ class SipGateway:
         self._thread = SipThread(settings, self._lines, log_path, num_packet_ports)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_stopping = False
+        self._is_draining = False
 
     async def start(self) -> None:
         """Listen. Raises AddressTaken if another program holds the port."""
@@ -217,13 +220,24 @@ class SipGateway:
 
     def counts(self) -> GatewayCounts:
         """Figures of the whole SIP side."""
+        gate = gate_counts()
         return GatewayCounts(
-            self._lines.num_calls, self._lines.audio.num_free, pj.gateForeign(), pj.gateMalformed()
+            self._lines.num_calls, self._lines.audio.num_free, gate.foreign, gate.malformed, gate
         )
 
     def set_full(self, is_full: bool) -> None:
         """Tell probes (OPTIONS) 503 with Retry-After instead of 200; INVITEs still come to `incoming`."""
         pj.setFull(is_full, self._settings.retry_after_s)
+
+    def drain(self) -> None:
+        """Take no new call in either direction, from now to the end; those that are there go on.
+
+        INVITEs and OPTIONS outside a call are told 503 with Retry-After, `call` raises TelephonyError.
+        """
+        self._is_draining = True
+        pj.setFull(True, self._settings.retry_after_s)
+        pj.setDraining(True)
+        self._thread.submit(self._lines.drain)
 
     async def incoming(self) -> AsyncIterator[IncomingSipCall]:
         """INVITEs, until the gateway stops. Beyond `MAX_WAITING_INVITES` undecided ones, callers get 503."""
@@ -238,6 +252,8 @@ class SipGateway:
         """
         if not self._settings.outbound_enabled:
             raise TelephonyError("placing calls is off; set outbound_enabled to allow it")
+        if self._is_draining:
+            raise TelephonyError("the gateway is about to stop and places no calls; use another one")
         target = checked_uri(uri)
         link = self._new_link()
         endpoint = self._adopt(link)
@@ -306,12 +322,12 @@ class SipGateway:
             IncomingSipCall(
                 invite.caller,
                 invite.called,
+                invite.source,
                 invite.headers,
                 endpoint,
                 self,
                 link.number,
                 trunk=invite.trunk,
-                source=invite.source,
             )
         )
 

@@ -13,8 +13,9 @@ from telephony.errors import CallEnded, TelephonyError
 from telephony.packet_audio import PacketPool
 from telephony.settings import SipSettings
 from telephony.sip_call import CallLink, SipCall, audio_only, headers_of
+from telephony.sip_gate import open_gate
 from telephony.sip_media import AudioPool
-from telephony.sip_trunks import CallAccount, OnRegistered, TrunkAccounts, gate_networks
+from telephony.sip_trunks import CallAccount, OnRegistered, TrunkAccounts
 from telephony.trunks import Trunk
 
 log = structlog.get_logger()
@@ -28,9 +29,9 @@ class Invite:
 
     caller: str
     called: str
+    source: str  # the sender's IP address; the only part that is not the sender's word
     headers: dict[str, str]
     trunk: str = ""  # the name of the trunk that it came by; "" for peers that are in none
-    source: str = ""  # IP address and port that sent it
 
 
 class SipLines:
@@ -83,13 +84,13 @@ class SipLines:
         self._accounts.apply(trunks)
         self._trunks = dict(trunks)
 
-    def networks(self) -> tuple[str, ...]:
-        """Whose SIP is looked at."""
-        return gate_networks(self._settings, self._trunks)
+    def open_gate(self) -> None:
+        """Say whose SIP is heard."""
+        open_gate(self._settings, self._trunks.values())
 
     def account_id(self, source: str) -> int:
         """The library's number of the account that a source address belongs to."""
-        number: int = self._accounts.account_of(source.rpartition(":")[0]).getId()
+        number: int = self._accounts.account_of(host_of(source)).getId()
         return number
 
     def each_second(self) -> None:
@@ -103,6 +104,10 @@ class SipLines:
         self._accounts.look_after()
         for number in [number for number, call in self._calls.items() if call.is_over]:
             del self._calls[number]
+
+    def drain(self) -> None:
+        """Tell the registrars that no calls are to come here."""
+        self._accounts.unregister_all()
 
     def hang_up_all(self) -> None:
         """End every call; an INVITE that still waits gets 503. Registrars are told, too."""
@@ -158,7 +163,7 @@ class SipLines:
         self._calls[link.number] = call
 
     def _on_invite(self, account: CallAccount, pj_id: int, rdata: Any) -> None:
-        message, source = rdata.wholeMsg, rdata.srcAddress
+        message, source = rdata.wholeMsg, host_of(rdata.srcAddress)
         link = self._new_link()
         link.dtmf_ways = account.dtmf_ways
         call = SipCall(account, link, pj_id)
@@ -167,13 +172,15 @@ class SipLines:
         link.call_id, link.remote = shown.callIdString, shown.remoteUri
         called = message.split("\r\n", 1)[0].split(" ")[1] if " " in message else ""
         headers = headers_of(message)
-        if not self._is_proved(call, account, headers, called):
+        if not self._is_proved(call, account, headers, called, source):
             return
-        if not self._offer(link, Invite(shown.remoteUri, called, headers, account.name, source)):
+        if not self._offer(link, Invite(shown.remoteUri, called, source, headers, account.name)):
             log.warning("invite_refused", reason="more INVITEs wait for an answer than the gateway can hold")
             call.end(SERVICE_UNAVAILABLE, headers={"Retry-After": str(self._settings.retry_after_s)})
 
-    def _is_proved(self, call: SipCall, account: CallAccount, headers: dict[str, str], called: str) -> bool:
+    def _is_proved(
+        self, call: SipCall, account: CallAccount, headers: dict[str, str], called: str, source: str
+    ) -> bool:
         """Whether the caller may call by this trunk; if not, they have been asked to prove who they are."""
         trunk = account.trunk
         if trunk is None or not trunk.callers:
@@ -185,6 +192,7 @@ class SipLines:
             return True
         if given and verdict is Verdict.NOT_PROVED:
             log.warning("caller_not_proved", trunk=account.name)
+            pj.strike(source)  # where it is no listed peer: some more, and it is banned
         is_stale = verdict is Verdict.STALE
         parameters = audio_only()
         parameters.statusCode = UNAUTHORIZED
@@ -194,3 +202,8 @@ class SipLines:
             parameters.txOption.headers.append(header)
         call.answer(parameters)  # hangup, within this callback, would drop the headers
         return False
+
+
+def host_of(source: str) -> str:
+    """The IP address of the library's "192.0.2.7:5060" or "[2001:db8::7]:5060"."""
+    return source.rpartition(":")[0].strip("[]")

@@ -58,8 +58,8 @@ class SipWork(Protocol):
     def account_id(self, source: str) -> int:
         """The library's number of the account that a source address ("192.0.2.7:5060") belongs to."""
 
-    def networks(self) -> tuple[str, ...]:
-        """Whose SIP is looked at."""
+    def open_gate(self) -> None:
+        """Say whose SIP is heard, before anybody's is."""
 
 
 class _Endpoint(pj.Endpoint):  # type: ignore[misc]  # the extension has no types
@@ -139,6 +139,7 @@ class SipThread:
             if time.monotonic() >= next_second_s:
                 next_second_s += 1.0
                 self._guarded(self._work.each_second)
+                self._guarded(self._watch_gate)
 
     def _run_submitted(self) -> None:
         for _ in range(self._submitted.qsize()):
@@ -161,7 +162,7 @@ class SipThread:
         self._endpoint.libCreate()
         try:
             self._endpoint.libInit(self._endpoint_config())
-            pj.openGate(pj.StringVector(list(self._work.networks())))
+            self._work.open_gate()
             self._listen()
             self._endpoint.libStart()
             self._endpoint.audDevManager().setNullDev()
@@ -170,12 +171,17 @@ class SipThread:
         except pj.Error as error:
             raise _portable(error) from None
 
+    def _watch_gate(self) -> None:
+        pj.sweepGate()
+        while source := pj.takeBan():
+            log.warning("sip_source_banned", pii_source=source, ban_s=self._settings.gate.ban_s)
+
     def _endpoint_config(self) -> Any:
         config, jitter = pj.EpConfig(), self._settings.jitter
         config.uaConfig.threadCnt = 0
         config.uaConfig.mainThreadOnly = True
         config.uaConfig.maxCalls = min(1024, self._settings.max_calls + SPARE_CALLS)
-        config.uaConfig.userAgent = "Offhook"
+        config.uaConfig.userAgent = ""  # neither User-Agent nor Server: scanners look for versions
         for server in self._settings.stun_servers:
             config.uaConfig.stunServer.append(server)
         config.uaConfig.stunIgnoreFailure = True  # calls within the network go on without

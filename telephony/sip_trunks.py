@@ -16,11 +16,11 @@ import structlog
 from telephony.errors import TelephonyError
 from telephony.registration import RegistrationCycle, RegistrationResult, result_of
 from telephony.settings import SipSettings
-from telephony.trunks import PeerMap, Trunk, networks
+from telephony.sip_gate import set_networks
+from telephony.trunks import PeerMap, Trunk
 
 log = structlog.get_logger()
 
-LOOPBACK = ("127.0.0.0/8", "::1/128")
 REFRESH_BEFORE_S = 40  # longer than a transaction takes to fail: we move on while the old binding still lives
 SETTLE_S = 2.0  # after which a binding is renewed that an unregistration elsewhere may have removed
 SRTP_USE = {
@@ -95,6 +95,7 @@ class TrunkAccounts:
         self._retired: list[CallAccount] = []
         self._registrations: dict[str, _Registered] = {}
         self._peers = PeerMap({})
+        self._is_leaving = False
 
     @property
     def default(self) -> CallAccount:
@@ -119,7 +120,7 @@ class TrunkAccounts:
                 account.create(account_config(self._settings, trunk))
                 self._calls[name] = account
         self._peers = PeerMap(trunks)
-        pj.setPeers(pj.StringVector(list(gate_networks(self._settings, trunks))))
+        set_networks(self._settings, trunks.values())
         self._apply_registrations(trunks)
         self.sweep()
 
@@ -146,6 +147,8 @@ class TrunkAccounts:
 
     def look_after(self) -> None:
         """Take in what registrars have answered, and send what is due. Outside of callbacks."""
+        if self._is_leaving:
+            return
         now_s = time.monotonic()
         for one in self._registrations.values():
             self._take_answers(one, now_s)
@@ -158,7 +161,8 @@ class TrunkAccounts:
                     account.setRegistration(True)
 
     def unregister_all(self) -> None:
-        """Tell every registrar that we are going; answers are waited for by `is_unregistered`."""
+        """Tell every registrar that we are going; `is_unregistered` says when they know. Harmless twice."""
+        self._is_leaving = True
         for one in self._registrations.values():
             for account in one.accounts.values():
                 _unregister(account)
@@ -233,12 +237,6 @@ class TrunkAccounts:
         account = one.accounts.pop(server, None)
         if account is not None:
             account.shutdown()
-
-
-def gate_networks(settings: SipSettings, trunks: Mapping[str, Trunk]) -> tuple[str, ...]:
-    """Whose SIP is looked at: the peers of the settings and of every trunk; nobody listed means loopback."""
-    listed = (*settings.allowed_peers, *networks(trunks.values()))
-    return listed or LOOPBACK
 
 
 def account_config(settings: SipSettings, trunk: Trunk | None) -> Any:

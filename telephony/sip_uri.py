@@ -1,6 +1,7 @@
 """SIP addresses that we are willing to call or to refer somebody to (RFC 3261 section 19.1). No I/O here."""
 
 import re
+from urllib.parse import unquote
 
 from telephony.errors import BadUri
 
@@ -10,6 +11,9 @@ _PATTERN = re.compile(
     r"(?P<scheme>[A-Za-z]+):(?:(?P<user>[^@\s<>\"]+)@)?"
     rf"(?P<host>{_HOST})(?::(?P<port>\d{{1,5}}))?(?P<parameters>(?:;[^\s<>\"?]+)*)"
 )
+_CALLED = re.compile(r"(?:sips?|tel):(?:(?P<user>[^@>\s]+)@)?(?P<rest>[^;>\s]*)", re.IGNORECASE)
+_SEPARATORS = re.compile(r"[-.() ]")  # RFC 3966's visual ones
+_NUMBER = re.compile(r"\+?[0-9]+")
 
 
 def checked_uri(text: str) -> str:
@@ -24,3 +28,16 @@ def checked_uri(text: str) -> str:
     if match["port"] and not 0 < int(match["port"]) <= 65_535:
         raise BadUri(text, f"{match['port']} is not a port number")
     return text
+
+
+def called_user(uri: str) -> str:
+    """Whom a Request-URI names: its user or number, without separators and parameters; "" without one."""
+    match = _CALLED.search(uri)
+    if match is None:
+        return ""
+    user = match["user"] if match["user"] is not None else match["rest"]
+    if match["user"] is None and not uri.lower().lstrip("<").startswith("tel:"):
+        return ""
+    plain = unquote(user).partition(";")[0]
+    number = _SEPARATORS.sub("", plain)
+    return number if _NUMBER.fullmatch(number) else plain

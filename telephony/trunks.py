@@ -150,7 +150,8 @@ class SessionTimer(Part):
 class Trunk(Part):
     """One carrier, PBX or telephone that calls come from and, if allowed, go to."""
 
-    peers: tuple[Network, ...] = ()  # who calls by it; the smallest network that holds the source wins
+    # Who calls by it; the smallest network that holds the source wins.
+    peers: tuple[Network, ...] = ()
     transport: Literal["udp", "tcp", "tls"] = "udp"
     servers: tuple[Server, ...] = ()  # where we register and call, best first
     user: User = "offhook"  # whom we are there

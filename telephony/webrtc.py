@@ -36,6 +36,7 @@ class IncomingWebRtcCall:
 
     transport = "webrtc"
     called = trunk = ""
+    source = ""  # HTTP's own limits have counted it already
     headers: Mapping[str, str] = {}
 
     def __init__(self, gateway: "WebRtcGateway", offer: Offer, caller: str, about: object) -> None:

@@ -14,7 +14,9 @@ python=$1 variant=$2 target=${3:-}
 case $python in /*) ;; *) python=$PWD/$python ;; esac
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/offhook
 sources=(build.sh setup.py.in config_site.h offhook_pjsua2.i py_buffers.hpp ring_port.hpp ring_port.cpp opus_leg.hpp
-    opus_leg.cpp opus_port.hpp opus_port.cpp sip_gate.hpp sip_gate.cpp)
+    opus_leg.cpp opus_port.hpp opus_port.cpp sip_gate.hpp sip_gate.cpp source_table.hpp source_table.cpp
+    source_kinds.hpp source_kinds.cpp stream_gate.hpp stream_gate.cpp rtp_lock.hpp rtp_lock.cpp
+    port_rest.hpp port_rest.cpp monotonic.hpp)
 work=
 
 fail() {
@@ -60,19 +62,21 @@ find_tarball() {
     fi
 }
 
-# Debian strips bdimad_dev.c. The source lock counts every foreign packet: PJSIP would forget the count with each good
-# one. And every piece of garbage on the SIP port is told to us, not only what the parser can name a fault of.
+# Debian strips bdimad_dev.c. Our SDP does not name the library. An offer that names one format twice is refused, where
+# PJSIP would write past its list of formats (or, with assertions, end the program). And every piece of garbage on the
+# SIP port is told to us, not only what the parser can name a fault of.
 patch_source() {
     sed -i 's/ bdimad_dev\.o//' pjmedia/build/Makefile
-    local lock=pjmedia/src/pjmedia/stream_imp_common.c
-    sed -i "/We're still receiving from rem_rtp_addr/{n;/rtp_src_cnt = 0;/d}" "$lock"
-    [ "$(grep -c 'rtp_src_cnt = 0;' "$lock")" = 1 ] || fail "$lock is not the code that our patch knows; PJSIP 2.17 fits."
+    local sdp=pjmedia/src/pjmedia/endpoint.c
+    sed -i 's/STR_SDP_NAME = { "pjmedia", 7 }/STR_SDP_NAME = { "-", 1 }/' "$sdp"
+    grep -q 'STR_SDP_NAME = { "-", 1 }' "$sdp" || fail "$sdp is not the code that our patch knows; PJSIP 2.17 fits."
+    local neg=pjmedia/src/pjmedia/sdp_neg.c
+    sed -i 's/pj_assert(j != answer->desc\.fmt_count);/if (j >= answer->desc.fmt_count) return PJMEDIA_SDPNEG_NOANSCODEC;/' "$neg"
+    grep -q 'if (j >= answer->desc.fmt_count) return' "$neg" || fail "$neg is not the code that our patch knows; PJSIP 2.17 fits."
     local transport=pjsip/src/pjsip/sip_transport.c
     sed -i 's/if (tmp\.slen && mgr->tp_drop_data_cb)/if (mgr->tp_drop_data_cb)/' "$transport"
     ! grep -q 'tmp\.slen && mgr->tp_drop_data_cb' "$transport" && grep -q 'syntax error' "$transport" ||
         fail "$transport is not the code that our patch knows; PJSIP 2.17 fits."
-    grep -A 2 '^struct pjmedia_stream$' pjmedia/src/pjmedia/stream.c | grep -q 'pjmedia_stream_common *base;' ||
-        fail "struct pjmedia_stream does not begin as ring_port.cpp expects; PJSIP 2.17 fits."
     cp "$here/config_site.h" pjlib/include/pj/config_site.h
 }
 

@@ -1,11 +1,14 @@
 /* Limits of a server instead of a handset; see facts of each in pjlib, pjsip and pjmedia's config.h. */
 #define PJ_IOQUEUE_MAX_HANDLES 8192 /* with epoll; select() would stop at 1024 */
+#define PJ_ACTIVESOCK_MAX_CONSECUTIVE_ACCEPT_ERROR 0x7FFFFFFF /* 50 refused connections would end the listening */
 #define PJ_HAS_IPV6 1
 #define PJSIP_MAX_TRANSPORTS 2048
 #define PJSIP_MAX_TSX_COUNT 16383
 #define PJSIP_MAX_DIALOG_COUNT 8191
 #define PJSIP_UDP_SO_SNDBUF_SIZE 4194304
 #define PJSIP_UDP_SO_RCVBUF_SIZE 4194304
+#define PJSIP_MAX_PKT_LEN 8192 /* of one SIP message, in and out; an Identity header (RFC 8224) alone is 1 kB */
+#define PJSIP_TCP_TRANSPORT_BACKLOG 128
 #define PJSUA_MAX_CALLS 1024
 #define PJSUA_MAX_ACC 256
 #define PJSUA_MAX_CONF_PORTS 4096 /* a call takes two: its stream and our port */
@@ -27,8 +30,7 @@
 #define PJMEDIA_G722_DEFAULT_PCM_SHIFT 1
 #define PJMEDIA_SRTP_HAS_DTLS 1
 
-/* Source lock: the first source that speaks is latched, and no number of foreign packets moves the latch. */
-#define PJMEDIA_RTP_NAT_PROBATION_CNT 0xFFFFFFFFu
+/* RTP's source is decided by rtp_lock.cpp, which the stream cannot overrule; RTCP never moves it. */
 #define PJMEDIA_RTCP_NAT_PROBATION_CNT 0x7FFFFFFF
 
 /* Our codec order decides in answers too, not only in offers. */

@@ -2,7 +2,9 @@
 %{
 #include "opus_port.hpp"
 #include "ring_port.hpp"
+#include "rtp_lock.hpp"
 #include "sip_gate.hpp"
+#include "source_kinds.hpp"
 #include <stdexcept>
 %}
 
@@ -28,7 +30,8 @@ ARGUMENT_ERRORS(offhook::RingPort::readFrame)
 ARGUMENT_ERRORS(offhook::RingPort::write)
 ARGUMENT_ERRORS(offhook::TickClock::TickClock)
 ARGUMENT_ERRORS(offhook::openGate)
-ARGUMENT_ERRORS(offhook::setPeers)
+ARGUMENT_ERRORS(offhook::setNetworks)
+ARGUMENT_ERRORS(offhook::strike)
 ARGUMENT_ERRORS(offhook::OpusPort::putPacket)
 ARGUMENT_ERRORS(offhook::OpusListener::putPacket)
 ARGUMENT_ERRORS(offhook::OpusListener::pullTick)
@@ -107,12 +110,34 @@ class OpusSpeaker {
     int lookahead() const;
 };
 
+struct GateLimits {
+    GateLimits();
+    int max_message_bytes, max_headers;
+    double peer_requests_per_s, peer_burst;
+    double open_requests_per_s, open_burst;
+    double open_total_per_s;
+    int strikes, strike_window_s, ban_s;
+    int max_connections, max_connections_per_source, message_timeout_s;
+    int rtp_learn_ms, rtp_port_pairs, rtp_port_rest_s;
+};
+
+struct GateCounts {
+    GateCounts();
+    long foreign, banned, oversize, malformed, unwanted, rate_limited, refused_full;
+    long bans, banned_now;
+    long connections, connections_refused, connections_timed_out;
+    long foreign_rtp_packets, ports_resting;
+};
+
 long foreignRtpPackets(int call_id);
-void openGate(const std::vector<std::string> &cidrs);
-void setPeers(const std::vector<std::string> &cidrs);
+void openGate(const std::vector<std::string> &peers, const std::vector<std::string> &open, const GateLimits &limits);
+void setNetworks(const std::vector<std::string> &peers, const std::vector<std::string> &open);
 void setFull(bool is_full, int retry_after_s);
+void setDraining(bool is_draining);
+void strike(const std::string &address);
+void sweepGate();
+std::string takeBan();
 void setLogLevel(int level);
-long gateForeign();
-long gateMalformed();
+GateCounts gateCounts();
 
 } // namespace offhook

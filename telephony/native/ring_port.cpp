@@ -5,12 +5,11 @@
 #include <stdexcept>
 
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <pjsua-lib/pjsua.h>
-#include <pjsua-lib/pjsua_internal.h>
 
+#include "monotonic.hpp"
 #include "py_buffers.hpp"
 
 namespace offhook {
@@ -18,12 +17,6 @@ namespace offhook {
 namespace {
 
 constexpr uint64_t TX_MASK = TX_SAMPLES - 1;
-
-int64_t monotonic_ns() {
-    timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return int64_t(now.tv_sec) * 1000000000 + now.tv_nsec;
-}
 
 } // namespace
 
@@ -228,20 +221,6 @@ long RingPort::queued() const {
 PyObject *RingPort::counters() const {
     return Py_BuildValue("(KKKK)", (unsigned long long)rx_lost_.load(), (unsigned long long)underruns_.load(),
                          (unsigned long long)late_.load(), (unsigned long long)played_.load());
-}
-
-long foreignRtpPackets(int call_id) {
-    long foreign = 0;
-    PJSUA_LOCK();
-    const pjsua_call &call = pjsua_var.calls[call_id];
-    for (unsigned i = 0; i < call.med_cnt; ++i) {
-        const pjsua_call_media &media = call.media[i];
-        if (media.type != PJMEDIA_TYPE_AUDIO || media.strm.a.stream == nullptr) continue;
-        // pjmedia_stream begins with its pjmedia_stream_common; build.sh checks that it still does.
-        foreign += long(reinterpret_cast<const pjmedia_stream_common *>(media.strm.a.stream)->rtp_src_cnt);
-    }
-    PJSUA_UNLOCK();
-    return foreign;
 }
 
 } // namespace offhook

@@ -106,8 +106,5 @@ class RingPort : public BridgePort {
     std::atomic<uint64_t> rx_lost_, underruns_, late_, played_;
 };
 
-// RTP packets that this call's source lock has refused since its stream began. SIP thread only.
-long foreignRtpPackets(int call_id);
-
 } // namespace offhook
 #endif

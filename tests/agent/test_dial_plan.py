@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from agent.dial_plan import CallPlan, DialPlan, Line, PlanTree, called_user
+from agent.dial_plan import CallPlan, DialPlan, Line, PlanTree
 from agent.settings import AgentSettings, CallSettings
 from model.control import CallProfile
 
@@ -45,23 +45,6 @@ def test_without_lines_everybody_is_answered_and_with_lines_only_those_on_one() 
     made = plan(Line(called="order", trunk="carrier"))
     assert found(made, "sip:order@192.0.2.1", "other") is None
     assert found(made, "sip:orders@192.0.2.1", "carrier") is None
-
-
-@pytest.mark.parametrize(
-    ("uri", "user"),
-    [
-        ("sip:+49-30-123@192.0.2.1", "+4930123"),
-        ("sip:+49(30)123;ext=7@192.0.2.1;user=phone", "+4930123"),
-        ("tel:+49-30-123;phone-context=x", "+4930123"),
-        ("sips:%6frder@host", "order"),
-        ("sip:or-der@host", "or-der"),
-        ("sip:host", ""),
-        ("nonsense", ""),
-        ("", ""),
-    ],
-)
-def test_the_called_user_is_read_from_any_uri(uri: str, user: str) -> None:
-    assert called_user(uri) == user
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from agent.store import SessionRecord, SlotLease
 from agent.wire import RefusalReason
 from agent.worker_link import linked
 from model.control import CallProfile
+from telephony.call_limits import CallLimitSettings
 from telephony.endpoint import FRAME_SAMPLES, EndpointEventKind
 from telephony.errors import AddressTaken, CallEnded
 from telephony.sip import GatewayCounts
@@ -42,6 +43,7 @@ class Invite:
     transport, trunk = "sip", ""
     headers: Mapping[str, str] = MappingProxyType({})
     caller, called, call_id = "sip:+15550100@192.0.2.7", "sip:order@127.0.0.1", "sip-1"
+    source = "192.0.2.7"
 
     def __init__(self, endpoint: FakeEndpoint | None) -> None:
         self.endpoint = endpoint
@@ -68,7 +70,7 @@ class Sip:
 
     def __init__(self) -> None:
         self.invites: asyncio.Queue[Invite] = asyncio.Queue()
-        self.is_full = False
+        self.is_full = self.is_draining = False
 
     async def incoming(self) -> Any:
         while True:
@@ -76,6 +78,9 @@ class Sip:
 
     def set_full(self, is_full: bool) -> None:
         self.is_full = is_full
+
+    def drain(self) -> None:
+        self.is_full = self.is_draining = True
 
     def counts(self) -> GatewayCounts:
         return GatewayCounts(1, 63, 2, 3)
@@ -145,11 +150,14 @@ class Leases:
 class Scene:
     """A gateway that serves."""
 
-    def __init__(self, workers: dict[str, list[TickedSlot] | AgentError]) -> None:
+    def __init__(
+        self, workers: dict[str, list[TickedSlot] | AgentError], limits: CallLimitSettings | None = None
+    ) -> None:
         self.sip, self.pool, self.store = Sip(), Pool(workers), Leases()
         self.stop, self.stop_now = asyncio.Event(), asyncio.Event()
         parts = cast(tuple[Any, Any, Any], (self.sip, self.pool, self.store))
-        self.gateway = Gateway(Settings(), *parts, StandInTokens(), BridgeClock(), PROFILE)
+        settings = Settings(limits=limits or CallLimitSettings())
+        self.gateway = Gateway(settings, *parts, StandInTokens(), BridgeClock(), PROFILE)
         self._before = {reason: self._count(reason) for reason in EndReason}
 
     async def __aenter__(self) -> "Scene":
@@ -222,6 +230,48 @@ async def test_a_call_that_is_answered_while_the_others_are_ended_ends_with_them
         await settle()
         invite.may_answer.set()
     assert scene.ended(EndReason.SHUTTING_DOWN) == 1  # and the scene has waited for it
+
+
+async def test_a_call_that_is_answered_while_we_drain_is_waited_for_and_not_cut() -> None:
+    endpoint = FakeEndpoint()
+    invite = SlowInvite(endpoint)
+    async with Scene({"w0": [a_slot()]}) as scene:
+        scene.sip.invites.put_nowait(invite)
+        await settle()
+        scene.stop.set()
+        await settle()
+        assert scene.sip.is_draining
+        invite.may_answer.set()
+        await settle()
+        assert len(scene.gateway.calls()) == 1 and endpoint.hung_up is None
+        endpoint.happen(EndpointEventKind.ENDED, code=200)
+        await settle()
+        assert scene._task.done(), "the last call is over: there is nothing to wait for"
+    assert scene.ended(EndReason.CALLER_HUNG_UP) == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "refusal", "reason"),
+    [
+        (CallLimitSettings(calls_per_line=1), (486, None), EndReason.LINE_FULL),
+        (CallLimitSettings(calls_per_source=1), (503, {"Retry-After": "5"}), EndReason.OVER_LIMIT),
+        (CallLimitSettings(new_calls_per_source_s=0.01), (503, {"Retry-After": "5"}), EndReason.OVER_LIMIT),
+    ],
+)
+async def test_a_cap_refuses_the_second_call_and_takes_no_slot(
+    limits: CallLimitSettings, refusal: Any, reason: EndReason
+) -> None:
+    endpoint = FakeEndpoint()
+    async with Scene({"w0": [a_slot(), a_slot()]}, limits) as scene:
+        assert (await scene.call(endpoint)).rejected is None
+        second = await scene.call(FakeEndpoint())
+        assert second.rejected == refusal and not second.has_rung
+        assert len(scene.pool.claims) == 1
+        endpoint.happen(EndpointEventKind.ENDED, code=200)
+        await settle()
+        is_rate = limits.new_calls_per_source_s > 0
+        assert ((await scene.call(FakeEndpoint())).rejected is None) == (not is_rate)
+    assert scene.ended(reason) == 1 + is_rate
 
 
 async def test_watchers_see_the_call_while_it_lives_and_that_it_ended() -> None:

@@ -18,6 +18,7 @@ import offhook_pjsua2 as pj
 
 from telephony.endpoint import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from telephony.errors import CallRefused
+from telephony.gate_settings import GateSettings
 from telephony.settings import SipSettings
 from telephony.sip import SipEndpoint, SipGateway
 from telephony.sip_call import SipCall, audio_only
@@ -161,6 +162,7 @@ async def main() -> None:
         rtp_port_min=rtp_port,
         rtp_port_max=rtp_port + 99,
         outbound_enabled=True,
+        gate=GateSettings(rtp_port_rest_s=1),
     )
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)

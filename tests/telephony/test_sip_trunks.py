@@ -6,7 +6,7 @@ import offhook_pjsua2 as pj
 import pytest
 
 from telephony.settings import SipSettings
-from telephony.sip_trunks import account_config, gate_networks, registrar_config, retry_after_s
+from telephony.sip_trunks import account_config, registrar_config, retry_after_s
 from telephony.trunks import Trunk
 
 SETTINGS = SipSettings(port=5080)
@@ -64,14 +64,6 @@ def test_behind_a_nat_the_trunk_is_told_where_it_reaches_us(
     config = account_config(settings, trunk(public_address=own))
     assert config.sipConfig.contactForced == contact
     assert config.mediaConfig.transportConfig.publicAddress == media
-
-
-def test_who_is_listened_to() -> None:
-    carrier = trunk(peers=["192.0.2.0/24"])
-    assert gate_networks(SETTINGS, {}) == ("127.0.0.0/8", "::1/128")
-    assert gate_networks(SETTINGS, {"carrier": carrier}) == ("192.0.2.0/24",)
-    listed = SipSettings(allowed_peers=("198.51.100.0/24",))
-    assert gate_networks(listed, {"carrier": carrier}) == ("198.51.100.0/24", "192.0.2.0/24")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from telephony.errors import BadUri
-from telephony.sip_uri import checked_uri
+from telephony.sip_uri import called_user, checked_uri
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,22 @@ def test_only_our_error_comes_out_and_no_line_break_passes(text: str) -> None:
     except BadUri:
         return
     assert not set("\r\n <>") & set(passed)
+
+
+@pytest.mark.parametrize(
+    ("uri", "user"),
+    [
+        ("sip:order@192.0.2.7;x=y", "order"),
+        ("sips:+15550100;phone-context=x@192.0.2.7", "+15550100"),
+        ("sip:+49-30-123@192.0.2.1", "+4930123"),
+        ("sip:+49(30)123;ext=7@192.0.2.1;user=phone", "+4930123"),
+        ("tel:+49-30-123;phone-context=x", "+4930123"),
+        ("sips:%6frder@host", "order"),
+        ("sip:or-der@host", "or-der"),
+        ("sip:192.0.2.7", ""),
+        ("nonsense", ""),
+        ("", ""),
+    ],
+)
+def test_the_called_user_is_read_from_any_uri(uri: str, user: str) -> None:
+    assert called_user(uri) == user
