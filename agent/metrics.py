@@ -236,6 +236,14 @@ STORE_DROPPED_WRITES = Counter(
     "offhook_store_dropped_writes", "Record writes given up because too many waited.", registry=REGISTRY
 )
 
+# ---- calls that leave ----
+OUTBOUND_DECISIONS = Counter(
+    "offhook_outbound_decisions",
+    "Calls that somebody wanted to leave; `result` is allowed, or a Refusal.",
+    labelnames=("purpose", "result"),
+    registry=REGISTRY,
+)
+
 
 def _begin_at_zero() -> None:
     """Show every closed label at once: a counter that appears with its first event hides it from rate()."""

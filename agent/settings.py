@@ -21,7 +21,6 @@ from typing import Annotated, Literal, Self
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -30,6 +29,10 @@ from pydantic import (
 
 from agent.errors import ConfigError
 from agent.logs import LogFormat, LogLevel
+from agent.outbound import OutboundSettings
+from agent.section import Section as _Section
+from agent.section import Words
+from agent.section import split_words as _split
 from agent.wire_fields import MAX_BIAS, MAX_ROLE_BYTES, MAX_VOICE_BYTES
 from telephony.settings import SipSettings, WebRtcSettings
 
@@ -43,12 +46,6 @@ CONFIG_VARIABLE = "OFFHOOK_CONFIG"
 # Read by `make setup` before this program exists, or by the tests of a machine: ours by name, but no setting.
 OUTSIDE_VARIABLES = frozenset({"OFFHOOK_TORCH_INDEX", "OFFHOOK_PJPROJECT_TARBALL"})
 BUILTIN_MODEL = Path(__file__).resolve().parent.parent / "model" / "builtin"
-
-
-def _split(value: object) -> object:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
 
 
 def _slots(value: object) -> int | str:
@@ -65,12 +62,6 @@ def _slots(value: object) -> int | str:
 
 _SERVICE = r"^(https?://[^\s]+)?$"
 Slots = Annotated[int | Literal["auto"], BeforeValidator(_slots)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
 
 class HttpSettings(_Section):
     """The control API, the console and /metrics; who may ask for what is in the keys: `offhook keys`."""
@@ -294,6 +285,7 @@ class Settings(_Section):
     agent: AgentSettings = AgentSettings()
     recording: RecordingSettings = RecordingSettings()
     call: CallSettings = CallSettings()
+    outbound: OutboundSettings = OutboundSettings()
     log: LogSettings = LogSettings()
 
     @model_validator(mode="before")
@@ -384,16 +376,16 @@ def _read_file(path: Path, names: Mapping[str, str]) -> dict[str, object]:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
     keys = set(names.values())
-    for key in _file_keys(tree, ""):
+    for key in _file_keys(tree, "", keys):
         if key not in keys:
             raise ConfigError(f"{path}: {key} is not a setting{_nearest(key, keys)}")
     return tree
 
 
-def _file_keys(tree: Mapping[str, object], above: str) -> Iterator[str]:
+def _file_keys(tree: Mapping[str, object], above: str, leaves: set[str]) -> Iterator[str]:
     for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _file_keys(value, f"{above}{key}.")
+        if isinstance(value, dict) and f"{above}{key}" not in leaves:
+            yield from _file_keys(value, f"{above}{key}.", leaves)
         else:
             yield f"{above}{key}"
 
