@@ -1,8 +1,8 @@
-"""Where calls may go, from whom, how many and how long: the one policy of every call that leaves. No I/O here.
+"""Where calls may go, from whom, how many and how long: one policy for every call that leaves. No I/O here.
 
 Dialling through the API, transfers that the model, a tool or an operator asks for, consultation calls and
-REFERs that we receive all pass `OutboundPolicy`. What is not on a list is refused: a stolen key, a talked-round
-model or a hijacked trunk costs at most what these rules allow. Numbers are compared as they would be dialled,
+REFERs that we receive all pass `OutboundPolicy`. What is not on a list is refused: a stolen key, a model that
+was talked round or a hijacked trunk costs at most what these rules allow. Numbers are compared as dialled,
 after everything that could say two things (escapes, parameters, letters, other scripts' digits) is refused.
 """
 
@@ -128,7 +128,7 @@ class OutboundSettings(OutboundRules):
 
     answer_timeout_s: float = Field(default=45.0, gt=0, le=300)  # a call that nobody takes is given up
     # In a variable as JSON: {"carrier": {"enabled": true, ...}}
-    trunks: Annotated[dict[str, OutboundRules], BeforeValidator(_json)] = {}
+    trunks: Annotated[dict[str, OutboundRules], BeforeValidator(_json)] = Field(default={})
 
     @model_validator(mode="after")
     def _named(self) -> Self:

@@ -6,7 +6,7 @@
 
 `OutboundPolicy` alone decides; here its figures are read and written as one step (WATCH), so that gateways
 that ask at once cannot both get the last call. A call's whole allowance is booked when it begins and what it
-did not use is given back at its end: the day's minutes are never exceeded. While Redis is away no call leaves.
+did not use is given back at its end: the day's minutes are never exceeded. Without Redis no call leaves.
 """
 
 from __future__ import annotations
@@ -63,18 +63,17 @@ class OutboundLedger:
         self._settling: dict[str, tuple[Grant, float]] = {}  # over, with the seconds used; to be written
         self._one = asyncio.Lock()  # our own wishes need not race each other
         self._tasks = asyncio.TaskGroup()
-        self._renewing: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
-        self._renewing = self._tasks.create_task(self._renew_for_ever())
+        self._tasks.create_task(self._renew_until_closed())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._renewing is not None
-        self._renewing.cancel()
+        self._closing.set()  # not cancelled: redis-py can swallow that when it meets a lost connection
         try:
             await self._tasks.__aexit__(kind, error, trace)
         finally:
@@ -147,9 +146,11 @@ class OutboundLedger:
             await pipe.execute()
         return Grant(grant_id, wish, route, max_s, day)
 
-    async def _renew_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(RENEW_S)
+    async def _renew_until_closed(self) -> None:
+        while not self._closing.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RENEW_S):
+                    await self._closing.wait()
             try:
                 await self._settle()
                 await self._renew()
