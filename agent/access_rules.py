@@ -20,6 +20,7 @@ RULES: dict[tuple[str, str], Right | None] = {
     ("POST", "/v1/console/login"): OPEN,  # takes a code or a key, and is limited
     ("GET", "/metrics"): Right.METRICS_READ,
     ("GET", "/v1/calls"): Right.CALLS_READ,
+    ("POST", "/v1/calls"): Right.CALLS_DIAL,
     ("GET", "/v1/calls/{}"): Right.CALLS_READ,
     ("POST", "/v1/calls/{}/hangup"): Right.CALLS_CONTROL,
     ("POST", "/v1/calls/{}/say"): Right.CALLS_CONTROL,

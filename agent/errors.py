@@ -64,6 +64,9 @@ class EndReason(StrEnum):
     MEDIA_LOST = "media_lost"  # no packet from the caller for too long
     MEDIA_REFUSED = "media_refused"  # no codec in common (488)
     NO_FREE_SLOT = "no_free_slot"  # 503 with Retry-After, never rang
+    NOT_ANSWERED = "not_answered"  # a call of ours: busy, or nobody took it in time
+    CALL_REFUSED = "call_refused"  # a call of ours: any other final status
+    MACHINE_ANSWERED = "machine_answered"  # a call of ours that is meant for persons
     PROMPT_REFUSED = "prompt_refused"  # the model cannot take the configured voice, role or sampling
     WORKER_LOST = "worker_lost"  # the worker died and no other slot came in time
     TOO_LONG = "too_long"  # the operator's limit on a call's length
@@ -87,6 +90,9 @@ _FAULTS: dict[EndReason, Fault] = {
     EndReason.MEDIA_LOST: Fault.TRUNK,
     EndReason.MEDIA_REFUSED: Fault.TRUNK,
     EndReason.NO_FREE_SLOT: Fault.US,
+    EndReason.NOT_ANSWERED: Fault.CALLER,
+    EndReason.CALL_REFUSED: Fault.TRUNK,
+    EndReason.MACHINE_ANSWERED: Fault.CALLER,
     EndReason.PROMPT_REFUSED: Fault.US,
     EndReason.WORKER_LOST: Fault.US,
     EndReason.TOO_LONG: Fault.US,

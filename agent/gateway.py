@@ -27,18 +27,21 @@ from agent.admission import Admission
 from agent.caller_hash import caller_hash
 from agent.control import ControlServer, Readiness
 from agent.duplex import ModelSlot, Pcm, Tokens
-from agent.errors import AgentError, EndReason
+from agent.errors import AgentError, EndReason, NoFreeSlot
 from agent.frame_phase import BridgeClock
 from agent.gateway_health import GatewayHealth, SipHealth, worker_health
 from agent.http_side import served_by, welcome
 from agent.live_calls import LiveCalls
 from agent.live_view import LiveCall
+from agent.outbound import OutboundPolicy, OutboundRefused, Refusal
+from agent.outbound_calls import Answered, Dialler, DialOrder
+from agent.outbound_ledger import OutboundLedger
 from agent.pool import WorkerPool
 from agent.profile import build_profile, load_tokens
 from agent.recording import Recorder
 from agent.redis_server import open_redis
 from agent.session import Parts, Session
-from agent.settings import Settings
+from agent.settings import AgentSettings, CallSettings, Settings
 from agent.slot import PromptRefused, Slot
 from agent.store import SessionRecord, Store
 from agent.wire import DEFAULT_PROFILE
@@ -47,6 +50,7 @@ from model.errors import ModelError
 from telephony.call import CallState
 from telephony.endpoint import TICK_S, IncomingCall, MediaEndpoint
 from telephony.errors import CallEnded, TelephonyError
+from telephony.settings import SipSettings
 from telephony.sip import SipGateway
 from telephony.webrtc import WebRtcGateway
 
@@ -95,13 +99,17 @@ class Gateway:
         profile: CallProfile = DEFAULT_PROFILE,
         live: LiveCalls | None = None,
         salt: bytes = b"",
+        ledger: OutboundLedger | None = None,
     ) -> None:
-        """`salt` is for the hashes by which recordings find their callers."""
+        """`salt` is for the hashes by which recordings find their callers; no `ledger`: no call leaves."""
         self._settings, self._live, self._salt = settings, live, salt
         self._admission = Admission(pool, store, profile)
         self._sip, self._pool, self._store, self._tokens = sip, pool, store, tokens
         self._bridge_clock = bridge_clock
         self._gateway_id = f"gw-{secrets.token_hex(3)}"
+        self._ledger = ledger
+        self._dialler = None if ledger is None else self._make_dialler(ledger)
+        self._group: asyncio.TaskGroup | None = None  # while we serve
         self._sessions: dict[str, Session] = {}
         self._ended: deque[tuple[SessionRecord, str | None]] = deque(maxlen=KEPT_ENDED)
         self._started_at_ms = time.time_ns() // 1_000_000
@@ -109,6 +117,12 @@ class Gateway:
         self._is_ending = False  # the drain time is over
         self._is_idle = asyncio.Event()
         self._is_idle.set()
+
+    def _make_dialler(self, ledger: OutboundLedger) -> Dialler:
+        timeout_s = self._settings.outbound.answer_timeout_s
+        return Dialler(
+            self._gateway_id, self._sip, ledger, self._admission, self._talk_out, self._note, timeout_s
+        )
 
     # ---- for the control API ----
 
@@ -125,7 +139,8 @@ class Gateway:
 
     def calls(self) -> Sequence[SessionRecord]:
         """The live calls."""
-        return [session.record for session in self._sessions.values()]
+        dialling = self._dialler.calls() if self._dialler is not None else []
+        return [*(session.record for session in self._sessions.values()), *dialling]
 
     def live(self) -> Sequence[LiveCall]:
         """The live calls, with what a watcher sees of them."""
@@ -163,8 +178,33 @@ class Gateway:
             ),
         )
 
+    async def dial(self, order: DialOrder) -> SessionRecord:
+        """Begin to call somebody. Raises OutboundRefused, NoFreeSlot, PromptRefused."""
+        if self._dialler is None:
+            raise OutboundRefused(Refusal.OFF)
+        if self._group is None or self._is_stopping:
+            raise NoFreeSlot("this gateway is stopping, or has not begun")
+        self._is_idle.clear()
+        try:
+            return await self._dialler.start(self._group, order)
+        finally:
+            self._note_idle()
+
+    def _note(self, record: SessionRecord) -> None:
+        """A call of ours that nobody has taken yet, or that nobody took."""
+        self._store.save(record)
+        if record.end_reason is not None:
+            self._ended.append((record, None))
+            self._note_idle()
+
+    def _note_idle(self) -> None:
+        if not self.calls():
+            self._is_idle.set()
+
     def hang_up(self, call_id: str) -> bool:
         """Begin to end a live call for the operator."""
+        if self._dialler is not None and self._dialler.hang_up(call_id):
+            return True
         session = self._sessions.get(call_id)
         if session is not None:
             session.hang_up(EndReason.OPERATOR_HUNG_UP)
@@ -185,6 +225,7 @@ class Gateway:
     async def serve(self, stop: asyncio.Event, stop_now: asyncio.Event) -> None:
         """Take calls until `stop`; then live ones may go on for the drain time, or until `stop_now`."""
         async with asyncio.TaskGroup() as group:
+            self._group = group
             jobs = [self._take_calls(group, self._sip), self._look_around(), self._end_calls_after(stop_now)]
             if self._live is not None:
                 jobs.append(self._take_calls(group, self._live.source))
@@ -208,6 +249,8 @@ class Gateway:
         self._is_ending = True
         for session in self._sessions.values():
             session.hang_up(EndReason.SHUTTING_DOWN)
+        if self._dialler is not None:
+            self._dialler.hang_up_all()
         if self._live is not None:
             self._live.source.refuse_all()
 
@@ -272,7 +315,6 @@ class Gateway:
             return None
 
     async def _talk(self, call_id: str, invite: IncomingCall, endpoint: MediaEndpoint, slot: Slot) -> None:
-        endpoint.set_frame_phase(self._phase(slot))
         record = SessionRecord(
             call_id,
             self._gateway_id,
@@ -283,6 +325,28 @@ class Gateway:
             caller=invite.caller,
             worker_id=slot.worker_id,
         )
+        await self._live_on(record, endpoint, slot, self._settings.call, self._settings.agent)
+
+    async def _talk_out(
+        self, record: SessionRecord, endpoint: MediaEndpoint, slot: Slot, answered: Answered
+    ) -> None:
+        """A call of ours that was taken: it lasts as long as it is allowed to."""
+        limits, agent, order = self._settings.call, self._settings.agent, answered.order
+        limits = limits.model_copy(update={"max_s": min(limits.max_s, answered.max_s)})
+        if order.greeting is not None:
+            agent = agent.model_copy(update={"greeting": order.greeting})
+        await self._live_on(record, endpoint, slot, limits, agent)
+
+    async def _live_on(
+        self,
+        record: SessionRecord,
+        endpoint: MediaEndpoint,
+        slot: Slot,
+        limits: CallSettings,
+        agent: AgentSettings,
+    ) -> None:
+        call_id = record.call_id
+        endpoint.set_frame_phase(self._phase(slot))
 
         async def reclaim(history: NDArray[np.int16], caller_pcm: Pcm) -> ModelSlot:
             slot = await self._admission.grant_again(call_id, history, caller_pcm)
@@ -291,14 +355,14 @@ class Gateway:
 
         parts = Parts(
             self._tokens,
-            self._settings.call,
+            limits,
             self._store,
             reclaim,
             clock.now,
             self._recorder(call_id),
             self._settings.recording.consent,
-            self._settings.agent,
-            caller_hash(self._salt, invite.caller),
+            agent,
+            caller_hash(self._salt, record.caller),
         )
         session = self._sessions[call_id] = Session(endpoint, slot, record, parts)
         if self._live is not None:
@@ -312,8 +376,7 @@ class Gateway:
         finally:
             del self._sessions[call_id]
             self._ended.append((session.record, session.live().recording_id))
-            if not self._sessions:
-                self._is_idle.set()
+            self._note_idle()
 
     def _phase(self, slot: Slot) -> int:
         return self._bridge_clock.frame_phase(slot.next_tick_s(clock.now()))
@@ -338,15 +401,18 @@ async def _serve(settings: Settings) -> int:
         redis_url = await stack.enter_async_context(open_redis(url))
         store = await stack.enter_async_context(Store(redis_url, show_pii=settings.log.pii))
         num_peers = settings.webrtc.max_calls if settings.webrtc.enabled else 0
-        sip = await stack.enter_async_context(SipGateway(settings.sip, num_packet_ports=num_peers))
+        sip = await stack.enter_async_context(SipGateway(_sip_settings(settings), num_packet_ports=num_peers))
         bridge_clock = await _watch_bridge(sip)
         name = f"gw-{secrets.token_hex(3)}"
         phase_s = bridge_clock.worker_phase_s
         workers = WorkerPool(settings.worker, name=name, phase_s=phase_s, cache=settings.cache)
         pool = await stack.enter_async_context(workers)
         live = await _open_live(stack, settings, sip, pool) if num_peers else None
-        gateway = Gateway(settings, sip, pool, store, tokens, bridge_clock, profile, live, served.salt)
-        http = ControlServer(gateway, settings.http, replace(served, live=live))
+        ledger = await stack.enter_async_context(OutboundLedger(redis_url, _policy(settings)))
+        gateway = Gateway(
+            settings, sip, pool, store, tokens, bridge_clock, profile, live, served.salt, ledger
+        )
+        http = ControlServer(gateway, settings.http, replace(served, live=live, dial=gateway.dial))
         await stack.enter_async_context(http)
         if not await _until_ready(pool, stop):
             return 0
@@ -356,6 +422,18 @@ async def _serve(settings: Settings) -> int:
         await gateway.serve(stop, stop_now)
     log.info("gateway_stopped")
     return 0
+
+
+def _policy(settings: Settings) -> OutboundPolicy:
+    target = settings.call.transfer_target
+    return OutboundPolicy(settings.outbound, (target,) if target is not None else ())
+
+
+def _sip_settings(settings: Settings) -> SipSettings:
+    """SIP's settings; calls may be placed where any trunk's rules allow it."""
+    rules = [settings.outbound, *settings.outbound.trunks.values()]
+    may_call = settings.sip.outbound_enabled or any(one.enabled for one in rules)
+    return replace(settings.sip, outbound_enabled=may_call)
 
 
 async def _open_live(

@@ -248,12 +248,13 @@ OUTBOUND_DECISIONS = Counter(
 def _begin_at_zero() -> None:
     """Show every closed label at once: a counter that appears with its first event hides it from rate()."""
     for transport in TRANSPORTS:
-        CALLS_ACTIVE.labels("inbound", transport)
-        CALL_DURATION_SECONDS.labels("inbound", transport)
+        for direction in ("inbound", "outbound") if transport == "sip" else ("inbound",):
+            CALLS_ACTIVE.labels(direction, transport)
+            CALL_DURATION_SECONDS.labels(direction, transport)
+            for reason in EndReason:
+                CALLS.labels(direction, transport, reason.value)
         CALL_SETUP_SECONDS.labels(transport)
         RESPONSE_GAP_SECONDS.labels(transport)
-        for reason in EndReason:
-            CALLS.labels("inbound", transport, reason.value)
     for way in ("up", "down"):
         BRIDGE_DELAY_SECONDS.labels(way)
     for way in ("in", "out"):

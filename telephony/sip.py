@@ -205,19 +205,19 @@ class SipGateway:
         while (invite := await self._invites.get()) is not None:
             yield invite
 
-    async def call(self, uri: str, timeout_s: float = 60.0) -> SipEndpoint:
-        """Call somebody and return once they have answered.
+    async def call(self, uri: str, timeout_s: float = 60.0, shown: str = "") -> SipEndpoint:
+        """Call somebody and return once they have answered; they are shown that SIP address as the caller's.
 
         Raises BadUri, CallRefused with the far end's status, TelephonyError if outbound calls are off, and
         TimeoutError, after a CANCEL, if nobody answers in time.
         """
         if not self._settings.outbound_enabled:
             raise TelephonyError("placing calls is off; set outbound_enabled to allow it")
-        target = checked_uri(uri)
+        target, shown = checked_uri(uri), checked_uri(shown) if shown else ""
         link = self._new_link()
         endpoint = self._adopt(link)
         try:
-            await asyncio.wrap_future(self._thread.submit(lambda: self._lines.place(link, target)))
+            await asyncio.wrap_future(self._thread.submit(lambda: self._lines.place(link, target, shown)))
         except TelephonyError:
             del self._endpoints[link.number]
             raise

@@ -134,14 +134,19 @@ class SipLines:
 
         self.act(number, send)
 
-    def place(self, link: CallLink, uri: str) -> None:
-        """Send an INVITE. Raises TelephonyError when every port is in use or the library refuses."""
+    def place(self, link: CallLink, uri: str, shown: str = "") -> None:
+        """Send an INVITE, from the address `shown` if there is one.
+
+        Raises TelephonyError when every port is in use or the library refuses.
+        """
         link.audio = self.audio.lend()
         if link.audio is None:
             raise TelephonyError("every audio port is in use; raise max_calls or end a call")
         call = SipCall(self._account, link)
         try:
-            call.makeCall(uri, audio_only())
+            parameters = audio_only()
+            parameters.txOption.localUri = shown
+            call.makeCall(uri, parameters)
         except pj.Error:
             self.audio.give_back(link.audio)
             link.audio = None

@@ -12,7 +12,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from agent import metrics
 from agent.errors import EndReason
 
-LABELS = {"direction", "result", "transport", "worker"}
+LABELS = {"direction", "purpose", "result", "transport", "worker"}
 OURS = {name: value for name, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)}
 PROMISED = {
     "offhook_calls_active": Gauge,

@@ -1,0 +1,95 @@
+"""Placing calls over HTTP.
+
+    POST /v1/calls    {"to": "+4930123456"}; 202: {"call": ...}, dialling; GET /v1/calls/{id} follows it
+                      "trunk", "caller_id": whose rules, and which of our numbers is shown
+                      "greeting": what the agent says first, in place of the configured sentence
+                      "on_machine": "talk" (default) or "hang_up", when an answering machine takes the call
+
+A key with the right `calls:dial` asks; `agent.outbound.OutboundPolicy` decides. What it will never allow is
+403 (422 if the destination cannot be read), what it does not allow just now 429; 503: no slot, or no Redis.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, cast, get_args
+
+from aiohttp import hdrs, web
+
+from agent.errors import NoFreeSlot
+from agent.http_errors import ApiError
+from agent.outbound import DEFAULT_TRUNK, OutboundRefused, Refusal
+from agent.outbound_calls import DialOrder, OnMachine
+from agent.slot import PromptRefused
+from agent.store import SessionRecord
+
+MAX_FIELD = 255
+MAX_GREETING = 2000
+RETRY_S = 5
+FIELDS = {"to", "trunk", "caller_id", "greeting", "on_machine"}
+
+Dial = Callable[[DialOrder], Awaitable[SessionRecord]]
+
+
+def add_outbound_routes(app: web.Application, dial: Dial | None, *, show_pii: bool) -> None:
+    """Add the route above. `dial` raises what `Dialler.start` does; None: no call is placed here."""
+
+    async def place(request: web.Request) -> web.Response:
+        order = read_order(await request.read())
+        try:
+            if dial is None:
+                raise OutboundRefused(Refusal.OFF)
+            record = await dial(order)
+        except OutboundRefused as error:
+            raise refused(error) from None
+        except PromptRefused as error:
+            raise ApiError(500, "prompt_refused", f"{error}.", "See `offhook check`.") from None
+        except NoFreeSlot as error:
+            raise ApiError(503, "no_free_slot", "No slot is free.", f"{error}.", _retry()) from None
+        return web.json_response({"call": record.public(show_pii=show_pii)}, status=202)
+
+    app.router.add_post("/v1/calls", place)
+
+
+def read_order(body: bytes) -> DialOrder:
+    """The body of a request. Raises ApiError."""
+    try:
+        asked: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        raise _unusable("The body is no JSON.") from None
+    if not isinstance(asked, dict) or not asked.keys() <= FIELDS or "to" not in asked:
+        raise _unusable(f"The body must hold `to`, and may hold {', '.join(sorted(FIELDS - {'to'}))}.")
+    for name, value in asked.items():
+        limit = MAX_GREETING if name == "greeting" else MAX_FIELD
+        if not isinstance(value, str) or len(value) > limit:
+            raise _unusable(f"`{name}` must be a text of at most {limit} characters.")
+    on_machine = asked.get("on_machine", "talk")
+    if on_machine not in get_args(OnMachine):
+        raise _unusable(f"`on_machine` must be one of {', '.join(get_args(OnMachine))}.")
+    return DialOrder(
+        asked["to"],
+        asked.get("trunk") or DEFAULT_TRUNK,
+        asked.get("caller_id", ""),
+        asked.get("greeting"),
+        cast(OnMachine, on_machine),
+    )
+
+
+def refused(error: OutboundRefused) -> ApiError:
+    """What an API is told of a call that may not be."""
+    refusal = error.refusal
+    if refusal is Refusal.COUNTERS_AWAY:
+        return ApiError(503, refusal.value, "The call cannot be counted.", f"{error}.", _retry())
+    if refusal.is_lasting:
+        status = 422 if refusal in (Refusal.NO_DESTINATION, Refusal.UNKNOWN_TRUNK) else 403
+        return ApiError(status, refusal.value, "This call may not be placed.", f"{error}.")
+    return ApiError(429, refusal.value, "This call may not be placed now.", f"{error}.", _retry())
+
+
+def _retry() -> dict[str, str]:
+    return {hdrs.RETRY_AFTER: str(RETRY_S)}
+
+
+def _unusable(message: str) -> ApiError:
+    return ApiError(422, "unusable_request", message, 'Send {"to": "+4930123456"}.')
