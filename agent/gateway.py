@@ -39,7 +39,9 @@ from agent.outbound_ledger import OutboundLedger
 from agent.pool import WorkerPool
 from agent.profile import build_profile, load_tokens
 from agent.recording import Recorder
+from agent.recordings_command import keyring
 from agent.redis_server import open_redis
+from agent.retention import keep_purging
 from agent.session import Parts, Session
 from agent.settings import AgentSettings, CallSettings, Settings
 from agent.slot import PromptRefused, Slot
@@ -107,6 +109,7 @@ class Gateway:
         self._sip, self._pool, self._store, self._tokens = sip, pool, store, tokens
         self._bridge_clock = bridge_clock
         self._gateway_id = f"gw-{secrets.token_hex(3)}"
+        self._keys = keyring(settings.recording)
         self._ledger = ledger
         self._dialler = None if ledger is None else self._make_dialler(ledger)
         self._group: asyncio.TaskGroup | None = None  # while we serve
@@ -227,6 +230,9 @@ class Gateway:
         async with asyncio.TaskGroup() as group:
             self._group = group
             jobs = [self._take_calls(group, self._sip), self._look_around(), self._end_calls_after(stop_now)]
+            recording = self._settings.recording
+            if recording.folder is not None and recording.keep_days is not None:
+                jobs.append(keep_purging(recording.folder, recording.keep_days))
             if self._live is not None:
                 jobs.append(self._take_calls(group, self._live.source))
             tasks = [group.create_task(job) for job in jobs]
@@ -383,7 +389,10 @@ class Gateway:
 
     def _recorder(self, call_id: str) -> Recorder | None:
         settings = self._settings.recording
-        return Recorder(settings.folder, call_id[:8], settings.format) if settings.folder else None
+        if not settings.folder:
+            return None
+        key = self._keys.current if self._keys is not None else None
+        return Recorder(settings.folder, call_id[:8], settings.format, key=key)
 
     @staticmethod
     def _refused(transport: str, reason: EndReason) -> None:

@@ -244,6 +244,10 @@ OUTBOUND_DECISIONS = Counter(
     registry=REGISTRY,
 )
 
+RECORDINGS_DELETED = Counter(
+    "offhook_recordings_deleted", "Recordings that were older than they may be.", registry=REGISTRY
+)
+
 
 def _begin_at_zero() -> None:
     """Show every closed label at once: a counter that appears with its first event hides it from rate()."""

@@ -63,6 +63,7 @@ def _slots(value: object) -> int | str:
 _SERVICE = r"^(https?://[^\s]+)?$"
 Slots = Annotated[int | Literal["auto"], BeforeValidator(_slots)]
 
+
 class HttpSettings(_Section):
     """The control API, the console and /metrics; who may ask for what is in the keys: `offhook keys`."""
 
@@ -197,6 +198,23 @@ class RecordingSettings(_Section):
     folder: Path | None = None
     format: Literal["flac", "wav"] = "flac"
     consent: bool = False  # callers are told and agree: written into each sidecar
+    # Given a key, sound and words are sealed on disk (agent/sealed.py): 32 bytes in hex or base64, the first
+    # line seals, all lines open.
+    key: SecretStr | None = None
+    key_file: Path | None = None
+    keep_days: float | None = Field(default=None, gt=0, le=36_500)  # older ones are deleted; None: kept
+    # Said before a call is recorded; the caller's choice afterwards: agent/consent.py.
+    announcement: str = Field(default="", max_length=500)
+    opt_out_digit: str = Field(default="", pattern=r"^[0-9*#]?$")  # pressed at any time: no recording
+    opt_out_window_s: float = Field(default=3.0, ge=1, le=60)  # after the announcement, before it begins
+
+    @model_validator(mode="after")
+    def _one_key_and_told(self) -> Self:
+        if self.key is not None and self.key_file is not None:
+            raise ValueError("key and key_file are both set; keep one")
+        if self.opt_out_digit and not self.announcement:
+            raise ValueError("opt_out_digit needs an announcement that tells callers of it; set announcement")
+        return self
 
 
 class AgentSettings(_Section):

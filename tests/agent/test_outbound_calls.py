@@ -98,14 +98,14 @@ async def test_a_call_is_dialled_with_our_number_taken_talked_through_and_counte
     endpoint, before = FakeEndpoint(), count(EndReason.CALLER_HUNG_UP)
     async with scene() as here:
         record = await here.gateway.dial(DialOrder(TO, "default", greeting="two words"))
-        assert (record.state, record.direction) == ("CALLING", "outbound")
+        assert (record.state, record.direction) == ("calling", "outbound")
         await settle()
         assert here.sip.dialled == [(f"sip:{TO}@carrier.example", "sip:+49301110@carrier.example")]
-        assert [call.state for call in here.gateway.calls()] == ["CALLING"]
+        assert [call.state for call in here.gateway.calls()] == ["calling"]
         assert (await here.usage()) == Usage(1, 1, 1, 600)
         here.sip.outcome.set_result(endpoint)
         await settle()
-        assert [call.state for call in here.gateway.calls()] == ["CONFIRMED"]
+        assert [call.state for call in here.gateway.calls()] == ["confirmed"]
         assert [len(tokens) for tokens in here.slot.said] == [2]
         endpoint.happen(EndpointEventKind.ENDED, code=200)
         await here.is_over(EndReason.CALLER_HUNG_UP)
