@@ -150,6 +150,8 @@ class Duplex:
         self.is_held = False  # the caller hears nothing, the model hears silence
         self.is_caller_muted = False  # at their own wish: nobody hears them, and no recording
         self.is_muted = False  # a transfer is under way: the model keeps quiet
+        self.may_record = True
+        self.num_said = 0  # tokens of sentences that the model was given, said so far
         self.frames_heard = 0
         self.frames_answered = 0
         self._endpoint = endpoint
@@ -300,7 +302,7 @@ class Duplex:
             self.turns.note(event, self._line_delay_s)
         if self._on_frame is not None:
             self._on_frame(heard)
-        if self._recorder is not None:
+        if self._recorder is not None and self.may_record:
             self._recorder.push(heard, path_samples(self._endpoint.stats().codec))
 
     def _answer(self, reply: SlotReply) -> None:
@@ -308,6 +310,7 @@ class Duplex:
         self._history.append(reply.tokens)
         if self._to_say and reply.text == self._to_say[0]:
             self._to_say.popleft()
+            self.num_said += 1
         was_sounding = self._silence.is_sounding
         frame = self._silence.push(self._centre.push(reply.pcm))
         if self.is_held or self.is_muted:

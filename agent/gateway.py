@@ -25,6 +25,7 @@ from structlog.contextvars import bound_contextvars
 from agent import clock, metrics
 from agent.admission import Admission
 from agent.caller_hash import caller_hash
+from agent.consent import ConsentRules
 from agent.control import ControlServer, Readiness
 from agent.duplex import ModelSlot, Pcm, Tokens
 from agent.errors import AgentError, EndReason, NoFreeSlot
@@ -43,7 +44,7 @@ from agent.recordings_command import keyring
 from agent.redis_server import open_redis
 from agent.retention import keep_purging
 from agent.session import Parts, Session
-from agent.settings import AgentSettings, CallSettings, Settings
+from agent.settings import AgentSettings, CallSettings, RecordingSettings, Settings
 from agent.slot import PromptRefused, Slot
 from agent.store import SessionRecord, Store
 from agent.wire import DEFAULT_PROFILE
@@ -368,6 +369,7 @@ class Gateway:
             self._recorder(call_id),
             self._settings.recording.consent,
             agent,
+            _consent(self._settings.recording),
             caller_hash(self._salt, record.caller),
         )
         session = self._sessions[call_id] = Session(endpoint, slot, record, parts)
@@ -431,6 +433,10 @@ async def _serve(settings: Settings) -> int:
         await gateway.serve(stop, stop_now)
     log.info("gateway_stopped")
     return 0
+
+
+def _consent(settings: RecordingSettings) -> ConsentRules:
+    return ConsentRules(settings.announcement, settings.opt_out_digit, settings.opt_out_window_s)
 
 
 def _policy(settings: Settings) -> OutboundPolicy:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from agent import metrics
 from agent.call_stats import CallStats
 from agent.clock import Now
+from agent.consent import Consent, ConsentGate, ConsentRules
 from agent.delegate import Delegation, question_of
 from agent.duplex import Duplex, ModelSlot, Pcm, Signal, Tokens, sayable
 from agent.errors import EndReason, NoFreeSlot, WorkerUnavailable
@@ -70,6 +71,7 @@ class Parts:
     recorder: Recorder | None = None
     has_consent: bool = False
     agent: AgentSettings = field(default_factory=AgentSettings)  # its greeting, and whom it asks
+    consent: ConsentRules = field(default_factory=ConsentRules)  # of the recorder
     caller_hash: str | None = None  # for the sidecar: finds a caller's recordings, tells no number
 
 
@@ -101,6 +103,11 @@ class Session:
         self._questions: asyncio.Queue[None] = asyncio.Queue(1)  # the model asks; again meanwhile is the same
         self._delegation = Delegation(parts.agent, parts.now, self._say)
         self._digits: list[tuple[float, str]] = []
+        rules = parts.consent if parts.recorder is not None else ConsentRules()
+        self._consent = ConsentGate(rules, parts.now, self._on_consent)
+        self._duplex.may_record = self._consent.may_record
+        self._announced_at: int | None = None  # of the duplex's `num_said`
+        self._recording_began_s = 0.0  # on the audio clock
 
     @property
     def audio_s(self) -> float:
@@ -137,7 +144,7 @@ class Session:
             len(gaps_s),
             self._duplex.is_held,
             self.num_recoveries,
-            recorder.path.stem if recorder is not None and not recorder.failure else None,
+            recorder.path.stem if self._is_kept(recorder) and recorder is not None else None,
         )
 
     async def say(self, text: str) -> bool:
@@ -157,6 +164,7 @@ class Session:
             raise ValueError("it holds nothing that this model can say")
         if len(tokens) > MAX_SAY_TOKENS:
             raise ValueError(f"it takes {len(tokens)} tokens; {MAX_SAY_TOKENS} fit")
+        self._announced_at = None  # what was not said to its end will not be
         is_sent = await self._duplex.say(tokens)
         log.info("say", num_tokens=len(tokens), is_sent=is_sent, pii_text=text)
         return is_sent
@@ -225,7 +233,10 @@ class Session:
         )
         recorder = self._parts.recorder
         if recorder is not None:
-            await asyncio.shield(asyncio.to_thread(recorder.close, self._sidecar(reason)))
+            if self._consent.may_record:
+                await asyncio.shield(asyncio.to_thread(recorder.close, self._sidecar(reason)))
+            else:
+                await asyncio.shield(asyncio.to_thread(recorder.discard))
             if recorder.failure:
                 log.warning("recording_failed", cause=recorder.failure)
         log.info(
@@ -256,7 +267,7 @@ class Session:
                 num_faults += 1
                 log.warning("slot_fault", worker_id=self._slot.worker_id, cause=str(error))
             await self._slot.release()
-            self._slot = None
+            self._slot, self._announced_at = None, None
             if num_left := self._duplex.forget_sentence():
                 log.warning("sentence_lost", num_tokens_left=num_left)
             if num_faults >= MAX_FAULTS:
@@ -275,10 +286,16 @@ class Session:
             self._note(worker_id=self._slot.worker_id)
 
     async def _greet(self, slot: ModelSlot) -> None:
-        """Give the model the configured first sentence, unless the conversation has begun."""
-        greeting = self._parts.agent.greeting
-        if greeting and not len(self._duplex.history):
-            await self._duplex.greet(slot, sayable(self._parts.tokens, greeting))
+        """Give the model the configured first sentences, unless the conversation has begun."""
+        if len(self._duplex.history):
+            return
+        tokens, must_tell = self._parts.tokens, self._consent.state is Consent.ANNOUNCING
+        told = sayable(tokens, self._parts.consent.announcement) if must_tell else []
+        first = told + sayable(tokens, self._parts.agent.greeting)
+        if first:
+            await self._duplex.greet(slot, first)
+        if told:
+            self._announced_at = self._duplex.num_said + len(told)
 
     async def _recover(self) -> ModelSlot | None:
         """Another slot that remembers the conversation, as soon as there is one; None after RECOVERY_S.
@@ -358,6 +375,7 @@ class Session:
                 case EndpointEventKind.DTMF:
                     self._digits.append((round(self._duplex.audio_s, 3), event.digit))
                     log.info("dtmf", pii_digit=event.digit)
+                    self._consent.pressed(event.digit)
                 case EndpointEventKind.HELD | EndpointEventKind.RESUMED:
                     self._duplex.is_held = event.kind is EndpointEventKind.HELD
                     log.info("call_held" if self._duplex.is_held else "call_resumed")
@@ -387,8 +405,30 @@ class Session:
             if self._parts.now() - began_s > limits.max_s:
                 self.hang_up(EndReason.TOO_LONG)
             self._said.say(self._duplex.audio_s)
-            if self._parts.recorder is not None and seconds % SIDECAR_EVERY == 0:
+            self._ask_consent()
+            if (
+                self._is_kept(self._parts.recorder)
+                and self._parts.recorder is not None
+                and seconds % SIDECAR_EVERY == 0
+            ):
                 self._parts.recorder.note(self._sidecar(None))
+
+    # ---- the recording ----
+
+    def _is_kept(self, recorder: Recorder | None) -> bool:
+        return recorder is not None and not recorder.failure and self._consent.may_record
+
+    def _ask_consent(self) -> None:
+        if self._announced_at is not None and self._duplex.num_said >= self._announced_at:
+            self._announced_at = None
+            self._consent.announced()
+        self._consent.tick()
+
+    def _on_consent(self, state: Consent) -> None:
+        log.info("recording_consent", state=state.value)
+        self._duplex.may_record = self._consent.may_record
+        if state is Consent.RECORDING:
+            self._recording_began_s = self._duplex.audio_s
 
     # ---- what is told ----
 
@@ -412,20 +452,22 @@ class Session:
 
     def _sidecar(self, reason: EndReason | None) -> dict[str, object]:
         """What lies next to the audio: no number, no Call-ID; `end_reason` is null while the call lives."""
-        recorder, duplex = self._parts.recorder, self._duplex
+        recorder, duplex, began_s = self._parts.recorder, self._duplex, self._recording_began_s
+        words = [word for word in duplex.transcript.in_order() if word.start_s >= began_s]
         return {
             "channels": ["caller", "agent"],
             "call_id": self.record.call_id,
             "caller_hash": self._parts.caller_hash,
             "started_at_ms": self.record.started_at_ms,
             "seconds": round(duplex.audio_s, 3),
-            "consent": self._parts.has_consent,
+            "consent": self._parts.has_consent or bool(self._parts.consent.announcement),
+            "began_s": round(began_s, 3),  # of the call's clock, by which all times here are
             "end_reason": reason.value if reason else None,
             "transport": self.record.transport,
             "codec": self.record.codec,
-            "words": [word.as_json() for word in duplex.transcript.in_order()],
+            "words": [word.as_json() for word in words],
             "turns": duplex.turns.as_json(),
-            "dtmf": [{"at_s": at_s, "digit": digit} for at_s, digit in self._digits],
+            "dtmf": [{"at_s": at_s, "digit": digit} for at_s, digit in self._digits if at_s >= began_s],
             "bridge": duplex.bridge.as_json(),
             "num_recoveries": self.num_recoveries,
             "frames_not_recorded": recorder.frames_dropped if recorder else 0,

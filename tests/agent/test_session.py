@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from agent import metrics
 from agent import session as module
 from agent.clock import ManualClock
+from agent.consent import ConsentRules
 from agent.errors import EndReason, NoFreeSlot
 from agent.playout import Pcm
 from agent.recording import Recorder
@@ -65,6 +66,7 @@ class Scene:
         self.reclaimed: list[tuple[NDArray[np.int16], Pcm]] = []
         self.limits = CallSettings.model_validate(limits)
         self.recorder: Recorder | None = None
+        self.consent = ConsentRules()
         self.greeting = ""
         self.agent = AgentSettings()
         self.prompt_refusal: PromptRefused | None = None
@@ -81,6 +83,7 @@ class Scene:
             self.recorder,
             has_consent=True,
             agent=self.agent.model_copy(update={"greeting": self.greeting}),
+            consent=self.consent,
             caller_hash="0123456789abcdef",
         )
         self.latest = Session(self.endpoint, self.slot, record, parts)
