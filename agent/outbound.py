@@ -1,8 +1,9 @@
 """Where calls may go, from whom, how many and how long: one policy for every call that leaves. No I/O here.
 
-Dialling through the API, transfers that the model, a tool or an operator asks for, consultation calls and
-REFERs that we receive all pass `OutboundPolicy`. What is not on a list is refused: a stolen key, a model that
-was talked round or a hijacked trunk costs at most what these rules allow. Numbers are compared as dialled,
+Dialling through the API, transfers that the model, a tool or an operator asks for, and
+consultation calls all pass `OutboundPolicy`; a REFER that we receive is never followed (403), whatever they
+allow. What is not on a list is refused: a stolen key, a model that was talked round or a hijacked trunk costs
+at most what these rules allow. Numbers are compared as dialled,
 after everything that could say two things (escapes, parameters, letters, other scripts' digits) is refused.
 """
 
@@ -36,7 +37,6 @@ class Purpose(StrEnum):
 
     DIAL = "dial"  # POST /v1/calls
     TRANSFER = "transfer"  # the model, a tool or an operator: to where a caller shall be put
-    REFERRED = "referred"  # the far end's REFER
 
 
 class Refusal(StrEnum):
@@ -91,7 +91,7 @@ class OutboundRefused(AgentError):
 class OutboundRules(Section):
     """What may leave by one trunk. By default nothing may."""
 
-    enabled: bool = False  # calls by API and by REFERs received; transfers need only an allowed destination
+    enabled: bool = False  # calls by API; transfers need only an allowed destination
     host: str = ""  # where numbers are sent to: the carrier's host, or host:port
     prefixes: Words = ()  # numbers that may be called begin with one of these, as they are dialled: +4930
     denied_prefixes: Words = ()  # and with none of these: +49900
@@ -102,7 +102,6 @@ class OutboundRules(Section):
     max_duration_s: float = Field(default=1800.0, gt=0, le=86_400)
     calls_per_day: int = Field(default=200, ge=1, le=1_000_000)  # days begin at midnight UTC
     minutes_per_day: float = Field(default=600.0, gt=0, le=10_000_000)
-    accept_refer: bool = False  # callers may send us elsewhere, within these rules
 
     @model_validator(mode="after")
     def _meant(self) -> Self:
@@ -187,8 +186,6 @@ class OutboundPolicy:
         """Who would be called, as whom. Raises OutboundRefused."""
         rules = self.rules(wish.trunk)
         if wish.purpose is not Purpose.TRANSFER and not rules.enabled:
-            raise OutboundRefused(Refusal.OFF)
-        if wish.purpose is Purpose.REFERRED and not rules.accept_refer:
             raise OutboundRefused(Refusal.OFF)
         uri = self._destination(wish, rules)
         caller_id = wish.caller_id or (rules.caller_ids[0] if rules.caller_ids else "")

@@ -205,19 +205,26 @@ class SipGateway:
         while (invite := await self._invites.get()) is not None:
             yield invite
 
-    async def call(self, uri: str, timeout_s: float = 60.0, shown: str = "") -> SipEndpoint:
+    async def call(
+        self, uri: str, timeout_s: float = 60.0, shown: str = "", subject: str = ""
+    ) -> SipEndpoint:
         """Call somebody and return once they have answered; they are shown that SIP address as the caller's.
+
+        `subject` is one line that the far end may show.
 
         Raises BadUri, CallRefused with the far end's status, TelephonyError if outbound calls are off, and
         TimeoutError, after a CANCEL, if nobody answers in time.
         """
         if not self._settings.outbound_enabled:
             raise TelephonyError("placing calls is off; set outbound_enabled to allow it")
+        one_line = " ".join(subject.split())  # a line break would be another header
         target, shown = checked_uri(uri), checked_uri(shown) if shown else ""
         link = self._new_link()
         endpoint = self._adopt(link)
         try:
-            await asyncio.wrap_future(self._thread.submit(lambda: self._lines.place(link, target, shown)))
+            await asyncio.wrap_future(
+                self._thread.submit(lambda: self._lines.place(link, target, shown, one_line))
+            )
         except TelephonyError:
             del self._endpoints[link.number]
             raise
@@ -230,6 +237,14 @@ class SipGateway:
         if event.kind is EndpointEventKind.ENDED:
             raise CallRefused(event.code, event.reason, link.retry_after_s)
         return endpoint
+
+    async def join(self, one: SipEndpoint, other: SipEndpoint) -> None:
+        """Let two answered calls hear each other in place of us, until one of them is over.
+
+        Their frames are silence from then on, and what is sent to them is not heard. Raises CallEnded.
+        """
+        numbers = one.number, other.number
+        await asyncio.wrap_future(self._thread.submit(lambda: self._lines.join(*numbers)))
 
     def act(self, number: int, action: Callable[[SipCall], None]) -> None:
         """Have the sip thread do something to a call; if it is over by then, nothing happens."""

@@ -51,6 +51,7 @@ class SipLines:
         self._settings, self._new_link, self._offer = settings, new_link, offer
         self._num_packet_ports = num_packet_ports
         self._calls: dict[int, SipCall] = {}
+        self._joined: dict[int, int] = {}  # by the lower number
         self._account: _Account | None = None
         self._audio: AudioPool | None = None  # outlives the library: the clock may still look into a port
         self._packet_audio: PacketPool | None = None  # asyncio's, once it is there
@@ -98,6 +99,12 @@ class SipLines:
         """Let go of calls that are over, outside of their own callbacks."""
         for number in [number for number, call in self._calls.items() if call.is_over]:
             del self._calls[number]
+        for first, second in list(self._joined.items()):
+            one, other = self._calls.get(first), self._calls.get(second)
+            if one is None or other is None:
+                del self._joined[first]
+            elif one.needs_join or other.needs_join:
+                one.join(other)
 
     def hang_up_all(self) -> None:
         """End every call; an INVITE that still waits gets 503."""
@@ -134,8 +141,16 @@ class SipLines:
 
         self.act(number, send)
 
-    def place(self, link: CallLink, uri: str, shown: str = "") -> None:
-        """Send an INVITE, from the address `shown` if there is one.
+    def join(self, first: int, second: int) -> None:
+        """Let two calls' far ends hear each other, until one is over. Raises CallEnded when one is."""
+        one, other = self._calls.get(first), self._calls.get(second)
+        if one is None or other is None or one.is_over or other.is_over:
+            raise CallEnded("one of the two calls is over")
+        one.join(other)
+        self._joined[min(first, second)] = max(first, second)
+
+    def place(self, link: CallLink, uri: str, shown: str = "", subject: str = "") -> None:
+        """Send an INVITE, from the address `shown` and with a Subject (RFC 3261 section 20.36) if there are.
 
         Raises TelephonyError when every port is in use or the library refuses.
         """
@@ -146,6 +161,10 @@ class SipLines:
         try:
             parameters = audio_only()
             parameters.txOption.localUri = shown
+            if subject:
+                header = pj.SipHeader()
+                header.hName, header.hValue = "Subject", subject
+                parameters.txOption.headers.append(header)
             call.makeCall(uri, parameters)
         except pj.Error:
             self.audio.give_back(link.audio)

@@ -108,12 +108,6 @@ def test_listed_addresses_may_be_called_and_the_operators_own_only_by_transfers(
     assert POLICY.route(Wish(Purpose.TRANSFER, DESK)).uri == DESK
 
 
-def test_callers_are_followed_elsewhere_only_where_that_is_allowed() -> None:
-    assert refusal_of(Wish(Purpose.REFERRED, "+4930123456")) is Refusal.OFF
-    policy = OutboundPolicy(RULES.model_copy(update={"accept_refer": True}))
-    assert policy.route(Wish(Purpose.REFERRED, "+4930123456")).uri.startswith("sip:+4930123456@")
-
-
 def test_by_default_nothing_leaves_but_a_transfer_to_where_the_operator_said() -> None:
     policy = OutboundPolicy(OutboundSettings(), (DESK,))
     for purpose in Purpose:
