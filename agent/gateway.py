@@ -47,6 +47,8 @@ from agent.session import Parts, Session
 from agent.settings import AgentSettings, CallSettings, RecordingSettings, Settings
 from agent.slot import PromptRefused, Slot
 from agent.store import SessionRecord, Store
+from agent.transfer import TransferOrder
+from agent.transfer_desk import TransferDesk
 from agent.wire import DEFAULT_PROFILE
 from model.control import CallProfile
 from model.errors import ModelError
@@ -112,6 +114,7 @@ class Gateway:
         self._gateway_id = f"gw-{secrets.token_hex(3)}"
         self._keys = keyring(settings.recording)
         self._ledger = ledger
+        self._desk = None if ledger is None else TransferDesk(settings.transfer, ledger, sip)
         self._dialler = None if ledger is None else self._make_dialler(ledger)
         self._group: asyncio.TaskGroup | None = None  # while we serve
         self._sessions: dict[str, Session] = {}
@@ -193,6 +196,19 @@ class Gateway:
             return await self._dialler.start(self._group, order)
         finally:
             self._note_idle()
+
+    def transfer(self, call_id: str, order: TransferOrder) -> bool | None:
+        """Begin to hand a live call's caller over; None: no such call, False: another is under way.
+
+        Raises OutboundRefused for a target that is never allowed.
+        """
+        session = self._sessions.get(call_id)
+        if session is None:
+            return None
+        if self._desk is None:
+            raise OutboundRefused(Refusal.OFF)
+        self._desk.check(order)
+        return session.transfer(order)
 
     def _note(self, record: SessionRecord) -> None:
         """A call of ours that nobody has taken yet, or that nobody took."""
@@ -370,6 +386,8 @@ class Gateway:
             self._settings.recording.consent,
             agent,
             _consent(self._settings.recording),
+            self._desk,
+            self._settings.transfer.mode,
             caller_hash(self._salt, record.caller),
         )
         session = self._sessions[call_id] = Session(endpoint, slot, record, parts)
@@ -423,7 +441,9 @@ async def _serve(settings: Settings) -> int:
         gateway = Gateway(
             settings, sip, pool, store, tokens, bridge_clock, profile, live, served.salt, ledger
         )
-        http = ControlServer(gateway, settings.http, replace(served, live=live, dial=gateway.dial))
+        http = ControlServer(
+            gateway, settings.http, replace(served, live=live, dial=gateway.dial, transfer=gateway.transfer)
+        )
         await stack.enter_async_context(http)
         if not await _until_ready(pool, stop):
             return 0

@@ -244,6 +244,18 @@ OUTBOUND_DECISIONS = Counter(
     registry=REGISTRY,
 )
 
+TRANSFERS = Counter(
+    "offhook_transfers",
+    "Callers to be handed over to a person; `result` is a TransferResult.",
+    labelnames=("result",),
+    registry=REGISTRY,
+)
+TRANSFER_SECONDS = Histogram(
+    "offhook_transfer_seconds",
+    "A transfer asked for to its outcome.",
+    buckets=(1, 2, 5, 10, 15, 20, 30, 45, 60, 120),
+    registry=REGISTRY,
+)
 RECORDINGS_DELETED = Counter(
     "offhook_recordings_deleted", "Recordings that were older than they may be.", registry=REGISTRY
 )

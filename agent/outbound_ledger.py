@@ -133,7 +133,7 @@ class OutboundLedger:
         async with self._redis.pipeline(transaction=True) as pipe:
             await pipe.watch(live, recent, today)
             max_s = self.policy.allot(wish, await _usage(pipe, wish.trunk, now_us))
-            pipe.multi()
+            pipe.multi()  # type: ignore[no-untyped-call]
             pipe.zremrangebyscore(recent, "-inf", now_us - MINUTE_US)
             pipe.zadd(recent, {grant_id: now_us})
             pipe.expire(recent, 2 * MINUTE_US // 1_000_000)

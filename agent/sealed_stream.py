@@ -52,7 +52,7 @@ def _asked(request: web.Request, length: int) -> tuple[int, int]:
     except ValueError:
         start, stop, is_inside = 0, 0, False
     if not is_inside or start >= stop:
-        headers = {hdrs.CONTENT_RANGE: f"bytes */{length}"}
+        headers: dict[str, str] = {hdrs.CONTENT_RANGE: f"bytes */{length}"}
         raise ApiError(416, "unusable_range", "There are no such bytes.", "Ask without Range.", headers)
     return start, stop
 
@@ -60,7 +60,7 @@ def _asked(request: web.Request, length: int) -> tuple[int, int]:
 def _head(request: web.Request, recording_id: str, place: tuple[int, int, int]) -> web.StreamResponse:
     start, stop, length = place
     kind = "attachment" if request.query.get("download") else "inline"
-    headers = {
+    headers: dict[str, str] = {
         hdrs.CONTENT_TYPE: "audio/wav",
         hdrs.CONTENT_LENGTH: str(stop - start),
         hdrs.CONTENT_DISPOSITION: f'{kind}; filename="{recording_id}.wav"',

@@ -32,15 +32,15 @@ from agent.settings import AgentSettings, CallSettings
 from agent.slot import PromptRefused, SlotFault, WorkerLost
 from agent.store import SessionRecord
 from agent.transcript import TimedWord
+from agent.transfer import TRYING, Desk, TransferOrder, TransferResult, Transfers
+from agent.transfer_settings import TransferMode
 from agent.wire import MAX_SAY_TOKENS, MAX_SILENCE_FRAMES, PERIOD_S
 from telephony.call import CallState
 from telephony.endpoint import EndpointEvent, EndpointEventKind, MediaEndpoint
-from telephony.errors import TelephonyError
 
 RECOVERY_S = 25.0  # a restarted worker is ready within 20 s; after this the call is given up
 RECLAIM_PAUSE_S = 0.25
 MAX_FAULTS = 3  # engine failures in one call before the model is given up
-TRANSFER_TIMEOUT_S = 30.0
 END_TIMEOUT_S = 3.0  # how long a BYE may take to be answered
 WATCH_S = 1.0
 SIDECAR_EVERY = 5  # watches between two notes of the sidecar
@@ -72,6 +72,8 @@ class Parts:
     has_consent: bool = False
     agent: AgentSettings = field(default_factory=AgentSettings)  # its greeting, and whom it asks
     consent: ConsentRules = field(default_factory=ConsentRules)  # of the recorder
+    desk: Desk | None = None  # what hands callers over; None: nobody takes one
+    transfer_mode: TransferMode = "blind"  # of transfers that the model asks for
     caller_hash: str | None = None  # for the sidecar: finds a caller's recordings, tells no number
 
 
@@ -99,7 +101,9 @@ class Session:
         )
         self._stats = CallStats(endpoint, parts.now)
         self._end: asyncio.Future[EndReason] = asyncio.get_running_loop().create_future()
-        self._transfer: asyncio.Future[int] | None = None  # waits for the new call's final status
+        self._transfers = Transfers(endpoint, self._duplex, parts.desk, parts.now) if parts.desk else None
+        self._orders: asyncio.Queue[TransferOrder] = asyncio.Queue(1)
+        self._stopped = asyncio.Event()  # after a handover: the operator, or our own end, ends it
         self._questions: asyncio.Queue[None] = asyncio.Queue(1)  # the model asks; again meanwhile is the same
         self._delegation = Delegation(parts.agent, parts.now, self._say)
         self._digits: list[tuple[float, str]] = []
@@ -128,9 +132,17 @@ class Session:
 
     def hang_up(self, reason: EndReason) -> None:
         """Begin to end the call; the first reason stands."""
+        self._stopped.set()
         if not self._end.done():
             self._end.set_result(reason)
             self._tell_end(reason)
+
+    def transfer(self, order: TransferOrder) -> bool:
+        """Begin to hand the caller over; False while another is under way, or where there are none."""
+        if self._transfers is None or self._transfers.is_active or self._orders.full():
+            return False
+        self._orders.put_nowait(order)
+        return True
 
     def live(self) -> LiveCall:
         """The call as it is now, for whoever watches."""
@@ -204,19 +216,38 @@ class Session:
             self._obey,
             self._watch,
             self._look_up,
+            self._hand_over,
         )
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(job()) for job in jobs]
             reason = await self._end
-            self._endpoint.hang_up()
             for task in tasks:
                 if task is not tasks[2]:  # events are followed until ENDED
                     task.cancel()
+            if self._transfers is not None and self._transfers.handover is not None:
+                await self._stay_out(self._transfers, tasks[2])
+            self._endpoint.hang_up()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(END_TIMEOUT_S):
                     await asyncio.wait([tasks[2]])
             tasks[2].cancel()
         return reason
+
+    async def _stay_out(self, transfers: Transfers, events: asyncio.Task[None]) -> None:
+        """Caller and target talk: others get our slot; wait until either hangs up or we are told to."""
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            await slot.release()
+        self._stopped.clear()
+        stopped = asyncio.ensure_future(self._stopped.wait())
+
+        async def gone() -> None:
+            await asyncio.wait({events, stopped}, return_when=asyncio.FIRST_COMPLETED)
+
+        try:
+            await transfers.until_over(lambda: asyncio.ensure_future(gone()))
+        finally:
+            stopped.cancel()
 
     async def _free(self, reason: EndReason) -> None:
         """Give everything back; what cannot wait comes first."""
@@ -322,13 +353,15 @@ class Session:
         """Do what the model asks for."""
         while True:
             signal = await self._duplex.signals.get()
+            if self._transfers is not None and self._transfers.is_active:
+                continue  # the model hears a caller who waits, and may take that for an end
             if signal is Signal.HANG_UP:
                 await self._duplex.until_quiet()
                 self.hang_up(EndReason.AGENT_HUNG_UP)
             elif signal is Signal.DELEGATE:
                 if not self._questions.full():
                     self._questions.put_nowait(None)
-            elif not await self._try_transfer():
+            elif not self._transfer_as_configured():
                 log.info("transfer_impossible", has_target=self._parts.limits.transfer_target is not None)
                 await self._duplex.force(self._parts.tokens.nobody)
 
@@ -343,29 +376,27 @@ class Session:
             finally:
                 self._note(delegated=None)
 
-    async def _try_transfer(self) -> bool:
-        """Hand the caller over to the configured target; False if nobody took the call."""
+    def _transfer_as_configured(self) -> bool:
+        """The model wants a person: the configured target, told what was said last."""
         target = self._parts.limits.transfer_target
         if target is None:
             return False
-        await self._duplex.until_quiet()
-        self._duplex.is_muted = True
-        self._transfer = asyncio.get_running_loop().create_future()
-        try:
-            self._endpoint.refer(target)
-            async with asyncio.timeout(TRANSFER_TIMEOUT_S):
-                code = await self._transfer
-        except (TelephonyError, TimeoutError) as error:
-            log.info("transfer_failed", cause=type(error).__name__)
-            return False
-        finally:
-            self._transfer = None
-            self._duplex.is_muted = False
-        if 200 <= code < 300:
-            self.hang_up(EndReason.TRANSFERRED)
-            return True
-        log.info("transfer_failed", code=code)
-        return False
+        asked = question_of(self.record.call_id, self._duplex.transcript.dialogue()).transcript
+        summary = f"A caller asks for you. They said: {asked}" if asked else "A caller asks for you."
+        return self.transfer(TransferOrder(target, self._parts.transfer_mode, summary))
+
+    async def _hand_over(self) -> None:
+        """Carry out transfers, one after the other; who is not taken is the agent's again."""
+        while True:
+            order = await self._orders.get()
+            assert self._transfers is not None
+            self._note(transfer=TRYING)
+            result = await self._transfers.attempt(order)
+            self._note(transfer=result.value)
+            if result is TransferResult.COMPLETED:
+                self.hang_up(EndReason.TRANSFERRED)
+                return
+            await self._duplex.force(self._parts.tokens.nobody)
 
     # ---- the call ----
 
@@ -385,12 +416,12 @@ class Session:
                     self.hang_up(self._reason_of(event))
 
     def _on_transfer(self, event: EndpointEvent) -> None:
-        if event.code >= 200 and self._transfer is not None and not self._transfer.done():
-            self._transfer.set_result(event.code)
+        if self._transfers is not None and self._transfers.on_notify(event.code):
+            self.hang_up(EndReason.TRANSFERRED)  # after all
 
     def _reason_of(self, event: EndpointEvent) -> EndReason:
-        if self._transfer is not None:  # the far end hung up on us once it had the new call
-            return EndReason.TRANSFERRED
+        if self._transfers is not None and self._transfers.is_taken_over:
+            return EndReason.TRANSFERRED  # the far end hung up on us once it had the new call
         return EndReason.CALLER_HUNG_UP if event.code in (0, 200) else EndReason.TRUNK_FAILED
 
     async def _watch(self) -> None:

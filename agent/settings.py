@@ -33,6 +33,7 @@ from agent.outbound import OutboundSettings
 from agent.section import Section as _Section
 from agent.section import Words
 from agent.section import split_words as _split
+from agent.transfer_settings import TransferSettings
 from agent.wire_fields import MAX_BIAS, MAX_ROLE_BYTES, MAX_VOICE_BYTES
 from telephony.settings import SipSettings, WebRtcSettings
 
@@ -304,6 +305,7 @@ class Settings(_Section):
     recording: RecordingSettings = RecordingSettings()
     call: CallSettings = CallSettings()
     outbound: OutboundSettings = OutboundSettings()
+    transfer: TransferSettings = TransferSettings()
     log: LogSettings = LogSettings()
 
     @model_validator(mode="before")

@@ -14,6 +14,7 @@ from agent.outbound_calls import DialOrder
 from agent.outbound_routes import add_outbound_routes
 from agent.slot import PromptRefused
 from agent.store import SessionRecord
+from agent.transfer import TransferOrder
 from agent.wire import RefusalReason
 
 Asking = TestClient[web.Request, web.Application]
@@ -24,7 +25,14 @@ class Phone:
 
     def __init__(self) -> None:
         self.orders: list[DialOrder] = []
+        self.transfers: list[TransferOrder] = []
         self.error: Exception | None = None
+
+    def transfer(self, call_id: str, order: TransferOrder) -> bool | None:
+        if self.error is not None:
+            raise self.error
+        self.transfers.append(order)
+        return {"c1": True, "busy": False}.get(call_id)
 
     async def dial(self, order: DialOrder) -> SessionRecord:
         if self.error is not None:
@@ -36,7 +44,7 @@ class Phone:
 @asynccontextmanager
 async def asking(phone: Phone) -> AsyncIterator[Asking]:
     app = web.Application(middlewares=[errors_as_json])
-    add_outbound_routes(app, phone.dial, show_pii=False)
+    add_outbound_routes(app, phone.dial, phone.transfer, show_pii=False)
     async with TestClient(TestServer(app)) as client:
         yield client
 
@@ -82,9 +90,28 @@ async def test_other_bodies_are_told_what_is_wrong(body: bytes) -> None:
     assert phone.orders == []
 
 
+async def test_a_caller_is_handed_over_by_the_calls_id() -> None:
+    phone = Phone()
+    order = {"to": "sip:desk@h", "mode": "attended", "summary": "A latte.", "trunk": "t"}
+    async with asking(phone) as client:
+        for call_id, status in (("c1", 202), ("busy", 409), ("none", 404)):
+            answer = await client.post(f"/v1/calls/{call_id}/transfer", json=order)
+            assert answer.status == status
+        assert phone.transfers[0] == TransferOrder("sip:desk@h", "attended", "A latte.", "t")
+        for body in (
+            {"to": "sip:desk@h", "mode": "loud"},
+            {"to": "a", "summary": "x" * 501},
+            {"mode": "blind"},
+        ):
+            assert (await client.post("/v1/calls/c1/transfer", json=body)).status == 422
+        phone.error = OutboundRefused(Refusal.NOT_ALLOWED)
+        answer = await client.post("/v1/calls/c1/transfer", json={"to": "+1900"})
+        assert (answer.status, len(phone.transfers)) == (403, 3)
+
+
 async def test_where_no_call_is_placed_the_answer_says_so() -> None:
     app = web.Application(middlewares=[errors_as_json])
-    add_outbound_routes(app, None, show_pii=False)
+    add_outbound_routes(app, None, None, show_pii=False)
     async with TestClient(TestServer(app)) as client:
         answer = await client.post("/v1/calls", json={"to": "+4930123456"})
         assert (answer.status, (await answer.json())["error"]["code"]) == (403, "outbound_off")

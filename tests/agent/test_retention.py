@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from agent import metrics, retention
+from agent import metrics, recording_files, retention
 from agent.retention import DAY_S, keep_purging, overdue, purge
 
 NOW_S = 2_000_000_000.0
@@ -57,7 +57,7 @@ def test_however_short_the_time_no_live_call_loses_its_recording(folder: Path) -
 def test_what_cannot_be_deleted_is_told_and_the_rest_goes(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = retention.remove
+    real = recording_files.remove
 
     def stuck(where: Path, stem: str) -> int:
         if stem == OLDER:

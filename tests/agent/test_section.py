@@ -21,4 +21,4 @@ def test_a_misspelt_name_and_a_late_change_are_refused() -> None:
     with pytest.raises(ValidationError, match="kind"):
         Trees(kind="oak")  # type: ignore[call-arg]
     with pytest.raises(ValidationError, match="frozen"):
-        Trees().kinds = ("oak",)  # type: ignore[misc]
+        Trees().kinds = ("oak",)
