@@ -34,6 +34,7 @@ from agent.gateway_health import GatewayHealth, SipHealth, worker_health
 from agent.http_side import served_by, welcome
 from agent.live_calls import LiveCalls
 from agent.live_view import LiveCall
+from agent.machine_detection import MachineDetector
 from agent.outbound import OutboundPolicy, OutboundRefused, Refusal
 from agent.outbound_calls import Answered, Dialler, DialOrder
 from agent.outbound_ledger import OutboundLedger
@@ -358,7 +359,7 @@ class Gateway:
         limits = limits.model_copy(update={"max_s": min(limits.max_s, answered.max_s)})
         if order.greeting is not None:
             agent = agent.model_copy(update={"greeting": order.greeting})
-        await self._live_on(record, endpoint, slot, limits, agent)
+        await self._live_on(record, endpoint, slot, limits, agent, order)
 
     async def _live_on(
         self,
@@ -367,6 +368,7 @@ class Gateway:
         slot: Slot,
         limits: CallSettings,
         agent: AgentSettings,
+        order: DialOrder | None = None,
     ) -> None:
         call_id = record.call_id
         endpoint.set_frame_phase(self._phase(slot))
@@ -388,6 +390,8 @@ class Gateway:
             _consent(self._settings.recording),
             self._desk,
             self._settings.transfer.mode,
+            MachineDetector() if order is not None else None,
+            order is not None and order.on_machine == "hang_up",
             caller_hash(self._salt, record.caller),
         )
         session = self._sessions[call_id] = Session(endpoint, slot, record, parts)

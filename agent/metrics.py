@@ -244,6 +244,12 @@ OUTBOUND_DECISIONS = Counter(
     registry=REGISTRY,
 )
 
+ANSWERERS = Counter(
+    "offhook_answerers",
+    "Who took our calls; `result` is an Answerer.",
+    labelnames=("result",),
+    registry=REGISTRY,
+)
 TRANSFERS = Counter(
     "offhook_transfers",
     "Callers to be handed over to a person; `result` is a TransferResult.",

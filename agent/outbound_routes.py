@@ -3,7 +3,8 @@
     POST /v1/calls    {"to": "+4930123456"}; 202: {"call": ...}, dialling; GET /v1/calls/{id} follows it
                       "trunk", "caller_id": whose rules, and which of our numbers is shown
                       "greeting": what the agent says first, in place of the configured sentence
-                      "on_machine": "talk" (default) or "hang_up", when an answering machine takes the call
+                      "on_machine": "talk" (default: the greeting is said again after the beep) or
+                      "hang_up"; the call's `answered_by` says who took it
 
     POST /v1/calls/{id}/transfer    {"to": "sip:desk@192.0.2.7"}; 202: see the call's `transfer`
                       "mode": "blind" (default) or "attended"; "summary": what the target is told

@@ -26,6 +26,7 @@ from agent.delegate import Delegation, question_of
 from agent.duplex import Duplex, ModelSlot, Pcm, Signal, Tokens, sayable
 from agent.errors import EndReason, NoFreeSlot, WorkerUnavailable
 from agent.live_view import LiveCall, LiveView
+from agent.machine_detection import Answerer, MachineDetector
 from agent.recording import Recorder
 from agent.said_lines import SaidLines
 from agent.settings import AgentSettings, CallSettings
@@ -36,7 +37,7 @@ from agent.transfer import TRYING, Desk, TransferOrder, TransferResult, Transfer
 from agent.transfer_settings import TransferMode
 from agent.wire import MAX_SAY_TOKENS, MAX_SILENCE_FRAMES, PERIOD_S
 from telephony.call import CallState
-from telephony.endpoint import EndpointEvent, EndpointEventKind, MediaEndpoint
+from telephony.endpoint import EndpointEvent, EndpointEventKind, HeardFrame, MediaEndpoint
 
 RECOVERY_S = 25.0  # a restarted worker is ready within 20 s; after this the call is given up
 RECLAIM_PAUSE_S = 0.25
@@ -74,6 +75,8 @@ class Parts:
     consent: ConsentRules = field(default_factory=ConsentRules)  # of the recorder
     desk: Desk | None = None  # what hands callers over; None: nobody takes one
     transfer_mode: TransferMode = "blind"  # of transfers that the model asks for
+    detector: MachineDetector | None = None  # of a call of ours: who took it
+    hangs_up_on_machines: bool = False
     caller_hash: str | None = None  # for the sidecar: finds a caller's recordings, tells no number
 
 
@@ -96,13 +99,14 @@ class Session:
             parts.now,
             recorder=parts.recorder,
             on_word=self._tell_word,
-            on_frame=self._view.note_frame,
+            on_frame=self._on_frame,
             transport=record.transport,
         )
         self._stats = CallStats(endpoint, parts.now)
         self._end: asyncio.Future[EndReason] = asyncio.get_running_loop().create_future()
         self._transfers = Transfers(endpoint, self._duplex, parts.desk, parts.now) if parts.desk else None
         self._orders: asyncio.Queue[TransferOrder] = asyncio.Queue(1)
+        self._beeped = asyncio.Event()  # the machine that took our call
         self._stopped = asyncio.Event()  # after a handover: the operator, or our own end, ends it
         self._questions: asyncio.Queue[None] = asyncio.Queue(1)  # the model asks; again meanwhile is the same
         self._delegation = Delegation(parts.agent, parts.now, self._say)
@@ -217,6 +221,7 @@ class Session:
             self._watch,
             self._look_up,
             self._hand_over,
+            self._greet_the_machine,
         )
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(job()) for job in jobs]
@@ -443,6 +448,30 @@ class Session:
                 and seconds % SIDECAR_EVERY == 0
             ):
                 self._parts.recorder.note(self._sidecar(None))
+
+    # ---- who took our call ----
+
+    def _on_frame(self, heard: HeardFrame) -> None:
+        self._view.note_frame(heard)
+        detector = self._parts.detector
+        if detector is None or detector.verdict in (Answerer.HUMAN, Answerer.UNCERTAIN):
+            return
+        verdict = detector.push(heard.pcm)
+        if verdict is not None:
+            metrics.ANSWERERS.labels(verdict.value).inc()
+            log.info("answered_by", answerer=verdict.value, at_s=round(self._duplex.audio_s, 2))
+            self._note(answered_by=verdict.value)
+            if verdict is Answerer.MACHINE and self._parts.hangs_up_on_machines:
+                self.hang_up(EndReason.MACHINE_ANSWERED)
+        if detector.has_beeped:
+            self._beeped.set()
+
+    async def _greet_the_machine(self) -> None:
+        """Say the greeting again once a machine takes a message: it talked over the first."""
+        await self._beeped.wait()
+        log.info("machine_beeped", at_s=round(self._duplex.audio_s, 2))
+        if self._parts.agent.greeting:
+            await self._say(self._parts.agent.greeting)
 
     # ---- the recording ----
 

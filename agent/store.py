@@ -90,6 +90,7 @@ class SessionRecord:
     ended_at_ms: int | None = None
     end_reason: EndReason | None = None
     num_turns: int = 0
+    answered_by: str | None = None  # of a call of ours: an Answerer
     transfer: str | None = None  # the latest: trying, or a TransferResult
     delegated: str | None = None  # the caller's question that waits for an answer; masked like the caller
 

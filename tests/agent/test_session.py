@@ -19,6 +19,7 @@ from agent.clock import ManualClock
 from agent.consent import ConsentRules
 from agent.errors import EndReason, NoFreeSlot
 from agent.hold_music import ComfortTone
+from agent.machine_detection import MachineDetector
 from agent.outbound import OutboundRefused, Purpose, Refusal, Route, Wish
 from agent.outbound_ledger import Grant
 from agent.playout import Pcm
@@ -107,6 +108,8 @@ class Scene:
         self.recorder: Recorder | None = None
         self.consent = ConsentRules()
         self.desk = FakeDesk()
+        self.detector: MachineDetector | None = None
+        self.hangs_up_on_machines = False
         self.greeting = ""
         self.agent = AgentSettings()
         self.prompt_refusal: PromptRefused | None = None
@@ -125,6 +128,8 @@ class Scene:
             agent=self.agent.model_copy(update={"greeting": self.greeting}),
             consent=self.consent,
             desk=self.desk,
+            detector=self.detector,
+            hangs_up_on_machines=self.hangs_up_on_machines,
             caller_hash="0123456789abcdef",
         )
         self.latest = Session(self.endpoint, self.slot, record, parts)
