@@ -469,10 +469,10 @@ def _policy(settings: Settings) -> OutboundPolicy:
 
 
 def _sip_settings(settings: Settings) -> SipSettings:
-    """SIP's settings; calls may be placed where any trunk's rules allow it."""
+    """SIP's settings; calls may be placed where any trunk's rules name somebody to call, or to hand over to."""
     rules = [settings.outbound, *settings.outbound.trunks.values()]
-    may_call = settings.sip.outbound_enabled or any(one.enabled for one in rules)
-    return replace(settings.sip, outbound_enabled=may_call)
+    names_somebody = any(one.targets or one.prefixes for one in rules) or settings.call.transfer_target
+    return replace(settings.sip, outbound_enabled=settings.sip.outbound_enabled or bool(names_somebody))
 
 
 async def _open_live(
