@@ -469,7 +469,7 @@ def _policy(settings: Settings) -> OutboundPolicy:
 
 
 def _sip_settings(settings: Settings) -> SipSettings:
-    """SIP's settings; calls may be placed where any trunk's rules name somebody to call, or to hand over to."""
+    """SIP's settings; calls may be placed where the rules name somebody to call or to hand over to."""
     rules = [settings.outbound, *settings.outbound.trunks.values()]
     names_somebody = any(one.targets or one.prefixes for one in rules) or settings.call.transfer_target
     return replace(settings.sip, outbound_enabled=settings.sip.outbound_enabled or bool(names_somebody))
