@@ -221,12 +221,16 @@ class SipGateway:
         target, shown = checked_uri(uri), checked_uri(shown) if shown else ""
         link = self._new_link()
         endpoint = self._adopt(link)
+        submitted = self._thread.submit(lambda: self._lines.place(link, target, shown, one_line))
+        placed = asyncio.ensure_future(asyncio.wrap_future(submitted))
         try:
-            await asyncio.wrap_future(
-                self._thread.submit(lambda: self._lines.place(link, target, shown, one_line))
-            )
+            await asyncio.shield(placed)  # an INVITE that is on its way must be taken back, not forgotten
         except TelephonyError:
             del self._endpoints[link.number]
+            raise
+        except asyncio.CancelledError:
+            placed.add_done_callback(lambda done: self._forget_unplaced(link.number, done))
+            endpoint.hang_up()
             raise
         try:
             async with asyncio.timeout(timeout_s):
@@ -237,6 +241,11 @@ class SipGateway:
         if event.kind is EndpointEventKind.ENDED:
             raise CallRefused(event.code, event.reason, link.retry_after_s)
         return endpoint
+
+    def _forget_unplaced(self, number: int, placed: "asyncio.Future[None]") -> None:
+        """A call that was given up, and whose INVITE then could not be sent: no ENDED will come."""
+        if placed.cancelled() or placed.exception() is not None:
+            self._endpoints.pop(number, None)
 
     async def join(self, one: SipEndpoint, other: SipEndpoint) -> None:
         """Let two answered calls hear each other in place of us, until one of them is over.

@@ -245,6 +245,20 @@ async def test_a_transfer_tells_its_outcome(gateway: SipGateway) -> None:
             await next_event(call, EndpointEventKind.ENDED)
 
 
+async def test_a_call_that_is_given_up_at_once_is_taken_back() -> None:
+    async with SipGateway(SipSettings(port=0, max_calls=16, outbound_enabled=True)) as gateway:
+        for num_turns in (1, 2, 5):
+            calling = asyncio.create_task(gateway.call(uri(gateway)))  # itself, which does not answer
+            for _ in range(num_turns):
+                await asyncio.sleep(0)
+            calling.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await calling
+        async with asyncio.timeout(15):
+            while gateway._endpoints or gateway.counts().calls:  # noqa: ASYNC110 - no one event tells it
+                await asyncio.sleep(0.02)
+
+
 async def test_two_calls_that_are_joined_hear_each_other_and_no_longer_us(gateway: SipGateway) -> None:
     async with PeerProcess() as one, PeerProcess() as other:
         ends = []
