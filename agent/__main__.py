@@ -147,6 +147,14 @@ COMMANDS: dict[str, Command] = {
         "offhook keys list\n"
         "offhook keys revoke 1a2b3c4d",
     ),
+    "recordings": Command(
+        "agent.recordings_command",
+        "open sealed recordings, list all, delete the old ones",
+        "offhook recordings list\n"
+        "offhook recordings open calls/20260102T030405Z-1a2b3c4d.sealed call.flac\n"
+        "offhook recordings open calls/20260102T030405Z-1a2b3c4d.sealed - | aplay\n"
+        "offhook recordings purge --days 30 --dry-run",
+    ),
     "train": Command(
         "model.training",
         "train the built-in model, resumable, on CPU or CUDA",

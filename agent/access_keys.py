@@ -40,13 +40,14 @@ class Right(StrEnum):
     CALLS_READ = "calls:read"  # who is on the line, what is said, how the gateway is
     CALLS_CONTROL = "calls:control"  # hang up, make the agent say something or be silent
     CALLS_CREATE = "calls:create"  # begin a call by WebRTC
+    CALLS_DIAL = "calls:dial"  # have us call somebody, which costs money
     RECORDINGS_READ = "recordings:read"  # sound and words of calls that are over
     METRICS_READ = "metrics:read"
     ADMIN = "admin"  # everything, and whatever has no right of its own
 
 
 EVERYTHING = frozenset(Right)
-CONSOLE_RIGHTS = EVERYTHING - {Right.ADMIN}  # of whoever opens the printed link
+CONSOLE_RIGHTS = EVERYTHING - {Right.ADMIN, Right.CALLS_DIAL}  # of whoever opens the printed link
 
 
 @dataclass(frozen=True, slots=True)

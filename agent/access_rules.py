@@ -20,8 +20,10 @@ RULES: dict[tuple[str, str], Right | None] = {
     ("POST", "/v1/console/login"): OPEN,  # takes a code or a key, and is limited
     ("GET", "/metrics"): Right.METRICS_READ,
     ("GET", "/v1/calls"): Right.CALLS_READ,
+    ("POST", "/v1/calls"): Right.CALLS_DIAL,
     ("GET", "/v1/calls/{}"): Right.CALLS_READ,
     ("POST", "/v1/calls/{}/hangup"): Right.CALLS_CONTROL,
+    ("POST", "/v1/calls/{}/transfer"): Right.CALLS_CONTROL,
     ("POST", "/v1/calls/{}/say"): Right.CALLS_CONTROL,
     ("POST", "/v1/calls/{}/silence"): Right.CALLS_CONTROL,
     ("GET", "/v1/console/events"): Right.CALLS_READ,

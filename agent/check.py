@@ -15,7 +15,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -218,6 +218,7 @@ def _trunks(settings: Settings) -> Iterator[Finding]:
         except SettingsError as error:
             yield Finding(Level.PROBLEM, str(error), "see OFFHOOK_SIP__TLS__*")
     if path is None:
+        yield from _known_trunks(settings, ())
         return
     try:
         tree = read_plan(path, os.environ)
@@ -226,6 +227,7 @@ def _trunks(settings: Settings) -> Iterator[Finding]:
             yield Finding(Level.PROBLEM, fault, "mend the file; `serve` refuses to start with it")
         return
     yield Finding(Level.OK, f"{len(tree.trunks)} trunks and {len(tree.lines)} lines in {path}")
+    yield from _known_trunks(settings, tree.trunks)
     for name, trunk in tree.trunks.items():
         if trunk.transport not in settings.sip.transports:
             remedy = f"add {trunk.transport} to OFFHOOK_SIP__TRANSPORTS"
@@ -233,6 +235,14 @@ def _trunks(settings: Settings) -> Iterator[Finding]:
         if not trunk.callers and any(one.endswith("/0") for one in trunk.peers):
             remedy = "list its networks in peers, or name its callers"
             yield Finding(Level.NOTE, f"trunk {name} answers the whole world, unproved", remedy)
+
+
+def _known_trunks(settings: Settings, known: Collection[str]) -> Iterator[Finding]:
+    """Calls leave by the trunks of the trunks' file, whose names the outbound rules use."""
+    for name in settings.outbound.trunks:
+        if name not in known:
+            remedy = "name a trunk of OFFHOOK_SIP__TRUNKS_FILE in OFFHOOK_OUTBOUND__TRUNKS"
+            yield Finding(Level.PROBLEM, f"no trunk {name} is known: no call leaves by it", remedy)
 
 
 def _model(settings: Settings) -> Iterator[Finding]:

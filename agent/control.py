@@ -4,6 +4,8 @@
     GET  /readyz                   200 if a call can be taken now, else 503; with the reasons for `calls:read`
     GET  /metrics                  Prometheus text; here, or alone at OFFHOOK_HTTP__METRICS_PORT
     GET  /v1/calls                 {"calls": [...]}, oldest first; callers masked unless OFFHOOK_LOG__PII
+    POST /v1/calls                 call somebody: agent/outbound_routes.py
+    POST /v1/calls/{id}/transfer   hand its caller over: likewise
     GET  /v1/calls/{id}            one of them
     POST /v1/calls/{id}/hangup     202: the call is ending
     POST /v1/calls/{id}/say        {"text": "..."}; 202: the agent says it next, in its own rhythm;
@@ -41,6 +43,7 @@ from agent.errors import ConfigError
 from agent.http_errors import ApiError, errors_as_json
 from agent.live_calls import LiveCalls
 from agent.live_routes import add_live_routes
+from agent.outbound_routes import Dial, Transfer, add_outbound_routes
 from agent.recording_index import RecordingIndex
 from agent.recording_routes import add_recording_routes
 from agent.settings import HttpSettings
@@ -94,6 +97,8 @@ class Served:
     salt: bytes = b""  # of the callers' hashes
     show_pii: bool = False
     live: LiveCalls | None = None  # WebRTC calls, where they are served
+    dial: Dial | None = None  # how calls are placed, where they are
+    transfer: Transfer | None = None  # and handed over
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +170,7 @@ def make_app(directory: CallDirectory, settings: HttpSettings, served: Served) -
     app.router.add_post("/v1/calls/{call_id}/hangup", api.hang_up)
     app.router.add_post("/v1/calls/{call_id}/say", api.say)
     app.router.add_post("/v1/calls/{call_id}/silence", api.silence)
+    add_outbound_routes(app, served.dial, served.transfer, show_pii=served.show_pii)
     add_access_routes(app, access, ConsoleFacts(served.recordings is not None, settings.grafana_url))
     add_recording_routes(app, served.recordings, served.salt)
     add_console_page(app)

@@ -129,6 +129,12 @@ class DialPlan:
     lines: tuple[tuple[Line, CallPlan], ...]
     fallback: CallPlan  # without any line
 
+    @property
+    def transfer_targets(self) -> set[str]:
+        """Where its lines put callers who want a person."""
+        plans = (self.fallback, *(plan for _, plan in self.lines))
+        return {plan.limits.transfer_target for plan in plans if plan.limits.transfer_target is not None}
+
     def find(self, called: str, trunk: str | None) -> CallPlan | None:
         """The plan of the line that fits best; None if no line does. `called` is a URI."""
         if not self.lines:

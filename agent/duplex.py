@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from agent.clock import Now
 from agent.floor import FloorEvent, FloorTracker
+from agent.hold_music import ComfortTone, HoldMusic
 from agent.latency import BridgeTimes, TurnTimes, down_delay_s, line_delay_s, up_delay_s
 from agent.playout import DcBlocker, Playout, SilenceGate
 from agent.recording import Recorder
@@ -107,26 +108,6 @@ class Signal(StrEnum):
     DELEGATE = "delegate"
 
 
-class ComfortTone:
-    """A soft beep every two seconds: somebody is still here. Too short for any gate to take it for speech."""
-
-    PERIOD_FRAMES = 25
-    HZ = 425.0
-    LEVEL = 0.02  # -37 dBFS
-
-    def __init__(self) -> None:
-        at = np.arange(FRAME_SAMPLES) / SAMPLE_RATE_HZ
-        shape = 0.5 - 0.5 * np.cos(2 * np.pi * at / FRAME_S)
-        self._beep = np.asarray(self.LEVEL * shape * np.sin(2 * np.pi * self.HZ * at), np.float32)
-        self._frames = 0
-
-    def next(self) -> Pcm:
-        """The next 80 ms, float32 [1920]."""
-        self._frames += 1
-        is_due = self._frames % self.PERIOD_FRAMES == 1
-        return self._beep if is_due else np.zeros(FRAME_SAMPLES, np.float32)
-
-
 class Duplex:
     """One call's two streams; `hear` and `converse` run side by side until the session ends them."""
 
@@ -150,6 +131,9 @@ class Duplex:
         self.is_held = False  # the caller hears nothing, the model hears silence
         self.is_caller_muted = False  # at their own wish: nobody hears them, and no recording
         self.is_muted = False  # a transfer is under way: the model keeps quiet
+        self.music: HoldMusic | ComfortTone | None = None  # heard meanwhile
+        self.may_record = True
+        self.num_said = 0  # tokens of sentences that the model was given, said so far
         self.frames_heard = 0
         self.frames_answered = 0
         self._endpoint = endpoint
@@ -300,7 +284,7 @@ class Duplex:
             self.turns.note(event, self._line_delay_s)
         if self._on_frame is not None:
             self._on_frame(heard)
-        if self._recorder is not None:
+        if self._recorder is not None and self.may_record:
             self._recorder.push(heard, path_samples(self._endpoint.stats().codec))
 
     def _answer(self, reply: SlotReply) -> None:
@@ -308,10 +292,13 @@ class Duplex:
         self._history.append(reply.tokens)
         if self._to_say and reply.text == self._to_say[0]:
             self._to_say.popleft()
+            self.num_said += 1
         was_sounding = self._silence.is_sounding
         frame = self._silence.push(self._centre.push(reply.pcm))
         if self.is_held or self.is_muted:
             frame = np.zeros_like(frame)
+        if self.music is not None and not self.is_held:
+            frame = self.music.next()
         self._quiet_frames = 0 if frame.any() else self._quiet_frames + 1
         if was_sounding and not self._silence.is_sounding and self.floor.caller_gate.is_speaking:
             self.playout.flush()

@@ -67,6 +67,9 @@ class EndReason(StrEnum):
     UNKNOWN_LINE = "unknown_line"  # 404: the dial plan has no line for the number that was called
     LINE_FULL = "line_full"  # 486: as many calls as its line or trunk may have
     OVER_LIMIT = "over_limit"  # 503: its source has as many calls as it may, or begins them too fast
+    NOT_ANSWERED = "not_answered"  # a call of ours: busy, or nobody took it in time
+    CALL_REFUSED = "call_refused"  # a call of ours: any other final status
+    MACHINE_ANSWERED = "machine_answered"  # a call of ours that is meant for persons
     PROMPT_REFUSED = "prompt_refused"  # the model cannot take the configured voice, role or sampling
     WORKER_LOST = "worker_lost"  # the worker died and no other slot came in time
     TOO_LONG = "too_long"  # the operator's limit on a call's length
@@ -93,6 +96,9 @@ _FAULTS: dict[EndReason, Fault] = {
     EndReason.NO_FREE_SLOT: Fault.US,
     EndReason.UNKNOWN_LINE: Fault.CALLER,
     EndReason.LINE_FULL: Fault.US,
+    EndReason.NOT_ANSWERED: Fault.CALLER,
+    EndReason.CALL_REFUSED: Fault.TRUNK,
+    EndReason.MACHINE_ANSWERED: Fault.CALLER,
     EndReason.PROMPT_REFUSED: Fault.US,
     EndReason.WORKER_LOST: Fault.US,
     EndReason.TOO_LONG: Fault.US,

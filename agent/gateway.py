@@ -13,7 +13,7 @@ import secrets
 import signal
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Protocol
@@ -26,25 +26,34 @@ from structlog.contextvars import bound_contextvars
 from agent import clock, metrics
 from agent.admission import Admission
 from agent.caller_hash import caller_hash
+from agent.consent import ConsentRules
 from agent.control import ControlServer, Readiness
 from agent.dial_plan import CallPlan, DialPlan
 from agent.dial_plan_watch import DialPlanBook
 from agent.duplex import ModelSlot, Pcm, Tokens
-from agent.errors import AgentError, EndReason
+from agent.errors import AgentError, EndReason, NoFreeSlot
 from agent.frame_phase import BridgeClock
 from agent.gate_metrics import GateMetrics
 from agent.gateway_health import GatewayHealth, SipHealth, worker_health
 from agent.http_side import served_by, welcome
 from agent.live_calls import LiveCalls
 from agent.live_view import LiveCall
+from agent.machine_detection import MachineDetector
+from agent.outbound import DEFAULT_TRUNK, OutboundPolicy, OutboundRefused, Refusal
+from agent.outbound_calls import Answered, Dialler, DialOrder
+from agent.outbound_ledger import OutboundLedger
 from agent.pool import WorkerPool
 from agent.profile import load_tokens
 from agent.recording import Recorder
+from agent.recordings_command import keyring
 from agent.redis_server import open_redis
+from agent.retention import keep_purging
 from agent.session import Parts, Session
-from agent.settings import Settings
+from agent.settings import RecordingSettings, Settings
 from agent.slot import PromptRefused, Slot
 from agent.store import SessionRecord, Store
+from agent.transfer import TransferOrder
+from agent.transfer_desk import TransferDesk
 from agent.trunk_metrics import forget_registrations, note_registration
 from agent.wire import DEFAULT_PROFILE
 from model.control import CallProfile
@@ -53,6 +62,7 @@ from telephony.call import CallState
 from telephony.call_limits import CallCap, CallLimiter
 from telephony.endpoint import TICK_S, IncomingCall, MediaEndpoint
 from telephony.errors import CallEnded, TelephonyError
+from telephony.settings import SipSettings
 from telephony.sip import SipGateway
 from telephony.sip_uri import called_user
 from telephony.trunks import Trunk
@@ -104,10 +114,11 @@ class Gateway:
         live: LiveCalls | None = None,
         salt: bytes = b"",
         plans: DialPlanBook | None = None,
+        ledger: OutboundLedger | None = None,
     ) -> None:
         """`salt` is for the hashes by which recordings find their callers.
 
-        Without `plans` every call has `profile` and what the settings say.
+        Without `plans` every call has `profile` and what the settings say. Without a `ledger` no call leaves.
         """
         self._settings, self._live, self._salt = settings, live, salt
         self._admission = Admission(pool, store, profile)
@@ -117,6 +128,11 @@ class Gateway:
         self._bridge_clock = bridge_clock
         self._limiter, self._gate_metrics = CallLimiter(clock.now), GateMetrics()
         self._gateway_id = f"gw-{secrets.token_hex(3)}"
+        self._keys = keyring(settings.recording)
+        self._ledger = ledger
+        self._desk = None if ledger is None else TransferDesk(settings.transfer, ledger, sip)
+        self._dialler = None if ledger is None else self._make_dialler(ledger)
+        self._group: asyncio.TaskGroup | None = None  # while we serve
         self._sessions: dict[str, Session] = {}
         self._ended: deque[tuple[SessionRecord, str | None]] = deque(maxlen=KEPT_ENDED)
         self._started_at_ms = time.time_ns() // 1_000_000
@@ -125,6 +141,12 @@ class Gateway:
         self._num_handled = 0  # calls that are being decided or are live
         self._is_idle = asyncio.Event()
         self._is_idle.set()
+
+    def _make_dialler(self, ledger: OutboundLedger) -> Dialler:
+        timeout_s = self._settings.outbound.answer_timeout_s
+        return Dialler(
+            self._gateway_id, self._sip, ledger, self._admission, self._talk_out, self._note, timeout_s
+        )
 
     # ---- for the control API ----
 
@@ -141,7 +163,8 @@ class Gateway:
 
     def calls(self) -> Sequence[SessionRecord]:
         """The live calls."""
-        return [session.record for session in self._sessions.values()]
+        dialling = self._dialler.calls() if self._dialler is not None else []
+        return [*(session.record for session in self._sessions.values()), *dialling]
 
     def live(self) -> Sequence[LiveCall]:
         """The live calls, with what a watcher sees of them."""
@@ -179,8 +202,47 @@ class Gateway:
             ),
         )
 
+    async def dial(self, order: DialOrder) -> SessionRecord:
+        """Begin to call somebody. Raises OutboundRefused, NoFreeSlot, PromptRefused."""
+        if self._dialler is None:
+            raise OutboundRefused(Refusal.OFF)
+        if self._group is None or self._is_stopping:
+            raise NoFreeSlot("this gateway is stopping, or has not begun")
+        self._is_idle.clear()
+        try:
+            return await self._dialler.start(self._group, order)
+        finally:
+            self._note_idle()
+
+    def transfer(self, call_id: str, order: TransferOrder) -> bool | None:
+        """Begin to hand a live call's caller over; None: no such call, False: another is under way.
+
+        Raises OutboundRefused for a target that is never allowed.
+        """
+        session = self._sessions.get(call_id)
+        if session is None:
+            return None
+        if self._desk is None:
+            raise OutboundRefused(Refusal.OFF)
+        order = replace(order, trunk=order.trunk or session.trunk)
+        self._desk.check(order)
+        return session.transfer(order)
+
+    def _note(self, record: SessionRecord) -> None:
+        """A call of ours that nobody has taken yet, or that nobody took."""
+        self._store.save(record)
+        if record.end_reason is not None:
+            self._ended.append((record, None))
+            self._note_idle()
+
+    def _note_idle(self) -> None:
+        if not self._num_handled and not self.calls():
+            self._is_idle.set()
+
     def hang_up(self, call_id: str) -> bool:
         """Begin to end a live call for the operator."""
+        if self._dialler is not None and self._dialler.hang_up(call_id):
+            return True
         session = self._sessions.get(call_id)
         if session is not None:
             session.hang_up(EndReason.OPERATOR_HUNG_UP)
@@ -201,9 +263,13 @@ class Gateway:
     async def serve(self, stop: asyncio.Event, stop_now: asyncio.Event) -> None:
         """Take calls until `stop`; then live ones may go on for the drain time, or until `stop_now`."""
         async with asyncio.TaskGroup() as group:
+            self._group = group
             jobs = [self._take_calls(group, self._sip), self._look_around(), self._end_calls_after(stop_now)]
             if self._plans is not None:
                 jobs.append(self._plans.watch(self._apply_plan))
+            recording = self._settings.recording
+            if recording.folder is not None and recording.keep_days is not None:
+                jobs.append(keep_purging(recording.folder, recording.keep_days))
             if self._live is not None:
                 jobs.append(self._take_calls(group, self._live.source))
             tasks = [group.create_task(job) for job in jobs]
@@ -232,6 +298,8 @@ class Gateway:
         self._is_ending = True
         for session in self._sessions.values():
             session.hang_up(EndReason.SHUTTING_DOWN)
+        if self._dialler is not None:
+            self._dialler.hang_up_all()
         if self._live is not None:
             self._live.source.refuse_all()
 
@@ -263,8 +331,7 @@ class Gateway:
             finally:
                 self._limiter.leave(call_id)
                 self._num_handled -= 1
-                if not self._num_handled:
-                    self._is_idle.set()
+                self._note_idle()
 
     async def _admit(self, call_id: str, invite: IncomingCall) -> None:
         transport, trunk = invite.transport, invite.trunk
@@ -357,7 +424,6 @@ class Gateway:
     async def _talk(
         self, call_id: str, invite: IncomingCall, endpoint: MediaEndpoint, slot: Slot, plan: CallPlan
     ) -> None:
-        endpoint.set_frame_phase(self._phase(slot))
         record = SessionRecord(
             call_id,
             self._gateway_id,
@@ -368,6 +434,34 @@ class Gateway:
             caller=invite.caller,
             worker_id=slot.worker_id,
         )
+        headers = self._passed_headers(invite)
+        await self._live_on(record, endpoint, slot, plan, trunk=invite.trunk, headers=headers)
+
+    async def _talk_out(
+        self, record: SessionRecord, endpoint: MediaEndpoint, slot: Slot, answered: Answered
+    ) -> None:
+        """A call of ours that was taken: it lasts as long as it is allowed to."""
+        plan, order = self._plain, answered.order
+        max_s, agent = min(plan.limits.max_s, answered.max_s), plan.agent
+        if order.greeting is not None:
+            agent = agent.model_copy(update={"greeting": order.greeting})
+        plan = replace(plan, limits=plan.limits.model_copy(update={"max_s": max_s}), agent=agent)
+        await self._live_on(record, endpoint, slot, plan, order=order, trunk=order.trunk)
+
+    async def _live_on(
+        self,
+        record: SessionRecord,
+        endpoint: MediaEndpoint,
+        slot: Slot,
+        plan: CallPlan,
+        *,
+        order: DialOrder | None = None,
+        trunk: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """A call from its answer to its end; `order`: it is one of ours."""
+        call_id = record.call_id
+        endpoint.set_frame_phase(self._phase(slot))
 
         async def reclaim(history: NDArray[np.int16], caller_pcm: Pcm) -> ModelSlot:
             slot = await self._admission.grant_again(call_id, history, caller_pcm)
@@ -383,8 +477,14 @@ class Gateway:
             self._recorder(call_id),
             self._settings.recording.consent,
             plan.agent,
-            caller_hash(self._salt, invite.caller),
-            self._passed_headers(invite),
+            _consent(self._settings.recording),
+            self._desk,
+            self._settings.transfer.mode,
+            MachineDetector() if order is not None else None,
+            order is not None and order.on_machine == "hang_up",
+            caller_hash(self._salt, record.caller),
+            headers or {},
+            trunk or DEFAULT_TRUNK,
         )
         session = self._sessions[call_id] = Session(endpoint, slot, record, parts)
         if self._live is not None:
@@ -397,6 +497,7 @@ class Gateway:
         finally:
             del self._sessions[call_id]
             self._ended.append((session.record, session.live().recording_id))
+            self._note_idle()
 
     def _passed_headers(self, invite: IncomingCall) -> dict[str, str]:
         """What of the INVITE goes on to whom the agent asks."""
@@ -408,7 +509,10 @@ class Gateway:
 
     def _recorder(self, call_id: str) -> Recorder | None:
         settings = self._settings.recording
-        return Recorder(settings.folder, call_id[:8], settings.format) if settings.folder else None
+        if not settings.folder:
+            return None
+        key = self._keys.current if self._keys is not None else None
+        return Recorder(settings.folder, call_id[:8], settings.format, key=key)
 
     @staticmethod
     def _refused(transport: str, reason: EndReason) -> None:
@@ -428,7 +532,7 @@ async def _serve(settings: Settings) -> int:
         store = await stack.enter_async_context(Store(redis_url, show_pii=settings.log.pii))
         num_peers = settings.webrtc.max_calls if settings.webrtc.enabled else 0
         lines = SipGateway(
-            settings.sip,
+            _sip_settings(settings),
             num_packet_ports=num_peers,
             trunks=plans.plan.trunks,
             on_registered=note_registration,
@@ -441,8 +545,14 @@ async def _serve(settings: Settings) -> int:
         workers = WorkerPool(settings.worker, name=name, phase_s=phase_s, cache=settings.cache)
         pool = await stack.enter_async_context(workers)
         live = await _open_live(stack, settings, sip, pool) if num_peers else None
-        gateway = Gateway(settings, sip, pool, store, tokens, bridge_clock, profile, live, served.salt, plans)
-        http = ControlServer(gateway, settings.http, replace(served, live=live))
+        policy = OutboundPolicy(settings.outbound, lambda: plans.plan.transfer_targets)
+        ledger = await stack.enter_async_context(OutboundLedger(redis_url, policy))
+        gateway = Gateway(
+            settings, sip, pool, store, tokens, bridge_clock, profile, live, served.salt, plans, ledger
+        )
+        http = ControlServer(
+            gateway, settings.http, replace(served, live=live, dial=gateway.dial, transfer=gateway.transfer)
+        )
         await stack.enter_async_context(http)
         if not await _until_ready(pool, stop):
             return 0
@@ -452,6 +562,24 @@ async def _serve(settings: Settings) -> int:
         await gateway.serve(stop, stop_now)
     log.info("gateway_stopped")
     return 0
+
+
+def _consent(settings: RecordingSettings) -> ConsentRules:
+    return ConsentRules(settings.announcement, settings.opt_out_digit, settings.opt_out_window_s)
+
+
+def _sip_settings(settings: Settings) -> SipSettings:
+    """SIP's settings; calls may be placed where the rules name somebody to call or to hand over to.
+
+    A trunks' file may come to name somebody when it is read again.
+    """
+    rules = [settings.outbound, *settings.outbound.trunks.values()]
+    names_somebody = (
+        any(one.targets or one.prefixes for one in rules)
+        or settings.call.transfer_target is not None
+        or settings.sip.trunks_file is not None
+    )
+    return replace(settings.sip, outbound_enabled=settings.sip.outbound_enabled or names_somebody)
 
 
 async def _open_live(

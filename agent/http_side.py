@@ -13,6 +13,7 @@ from agent.caller_hash import load_salt
 from agent.control import Served
 from agent.keys_command import state_folder
 from agent.recording_index import RecordingIndex
+from agent.recordings_command import keyring
 from agent.settings import Settings
 
 FIRST_KEY = "first"
@@ -30,7 +31,7 @@ def served_by(settings: Settings) -> Served:
     access = Access(KeyFile(folder, admin_key), origins=http.origins, requests_per_s=http.requests_per_s)
     _ = access.keys.keys  # what is wrong with the file is told now, not at the first request
     recordings = settings.recording.folder
-    index = RecordingIndex(recordings) if recordings else None
+    index = RecordingIndex(recordings, keyring(settings.recording)) if recordings else None
     return Served(metrics.REGISTRY, access, index, load_salt(folder), show_pii=settings.log.pii)
 
 

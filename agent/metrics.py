@@ -289,17 +289,47 @@ RTP_PORTS_RESTING = Gauge(
     "offhook_rtp_ports_resting", "Pairs of RTP ports that wait after a call.", registry=REGISTRY
 )
 DRAINING = Gauge("offhook_draining", "1 from the first stop signal on, else 0.", registry=REGISTRY)
+# ---- calls that leave ----
+OUTBOUND_DECISIONS = Counter(
+    "offhook_outbound_decisions",
+    "Calls that somebody wanted to leave; `result` is allowed, or a Refusal.",
+    labelnames=("purpose", "result"),
+    registry=REGISTRY,
+)
+
+ANSWERERS = Counter(
+    "offhook_answerers",
+    "Who took our calls; `result` is an Answerer.",
+    labelnames=("result",),
+    registry=REGISTRY,
+)
+TRANSFERS = Counter(
+    "offhook_transfers",
+    "Callers to be handed over to a person; `result` is a TransferResult.",
+    labelnames=("result",),
+    registry=REGISTRY,
+)
+TRANSFER_SECONDS = Histogram(
+    "offhook_transfer_seconds",
+    "A transfer asked for to its outcome.",
+    buckets=(1, 2, 5, 10, 15, 20, 30, 45, 60, 120),
+    registry=REGISTRY,
+)
+RECORDINGS_DELETED = Counter(
+    "offhook_recordings_deleted", "Recordings that were older than they may be.", registry=REGISTRY
+)
 
 
 def _begin_at_zero() -> None:
     """Show every closed label at once: a counter that appears with its first event hides it from rate()."""
     for transport in TRANSPORTS:
-        CALLS_ACTIVE.labels("inbound", transport)
-        CALL_DURATION_SECONDS.labels("inbound", transport)
+        for direction in ("inbound", "outbound") if transport == "sip" else ("inbound",):
+            CALLS_ACTIVE.labels(direction, transport)
+            CALL_DURATION_SECONDS.labels(direction, transport)
+            for reason in EndReason:
+                CALLS.labels(direction, transport, reason.value)
         CALL_SETUP_SECONDS.labels(transport)
         RESPONSE_GAP_SECONDS.labels(transport)
-        for reason in EndReason:
-            CALLS.labels("inbound", transport, reason.value)
     for result in ("loaded", "refused"):
         DIAL_PLAN_RELOADS.labels(result)
     for way in ("up", "down"):

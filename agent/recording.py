@@ -7,10 +7,8 @@ the call goes on. Nothing that goes wrong here (folder gone, disk full) touches 
 `failure` says why. File names hold a time and a random word only.
 """
 
-import json
 import os
 import queue
-import struct
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -21,6 +19,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from agent.recording_files import remove, sidecar_path, write_sidecar
+from agent.sealed import SealKey
+from agent.sealed_audio import FRAME_BYTES, SUFFIX, SealedSink, wav_header
 from telephony.endpoint import SAMPLE_RATE_HZ, TICK_SAMPLES, HeardFrame
 
 QUEUE_FRAMES = 250  # 20 s of a disk that stands still; then frames are dropped, counted, and left silent
@@ -74,15 +75,7 @@ class WavSink:
             self._file.close()
 
     def _header(self) -> bytes:
-        form = struct.pack("<IHHIIHH", 16, 1, 2, SAMPLE_RATE_HZ, SAMPLE_RATE_HZ * 4, 4, 16)
-        return (
-            b"RIFF"
-            + struct.pack("<I", 36 + self._bytes)
-            + b"WAVEfmt "
-            + form
-            + b"data"
-            + struct.pack("<I", self._bytes)
-        )
+        return wav_header(self._bytes // FRAME_BYTES)
 
 
 class FlacSink:
@@ -115,13 +108,21 @@ class Recorder:
     """One call's recording: `push` from the event loop, written by a thread, over with `close`."""
 
     def __init__(
-        self, folder: Path, word: str, form: AudioFormat, sink: Callable[[Path], AudioSink] = open_sink
+        self,
+        folder: Path,
+        word: str,
+        form: AudioFormat,
+        sink: Callable[[Path], AudioSink] = open_sink,
+        key: SealKey | None = None,
     ) -> None:
+        """With a `key` sound and words are sealed, whatever `form` is; `sink` is then not used."""
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        self.path = folder / f"{stamp}-{word}.{form}"
+        self.path = folder / f"{stamp}-{word}{f'.{form}' if key is None else SUFFIX}"
+        self._key = key
         self.failure = ""  # written by the thread, read by the event loop
         self.frames_dropped = 0
-        self._open_sink = sink
+        self._open_sink = sink if key is None else lambda path: SealedSink(path, key)
+        self._is_unwanted = False  # written by the event loop, read by the thread at the end
         self._queue: queue.Queue[HeardFrame | Mapping[str, object] | None] = queue.Queue(QUEUE_FRAMES)
         self._lag_samples: int | None = None  # of the agent's channel, set before the first frame is queued
         self._first_tick: int | None = None  # thread only, like all below
@@ -134,7 +135,7 @@ class Recorder:
     @property
     def sidecar_path(self) -> Path:
         """The JSON file next to the audio."""
-        return self.path.with_suffix(".json")
+        return sidecar_path(self.path)
 
     def push(self, frame: HeardFrame, agent_lag_samples: int = 0) -> None:
         """Queue one frame of both channels; when the disk is too slow it is dropped and counted.
@@ -165,6 +166,11 @@ class Recorder:
                 return
         self._thread.join(JOIN_TIMEOUT_S)
 
+    def discard(self) -> None:
+        """End the recording and delete what there is of it; blocks as `close`."""
+        self._is_unwanted = True
+        self.close({})
+
     def _run(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -178,6 +184,8 @@ class Recorder:
             self._fail(error)
         finally:
             self._close_sink(sink)
+            if self._is_unwanted:
+                self._remove()
 
     def _write_all(self, sink: AudioSink) -> None:
         while (item := self._queue.get()) is not None:
@@ -215,15 +223,18 @@ class Recorder:
         self._agent_tail = delayed[len(stereo) :]
 
     def _write_sidecar(self, sidecar: Mapping[str, object]) -> None:
-        text = json.dumps({"audio": self.path.name, **sidecar}, ensure_ascii=False, indent=1)
-        partial = self.sidecar_path.with_suffix(".json.part")
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(self.sidecar_path)  # a reader never sees half a file
+        write_sidecar(self.path, dict(sidecar), self._key)
 
     def _close_sink(self, sink: AudioSink) -> None:
         try:
             sink.close()
         except (OSError, RuntimeError) as error:
+            self._fail(error)
+
+    def _remove(self) -> None:
+        try:
+            remove(self.path.parent, self.path.stem)
+        except OSError as error:
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:

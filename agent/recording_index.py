@@ -6,9 +6,7 @@ a path only if it is written as we write names: digits and letters, no dots and 
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import stat
 import threading
 from collections.abc import Iterator
@@ -17,10 +15,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-AUDIO_SUFFIXES = (".flac", ".wav")
-MAX_SIDECAR_BYTES = 16_000_000
+from agent.recording_files import (
+    AUDIO_SUFFIXES,
+    NAME,
+    SEALED_SIDECAR,
+    SIDECAR,
+    read_sidecar,
+    sidecar_path,
+)
+from agent.sealed import Keyring
+
 PAGE = 50
-_NAME = re.compile(r"([0-9]{8}T[0-9]{6}Z)-[0-9A-Za-z]{1,32}")
 
 Stamp = tuple[int, int]  # of a file: when it was changed, in ns, and its size
 
@@ -85,8 +90,9 @@ class Wanted:
 class RecordingIndex:
     """One folder's recordings, the newest first."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, keys: Keyring | None = None) -> None:
+        """`keys` open the sealed ones; what they do not open is in no list."""
+        self.folder, self.keys = folder, keys
         # By sidecar's name: (stamp, entry); None for a file that is no sidecar of ours, or not yet.
         self._kept: dict[str, tuple[Stamp, Entry | None]] = {}
         self._lock = threading.Lock()  # two requests may ask at once
@@ -103,21 +109,22 @@ class RecordingIndex:
 
     def find(self, recording_id: str) -> Entry | None:
         """One recording, or None."""
-        if not _NAME.fullmatch(recording_id):
+        if not NAME.fullmatch(recording_id):
             return None
-        name = f"{recording_id}.json"
-        try:
-            found = os.lstat(self.folder / name)
-        except OSError:
-            return None
-        if not stat.S_ISREG(found.st_mode):
-            return None
-        with self._lock:
-            return self._entry_of(name, _stamp(found))
+        for suffix in (SIDECAR, SEALED_SIDECAR):
+            name = f"{recording_id}{suffix}"
+            try:
+                found = os.lstat(self.folder / name)
+            except OSError:
+                continue
+            if stat.S_ISREG(found.st_mode):
+                with self._lock:
+                    return self._entry_of(name, _stamp(found))
+        return None
 
     def sidecar(self, entry: Entry) -> dict[str, Any] | None:
         """All that lies next to the audio; None if it has gone."""
-        return _read(self.folder / f"{entry.recording_id}.json")
+        return read_sidecar(sidecar_path(self.folder / entry.audio_name), self.keys)
 
     def audio_path(self, entry: Entry) -> Path | None:
         """The audio file; None if it has gone."""
@@ -141,7 +148,7 @@ class RecordingIndex:
         """What a sidecar of this stamp holds, read if it is not known. Under the lock."""
         kept = self._kept.get(name)
         if kept is None or kept[0] != stamp:
-            kept = self._kept[name] = (stamp, _entry(self.folder, name))
+            kept = self._kept[name] = (stamp, _entry(self.folder, name, self.keys))
         return kept[1]
 
 
@@ -158,24 +165,18 @@ def _sidecars(folder: Path) -> Iterator[tuple[str, Stamp]]:
     with listed:
         for item in listed:
             stem, dot, suffix = item.name.partition(".")
-            if dot and suffix == "json" and _NAME.fullmatch(stem) and item.is_file(follow_symlinks=False):
+            if (
+                dot + suffix in (SIDECAR, SEALED_SIDECAR)
+                and NAME.fullmatch(stem)
+                and item.is_file(follow_symlinks=False)
+            ):
                 yield item.name, _stamp(item.stat(follow_symlinks=False))
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        if path.stat().st_size > MAX_SIDECAR_BYTES:
-            return None
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _entry(folder: Path, name: str) -> Entry | None:
+def _entry(folder: Path, name: str, keys: Keyring | None) -> Entry | None:
     """What lists show of a sidecar; None for one that we did not write."""
-    stem = name.removesuffix(".json")
-    sidecar = _read(folder / name)
+    stem = name.partition(".")[0]
+    sidecar = read_sidecar(folder / name, keys)
     if sidecar is None or sidecar.get("audio") not in [stem + suffix for suffix in AUDIO_SUFFIXES]:
         return None
     turns = sidecar.get("turns")

@@ -22,6 +22,9 @@ from agent.caller_hash import caller_hash
 from agent.errors import AudioFileError
 from agent.http_errors import ApiError
 from agent.recording_index import Entry, RecordingIndex, Wanted
+from agent.sealed import SealError
+from agent.sealed_audio import SUFFIX
+from agent.sealed_stream import serve_sealed
 from agent.waveform import OutlineCache
 
 KNOWN = {"from", "to", "outcome", "transport", "caller", "caller_hash", "min_s", "cursor"}
@@ -59,6 +62,8 @@ class _Recordings:
         path = await asyncio.to_thread(index.audio_path, entry)
         if path is None:
             raise _no_such_recording()
+        if path.suffix == SUFFIX and index.keys is not None:
+            return await serve_sealed(request, path, index.keys, entry.recording_id)
         kind = "attachment" if request.query.get("download") else "inline"
         headers = {
             hdrs.CONTENT_TYPE: TYPES[path.suffix],
@@ -74,8 +79,8 @@ class _Recordings:
             if path is None:
                 raise _no_such_recording()
             async with self.reading:
-                outline = await asyncio.to_thread(self.outlines.get, path)
-        except AudioFileError as error:
+                outline = await asyncio.to_thread(self.outlines.get, path, index.keys)
+        except (AudioFileError, SealError) as error:
             raise ApiError(
                 409, "unreadable_audio", f"{error}.", "Download it; an audio editor may mend it."
             ) from None

@@ -21,25 +21,28 @@ from numpy.typing import NDArray
 from agent import metrics
 from agent.call_stats import CallStats
 from agent.clock import Now
+from agent.consent import Consent, ConsentGate, ConsentRules
 from agent.delegate import Delegation, question_of
 from agent.duplex import Duplex, ModelSlot, Pcm, Signal, Tokens, sayable
 from agent.errors import EndReason, NoFreeSlot, WorkerUnavailable
 from agent.live_view import LiveCall, LiveView
+from agent.machine_detection import Answerer, MachineDetector
+from agent.outbound import DEFAULT_TRUNK
 from agent.recording import Recorder
 from agent.said_lines import SaidLines
 from agent.settings import AgentSettings, CallSettings
 from agent.slot import PromptRefused, SlotFault, WorkerLost
 from agent.store import SessionRecord
 from agent.transcript import TimedWord
+from agent.transfer import TRYING, Desk, TransferOrder, TransferResult, Transfers
+from agent.transfer_settings import TransferMode
 from agent.wire import MAX_SAY_TOKENS, MAX_SILENCE_FRAMES, PERIOD_S
 from telephony.call import CallState
-from telephony.endpoint import EndpointEvent, EndpointEventKind, MediaEndpoint
-from telephony.errors import TelephonyError
+from telephony.endpoint import EndpointEvent, EndpointEventKind, HeardFrame, MediaEndpoint
 
 RECOVERY_S = 25.0  # a restarted worker is ready within 20 s; after this the call is given up
 RECLAIM_PAUSE_S = 0.25
 MAX_FAULTS = 3  # engine failures in one call before the model is given up
-TRANSFER_TIMEOUT_S = 30.0
 END_TIMEOUT_S = 3.0  # how long a BYE may take to be answered
 WATCH_S = 1.0
 SIDECAR_EVERY = 5  # watches between two notes of the sidecar
@@ -70,8 +73,14 @@ class Parts:
     recorder: Recorder | None = None
     has_consent: bool = False
     agent: AgentSettings = field(default_factory=AgentSettings)  # its greeting, and whom it asks
+    consent: ConsentRules = field(default_factory=ConsentRules)  # of the recorder
+    desk: Desk | None = None  # what hands callers over; None: nobody takes one
+    transfer_mode: TransferMode = "blind"  # of transfers that the model asks for
+    detector: MachineDetector | None = None  # of a call of ours: who took it
+    hangs_up_on_machines: bool = False
     caller_hash: str | None = None  # for the sidecar: finds a caller's recordings, tells no number
     headers: Mapping[str, str] = field(default_factory=dict)  # of the INVITE, that its trunk passes on
+    trunk: str = DEFAULT_TRUNK  # that the call came or went by
 
 
 class Session:
@@ -93,20 +102,33 @@ class Session:
             parts.now,
             recorder=parts.recorder,
             on_word=self._tell_word,
-            on_frame=self._view.note_frame,
+            on_frame=self._on_frame,
             transport=record.transport,
         )
         self._stats = CallStats(endpoint, parts.now)
         self._end: asyncio.Future[EndReason] = asyncio.get_running_loop().create_future()
-        self._transfer: asyncio.Future[int] | None = None  # waits for the new call's final status
+        self._transfers = Transfers(endpoint, self._duplex, parts.desk, parts.now) if parts.desk else None
+        self._orders: asyncio.Queue[TransferOrder] = asyncio.Queue(1)
+        self._beeped = asyncio.Event()  # the machine that took our call
+        self._stopped = asyncio.Event()  # after a handover: the operator, or our own end, ends it
         self._questions: asyncio.Queue[None] = asyncio.Queue(1)  # the model asks; again meanwhile is the same
         self._delegation = Delegation(parts.agent, parts.now, self._say)
         self._digits: list[tuple[float, str]] = []
+        rules = parts.consent if parts.recorder is not None else ConsentRules()
+        self._consent = ConsentGate(rules, parts.now, self._on_consent)
+        self._duplex.may_record = self._consent.may_record
+        self._announced_at: int | None = None  # of the duplex's `num_said`
+        self._recording_began_s = 0.0  # on the audio clock
 
     @property
     def audio_s(self) -> float:
         """The call's audio clock, which words are dated by."""
         return self._duplex.audio_s
+
+    @property
+    def trunk(self) -> str:
+        """The trunk that the call came or went by, as the outbound rules name it."""
+        return self._parts.trunk
 
     def listen(self, listener: WordListener) -> None:
         """Tell of every word of either side as soon as it is complete; the listener may not raise or wait."""
@@ -122,9 +144,17 @@ class Session:
 
     def hang_up(self, reason: EndReason) -> None:
         """Begin to end the call; the first reason stands."""
+        self._stopped.set()
         if not self._end.done():
             self._end.set_result(reason)
             self._tell_end(reason)
+
+    def transfer(self, order: TransferOrder) -> bool:
+        """Begin to hand the caller over; False while another is under way, or where there are none."""
+        if self._transfers is None or self._transfers.is_active or self._orders.full():
+            return False
+        self._orders.put_nowait(order)
+        return True
 
     def live(self) -> LiveCall:
         """The call as it is now, for whoever watches."""
@@ -138,7 +168,7 @@ class Session:
             len(gaps_s),
             self._duplex.is_held,
             self.num_recoveries,
-            recorder.path.stem if recorder is not None and not recorder.failure else None,
+            recorder.path.stem if self._is_kept(recorder) and recorder is not None else None,
         )
 
     async def say(self, text: str) -> bool:
@@ -158,6 +188,7 @@ class Session:
             raise ValueError("it holds nothing that this model can say")
         if len(tokens) > MAX_SAY_TOKENS:
             raise ValueError(f"it takes {len(tokens)} tokens; {MAX_SAY_TOKENS} fit")
+        self._announced_at = None  # what was not said to its end will not be
         is_sent = await self._duplex.say(tokens)
         log.info("say", num_tokens=len(tokens), is_sent=is_sent, pii_text=text)
         return is_sent
@@ -197,19 +228,39 @@ class Session:
             self._obey,
             self._watch,
             self._look_up,
+            self._hand_over,
+            self._greet_the_machine,
         )
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(job()) for job in jobs]
             reason = await self._end
-            self._endpoint.hang_up()
             for task in tasks:
                 if task is not tasks[2]:  # events are followed until ENDED
                     task.cancel()
+            if self._transfers is not None and self._transfers.handover is not None:
+                await self._stay_out(self._transfers, tasks[2])
+            self._endpoint.hang_up()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(END_TIMEOUT_S):
                     await asyncio.wait([tasks[2]])
             tasks[2].cancel()
         return reason
+
+    async def _stay_out(self, transfers: Transfers, events: asyncio.Task[None]) -> None:
+        """Caller and target talk: others get our slot; wait until either hangs up or we are told to."""
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            await slot.release()
+        self._stopped.clear()
+        stopped = asyncio.ensure_future(self._stopped.wait())
+
+        async def gone() -> None:
+            await asyncio.wait({events, stopped}, return_when=asyncio.FIRST_COMPLETED)
+
+        try:
+            await transfers.until_over(lambda: asyncio.ensure_future(gone()))
+        finally:
+            stopped.cancel()
 
     async def _free(self, reason: EndReason) -> None:
         """Give everything back; what cannot wait comes first."""
@@ -226,7 +277,10 @@ class Session:
         )
         recorder = self._parts.recorder
         if recorder is not None:
-            await asyncio.shield(asyncio.to_thread(recorder.close, self._sidecar(reason)))
+            if self._consent.may_record:
+                await asyncio.shield(asyncio.to_thread(recorder.close, self._sidecar(reason)))
+            else:
+                await asyncio.shield(asyncio.to_thread(recorder.discard))
             if recorder.failure:
                 log.warning("recording_failed", cause=recorder.failure)
         log.info(
@@ -257,7 +311,7 @@ class Session:
                 num_faults += 1
                 log.warning("slot_fault", worker_id=self._slot.worker_id, cause=str(error))
             await self._slot.release()
-            self._slot = None
+            self._slot, self._announced_at = None, None
             if num_left := self._duplex.forget_sentence():
                 log.warning("sentence_lost", num_tokens_left=num_left)
             if num_faults >= MAX_FAULTS:
@@ -276,10 +330,16 @@ class Session:
             self._note(worker_id=self._slot.worker_id)
 
     async def _greet(self, slot: ModelSlot) -> None:
-        """Give the model the configured first sentence, unless the conversation has begun."""
-        greeting = self._parts.agent.greeting
-        if greeting and not len(self._duplex.history):
-            await self._duplex.greet(slot, sayable(self._parts.tokens, greeting))
+        """Give the model the configured first sentences, unless the conversation has begun."""
+        if len(self._duplex.history):
+            return
+        tokens, must_tell = self._parts.tokens, self._consent.state is Consent.ANNOUNCING
+        told = sayable(tokens, self._parts.consent.announcement) if must_tell else []
+        first = told + sayable(tokens, self._parts.agent.greeting)
+        if first:
+            await self._duplex.greet(slot, first)
+        if told:
+            self._announced_at = self._duplex.num_said + len(told)
 
     async def _recover(self) -> ModelSlot | None:
         """Another slot that remembers the conversation, as soon as there is one; None after RECOVERY_S.
@@ -306,13 +366,15 @@ class Session:
         """Do what the model asks for."""
         while True:
             signal = await self._duplex.signals.get()
+            if self._transfers is not None and self._transfers.is_active:
+                continue  # the model hears a caller who waits, and may take that for an end
             if signal is Signal.HANG_UP:
                 await self._duplex.until_quiet()
                 self.hang_up(EndReason.AGENT_HUNG_UP)
             elif signal is Signal.DELEGATE:
                 if not self._questions.full():
                     self._questions.put_nowait(None)
-            elif not await self._try_transfer():
+            elif not self._transfer_as_configured():
                 log.info("transfer_impossible", has_target=self._parts.limits.transfer_target is not None)
                 await self._duplex.force(self._parts.tokens.nobody)
 
@@ -329,29 +391,27 @@ class Session:
             finally:
                 self._note(delegated=None)
 
-    async def _try_transfer(self) -> bool:
-        """Hand the caller over to the configured target; False if nobody took the call."""
+    def _transfer_as_configured(self) -> bool:
+        """The model wants a person: the configured target, told what was said last."""
         target = self._parts.limits.transfer_target
         if target is None:
             return False
-        await self._duplex.until_quiet()
-        self._duplex.is_muted = True
-        self._transfer = asyncio.get_running_loop().create_future()
-        try:
-            self._endpoint.refer(target)
-            async with asyncio.timeout(TRANSFER_TIMEOUT_S):
-                code = await self._transfer
-        except (TelephonyError, TimeoutError) as error:
-            log.info("transfer_failed", cause=type(error).__name__)
-            return False
-        finally:
-            self._transfer = None
-            self._duplex.is_muted = False
-        if 200 <= code < 300:
-            self.hang_up(EndReason.TRANSFERRED)
-            return True
-        log.info("transfer_failed", code=code)
-        return False
+        asked = question_of(self.record.call_id, self._duplex.transcript.dialogue()).transcript
+        summary = f"A caller asks for you. They said: {asked}" if asked else "A caller asks for you."
+        return self.transfer(TransferOrder(target, self._parts.transfer_mode, summary, self.trunk))
+
+    async def _hand_over(self) -> None:
+        """Carry out transfers, one after the other; who is not taken is the agent's again."""
+        while True:
+            order = await self._orders.get()
+            assert self._transfers is not None
+            self._note(transfer=TRYING)
+            result = await self._transfers.attempt(order)
+            self._note(transfer=result.value)
+            if result is TransferResult.COMPLETED:
+                self.hang_up(EndReason.TRANSFERRED)
+                return
+            await self._duplex.force(self._parts.tokens.nobody)
 
     # ---- the call ----
 
@@ -361,6 +421,7 @@ class Session:
                 case EndpointEventKind.DTMF:
                     self._digits.append((round(self._duplex.audio_s, 3), event.digit))
                     log.info("dtmf", pii_digit=event.digit)
+                    self._consent.pressed(event.digit)
                 case EndpointEventKind.HELD | EndpointEventKind.RESUMED:
                     self._duplex.is_held = event.kind is EndpointEventKind.HELD
                     log.info("call_held" if self._duplex.is_held else "call_resumed")
@@ -370,12 +431,12 @@ class Session:
                     self.hang_up(self._reason_of(event))
 
     def _on_transfer(self, event: EndpointEvent) -> None:
-        if event.code >= 200 and self._transfer is not None and not self._transfer.done():
-            self._transfer.set_result(event.code)
+        if self._transfers is not None and self._transfers.on_notify(event.code):
+            self.hang_up(EndReason.TRANSFERRED)  # after all
 
     def _reason_of(self, event: EndpointEvent) -> EndReason:
-        if self._transfer is not None:  # the far end hung up on us once it had the new call
-            return EndReason.TRANSFERRED
+        if self._transfers is not None and self._transfers.is_taken_over:
+            return EndReason.TRANSFERRED  # the far end hung up on us once it had the new call
         return EndReason.CALLER_HUNG_UP if event.code in (0, 200) else EndReason.TRUNK_FAILED
 
     async def _watch(self) -> None:
@@ -390,8 +451,54 @@ class Session:
             if self._parts.now() - began_s > limits.max_s:
                 self.hang_up(EndReason.TOO_LONG)
             self._said.say(self._duplex.audio_s)
-            if self._parts.recorder is not None and seconds % SIDECAR_EVERY == 0:
+            self._ask_consent()
+            if (
+                self._is_kept(self._parts.recorder)
+                and self._parts.recorder is not None
+                and seconds % SIDECAR_EVERY == 0
+            ):
                 self._parts.recorder.note(self._sidecar(None))
+
+    # ---- who took our call ----
+
+    def _on_frame(self, heard: HeardFrame) -> None:
+        self._view.note_frame(heard)
+        detector = self._parts.detector
+        if detector is None or detector.verdict in (Answerer.HUMAN, Answerer.UNCERTAIN):
+            return
+        verdict = detector.push(heard.pcm)
+        if verdict is not None:
+            metrics.ANSWERERS.labels(verdict.value).inc()
+            log.info("answered_by", answerer=verdict.value, at_s=round(self._duplex.audio_s, 2))
+            self._note(answered_by=verdict.value)
+            if verdict is Answerer.MACHINE and self._parts.hangs_up_on_machines:
+                self.hang_up(EndReason.MACHINE_ANSWERED)
+        if detector.has_beeped:
+            self._beeped.set()
+
+    async def _greet_the_machine(self) -> None:
+        """Say the greeting again once a machine takes a message: it talked over the first."""
+        await self._beeped.wait()
+        log.info("machine_beeped", at_s=round(self._duplex.audio_s, 2))
+        if self._parts.agent.greeting:
+            await self._say(self._parts.agent.greeting)
+
+    # ---- the recording ----
+
+    def _is_kept(self, recorder: Recorder | None) -> bool:
+        return recorder is not None and not recorder.failure and self._consent.may_record
+
+    def _ask_consent(self) -> None:
+        if self._announced_at is not None and self._duplex.num_said >= self._announced_at:
+            self._announced_at = None
+            self._consent.announced()
+        self._consent.tick()
+
+    def _on_consent(self, state: Consent) -> None:
+        log.info("recording_consent", state=state.value)
+        self._duplex.may_record = self._consent.may_record
+        if state is Consent.RECORDING:
+            self._recording_began_s = self._duplex.audio_s
 
     # ---- what is told ----
 
@@ -415,20 +522,22 @@ class Session:
 
     def _sidecar(self, reason: EndReason | None) -> dict[str, object]:
         """What lies next to the audio: no number, no Call-ID; `end_reason` is null while the call lives."""
-        recorder, duplex = self._parts.recorder, self._duplex
+        recorder, duplex, began_s = self._parts.recorder, self._duplex, self._recording_began_s
+        words = [word for word in duplex.transcript.in_order() if word.start_s >= began_s]
         return {
             "channels": ["caller", "agent"],
             "call_id": self.record.call_id,
             "caller_hash": self._parts.caller_hash,
             "started_at_ms": self.record.started_at_ms,
             "seconds": round(duplex.audio_s, 3),
-            "consent": self._parts.has_consent,
+            "consent": self._parts.has_consent or bool(self._parts.consent.announcement),
+            "began_s": round(began_s, 3),  # of the call's clock, by which all times here are
             "end_reason": reason.value if reason else None,
             "transport": self.record.transport,
             "codec": self.record.codec,
-            "words": [word.as_json() for word in duplex.transcript.in_order()],
+            "words": [word.as_json() for word in words],
             "turns": duplex.turns.as_json(),
-            "dtmf": [{"at_s": at_s, "digit": digit} for at_s, digit in self._digits],
+            "dtmf": [{"at_s": at_s, "digit": digit} for at_s, digit in self._digits if at_s >= began_s],
             "bridge": duplex.bridge.as_json(),
             "num_recoveries": self.num_recoveries,
             "frames_not_recorded": recorder.frames_dropped if recorder else 0,

@@ -21,7 +21,6 @@ from typing import Annotated, Literal, Self
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -30,6 +29,11 @@ from pydantic import (
 
 from agent.errors import ConfigError
 from agent.logs import LogFormat, LogLevel
+from agent.outbound import OutboundSettings
+from agent.section import Section as _Section
+from agent.section import Words
+from agent.section import split_words as _split
+from agent.transfer_settings import TransferSettings
 from agent.wire_fields import MAX_BIAS, MAX_ROLE_BYTES, MAX_VOICE_BYTES
 from telephony.call_limits import CallLimitSettings
 from telephony.settings import SipSettings, WebRtcSettings
@@ -46,12 +50,6 @@ OUTSIDE_VARIABLES = frozenset({"OFFHOOK_TORCH_INDEX", "OFFHOOK_PJPROJECT_TARBALL
 BUILTIN_MODEL = Path(__file__).resolve().parent.parent / "model" / "builtin"
 
 
-def _split(value: object) -> object:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
 def _slots(value: object) -> int | str:
     if value == "auto":
         return "auto"
@@ -66,11 +64,6 @@ def _slots(value: object) -> int | str:
 
 _SERVICE = r"^(https?://[^\s]+)?$"
 Slots = Annotated[int | Literal["auto"], BeforeValidator(_slots)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class HttpSettings(_Section):
@@ -207,6 +200,23 @@ class RecordingSettings(_Section):
     folder: Path | None = None
     format: Literal["flac", "wav"] = "flac"
     consent: bool = False  # callers are told and agree: written into each sidecar
+    # Given a key, sound and words are sealed on disk (agent/sealed.py): 32 bytes in hex or base64, the first
+    # line seals, all lines open.
+    key: SecretStr | None = None
+    key_file: Path | None = None
+    keep_days: float | None = Field(default=None, gt=0, le=36_500)  # older ones are deleted; None: kept
+    # Said before a call is recorded; the caller's choice afterwards: agent/consent.py.
+    announcement: str = Field(default="", max_length=500)
+    opt_out_digit: str = Field(default="", pattern=r"^[0-9*#]?$")  # pressed at any time: no recording
+    opt_out_window_s: float = Field(default=3.0, ge=1, le=60)  # after the announcement, before it begins
+
+    @model_validator(mode="after")
+    def _one_key_and_told(self) -> Self:
+        if self.key is not None and self.key_file is not None:
+            raise ValueError("key and key_file are both set; keep one")
+        if self.opt_out_digit and not self.announcement:
+            raise ValueError("opt_out_digit needs an announcement that tells callers of it; set announcement")
+        return self
 
 
 class AgentSettings(_Section):
@@ -296,6 +306,8 @@ class Settings(_Section):
     recording: RecordingSettings = RecordingSettings()
     call: CallSettings = CallSettings()
     limits: CallLimitSettings = CallLimitSettings()
+    outbound: OutboundSettings = OutboundSettings()
+    transfer: TransferSettings = TransferSettings()
     log: LogSettings = LogSettings()
 
     @model_validator(mode="before")
@@ -386,16 +398,16 @@ def _read_file(path: Path, names: Mapping[str, str]) -> dict[str, object]:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
     keys = set(names.values())
-    for key in _file_keys(tree, ""):
+    for key in _file_keys(tree, "", keys):
         if key not in keys:
             raise ConfigError(f"{path}: {key} is not a setting{_nearest(key, keys)}")
     return tree
 
 
-def _file_keys(tree: Mapping[str, object], above: str) -> Iterator[str]:
+def _file_keys(tree: Mapping[str, object], above: str, leaves: set[str]) -> Iterator[str]:
     for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _file_keys(value, f"{above}{key}.")
+        if isinstance(value, dict) and f"{above}{key}" not in leaves:
+            yield from _file_keys(value, f"{above}{key}.", leaves)
         else:
             yield f"{above}{key}"
 

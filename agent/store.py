@@ -90,6 +90,8 @@ class SessionRecord:
     ended_at_ms: int | None = None
     end_reason: EndReason | None = None
     num_turns: int = 0
+    answered_by: str | None = None  # of a call of ours: an Answerer
+    transfer: str | None = None  # the latest: trying, or a TransferResult
     delegated: str | None = None  # the caller's question that waits for an answer; masked like the caller
 
     def public(self, *, show_pii: bool) -> dict[str, Any]:
@@ -117,7 +119,7 @@ class Store:
     """
 
     def __init__(self, url: str, *, show_pii: bool = False, max_waiting: int = MAX_WAITING) -> None:
-        self._redis = _connect(url)
+        self._redis = connect(url)
         self._show_pii = show_pii
         self._max_waiting = max_waiting
         self._live: dict[str, SessionRecord] = {}  # renewed for as long as they are here
@@ -310,7 +312,7 @@ class Store:
         metrics.REDIS_UP.set(0)
 
 
-def _connect(url: str) -> Redis:
+def connect(url: str) -> Redis:
     """A client that gives up quickly and never repeats: repeating is the writer's business.
 
     Raises RedisUnavailable for a URL that is none.
@@ -335,7 +337,7 @@ async def ping(url: str) -> None:
 
     Raises RedisUnavailable if the URL or its credentials are refused, RedisError if nothing answers.
     """
-    async with _connect(url) as redis:
+    async with connect(url) as redis:
         try:
             await redis.ping()
         except AuthenticationError as error:

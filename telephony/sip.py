@@ -244,8 +244,12 @@ class SipGateway:
         while (invite := await self._invites.get()) is not None:
             yield invite
 
-    async def call(self, uri: str, timeout_s: float = 60.0, trunk: str = "") -> SipEndpoint:
-        """Call somebody, by a trunk or as ourselves, and return once they have answered.
+    async def call(
+        self, uri: str, timeout_s: float = 60.0, shown: str = "", subject: str = "", trunk: str = ""
+    ) -> SipEndpoint:
+        """Call somebody and return once they have answered; they are shown that SIP address as the caller's.
+
+        The call goes by that trunk, or as ourselves. `subject` is one line that the far end may show.
 
         Raises BadUri, CallRefused with the far end's status, TelephonyError if outbound calls are off, and
         TimeoutError, after a CANCEL, if nobody answers in time.
@@ -254,13 +258,20 @@ class SipGateway:
             raise TelephonyError("placing calls is off; set outbound_enabled to allow it")
         if self._is_draining:
             raise TelephonyError("the gateway is about to stop and places no calls; use another one")
-        target = checked_uri(uri)
+        one_line = " ".join(subject.split())  # a line break would be another header
+        target, shown = checked_uri(uri), checked_uri(shown) if shown else ""
         link = self._new_link()
         endpoint = self._adopt(link)
+        submitted = self._thread.submit(lambda: self._lines.place(link, target, shown, one_line, trunk))
+        placed = asyncio.ensure_future(asyncio.wrap_future(submitted))
         try:
-            await asyncio.wrap_future(self._thread.submit(lambda: self._lines.place(link, target, trunk)))
+            await asyncio.shield(placed)  # an INVITE that is on its way must be taken back, not forgotten
         except TelephonyError:
             del self._endpoints[link.number]
+            raise
+        except asyncio.CancelledError:
+            placed.add_done_callback(lambda done: self._forget_unplaced(link.number, done))
+            endpoint.hang_up()
             raise
         try:
             async with asyncio.timeout(timeout_s):
@@ -271,6 +282,19 @@ class SipGateway:
         if event.kind is EndpointEventKind.ENDED:
             raise CallRefused(event.code, event.reason, link.retry_after_s)
         return endpoint
+
+    def _forget_unplaced(self, number: int, placed: "asyncio.Future[None]") -> None:
+        """A call that was given up, and whose INVITE then could not be sent: no ENDED will come."""
+        if placed.cancelled() or placed.exception() is not None:
+            self._endpoints.pop(number, None)
+
+    async def join(self, one: SipEndpoint, other: SipEndpoint) -> None:
+        """Let two answered calls hear each other in place of us, until one of them is over.
+
+        Their frames are silence from then on, and what is sent to them is not heard. Raises CallEnded.
+        """
+        numbers = one.number, other.number
+        await asyncio.wrap_future(self._thread.submit(lambda: self._lines.join(*numbers)))
 
     def act(self, number: int, action: Callable[[SipCall], None]) -> None:
         """Have the sip thread do something to a call; if it is over by then, nothing happens."""

@@ -3,6 +3,7 @@
 `CallLink` is all that the asyncio side knows of a call. It holds no pjsua2 call, so that no cycle keeps one.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -52,6 +53,8 @@ class SipCall(pj.Call):  # type: ignore[misc]  # the extension has no types
         self._has_media = False
         self._is_announced = False
         self._last_digit = "", "", 0.0  # with its way and time
+        self._is_joined = False  # its sound goes to another call, and that one's to it
+        self.needs_join = False  # its stream is a new one since
 
     # What the gateway asks for.
 
@@ -78,6 +81,29 @@ class SipCall(pj.Call):  # type: ignore[misc]  # the extension has no types
     def transfer(self, target: str) -> None:
         """Send a REFER; its NOTIFYs become TRANSFER events."""
         self.xfer(target, audio_only())
+
+    def join(self, other: "SipCall") -> None:
+        """Let the two far ends hear each other and no longer us; also after either's stream was replaced.
+
+        Nothing happens while either has no stream; `needs_join` stays set then. Keeps no reference.
+        """
+        mine, theirs = self._part_from_us(), other._part_from_us()
+        self.needs_join = other.needs_join = mine is None or theirs is None
+        if mine is not None and theirs is not None:
+            mine.startTransmit(theirs)
+            theirs.startTransmit(mine)
+
+    def _part_from_us(self) -> Any:
+        """The stream, cut from our own port; None while there is none."""
+        self._is_joined = True
+        index, status = self._audio_media()
+        if index is None or status != pj.PJSUA_CALL_MEDIA_ACTIVE or self.link.audio is None:
+            return None
+        stream = self.getAudioMedia(index)
+        for source, sink in ((stream, self.link.audio.port), (self.link.audio.port, stream)):
+            with contextlib.suppress(pj.Error):  # cut already
+                source.stopTransmit(sink)
+        return stream
 
     def note_figures(self) -> None:
         """Bring the link's statistics up to date; they stay as they are while there is no stream."""
@@ -182,9 +208,12 @@ class SipCall(pj.Call):  # type: ignore[misc]  # the extension has no types
         return found[0] if found else (None, 0)
 
     def _connect(self, index: int, audio: CallAudio) -> None:
-        stream = self.getAudioMedia(index)
-        stream.startTransmit(audio.port)
-        audio.port.startTransmit(stream)
+        if self._is_joined:
+            self.needs_join = True
+        else:
+            stream = self.getAudioMedia(index)
+            stream.startTransmit(audio.port)
+            audio.port.startTransmit(stream)
         self.link.has_telephone_event = self.getStreamInfo(index).audTxEventPt >= 0
         self._has_media = True
         if self._is_held:

@@ -49,6 +49,11 @@ class SipEndpoint(RingEndpoint):
         return self._link.call_id
 
     @property
+    def number(self) -> int:
+        """Our own number of the call."""
+        return self._link.number
+
+    @property
     def remote(self) -> str:
         """The far end's URI. Personal."""
         return self._link.remote

@@ -50,6 +50,7 @@ class SipLines:
         self._settings, self._new_link, self._offer = settings, new_link, offer
         self._num_packet_ports = num_packet_ports
         self._calls: dict[int, SipCall] = {}
+        self._joined: dict[int, int] = {}  # by the lower number
         self._trunks = dict(trunks or {})
         self._accounts = TrunkAccounts(settings, self._on_invite, on_registered)
         self._guard = DigestGuard()
@@ -104,6 +105,12 @@ class SipLines:
         self._accounts.look_after()
         for number in [number for number, call in self._calls.items() if call.is_over]:
             del self._calls[number]
+        for first, second in list(self._joined.items()):
+            one, other = self._calls.get(first), self._calls.get(second)
+            if one is None or other is None:
+                del self._joined[first]
+            elif one.needs_join or other.needs_join:
+                one.join(other)
 
     def drain(self) -> None:
         """Tell the registrars that no calls are to come here."""
@@ -143,10 +150,19 @@ class SipLines:
 
         self.act(number, send)
 
-    def place(self, link: CallLink, uri: str, trunk: str = "") -> None:
-        """Send an INVITE, as that trunk or as ourselves.
+    def join(self, first: int, second: int) -> None:
+        """Let two calls' far ends hear each other, until one is over. Raises CallEnded when one is."""
+        one, other = self._calls.get(first), self._calls.get(second)
+        if one is None or other is None or one.is_over or other.is_over:
+            raise CallEnded("one of the two calls is over")
+        one.join(other)
+        self._joined[min(first, second)] = max(first, second)
 
-        Raises TelephonyError when there is no such trunk, every port is in use or the library refuses.
+    def place(self, link: CallLink, uri: str, shown: str = "", subject: str = "", trunk: str = "") -> None:
+        """Send an INVITE by that trunk, or as ourselves.
+
+        It comes from the address `shown` and has a Subject (RFC 3261 section 20.36) if there are. Raises
+        TelephonyError when there is no such trunk, every port is in use or the library refuses.
         """
         account = self._accounts.by_name(trunk)
         link.audio = self.audio.lend()
@@ -155,7 +171,13 @@ class SipLines:
         link.dtmf_ways = account.dtmf_ways
         call = SipCall(account, link)
         try:
-            call.makeCall(uri, audio_only())
+            parameters = audio_only()
+            parameters.txOption.localUri = shown
+            if subject:
+                header = pj.SipHeader()
+                header.hName, header.hValue = "Subject", subject
+                parameters.txOption.headers.append(header)
+            call.makeCall(account.uri(uri), parameters)
         except pj.Error:
             self.audio.give_back(link.audio)
             link.audio = None

@@ -54,6 +54,13 @@ class CallAccount(pj.Account):  # type: ignore[misc]  # the extension has no typ
         self.dtmf_ways = frozenset(trunk.dtmf if trunk is not None else ("rfc4733", "info"))
         self._on_invite = on_invite
 
+    def uri(self, target: str) -> str:
+        """The address as it is called here: by the trunk's transport, unless it names one."""
+        trunk = self.trunk
+        if trunk is None or trunk.transport == "udp" or ";transport=" in target.lower():
+            return target
+        return f"{target};transport={trunk.transport}"
+
     def onIncomingCall(self, prm: Any) -> None:
         """An INVITE whose offer we could answer; 488 is already out for any other."""
         self._on_invite(self, prm.callId, prm.rdata)

@@ -18,6 +18,7 @@ from agent.calibration import Calibration, CalibrationFile
 from agent.cascade import voice_activity
 from agent.check import Finding, Level, describe, look, run
 from agent.engines import EngineChoice, EngineFactory
+from agent.outbound import OutboundSettings
 from agent.redis_server import private_redis
 from agent.settings import (
     AgentSettings,
@@ -275,6 +276,9 @@ def test_the_trunks_file_is_read_and_its_faults_are_told(tmp_path: Path) -> None
     told = [finding.what for finding in look(settings)]
     assert any("1 trunks and 1 lines" in text for text in told)
     assert any("trunk a answers the whole world" in text for text in told)
+    by_others = OutboundSettings.model_validate({"trunks": {"a": {}, "b": {}}})
+    found = [one.what for one in obstacles(with_(sip=settings.sip, outbound=by_others))]
+    assert found[0] == "no trunk b is known: no call leaves by it" and len(found) == 2
     file.write_text("trunks: {a: {peer: []}}\n")
     (problem,) = obstacles(settings)
     assert "line 1, trunks.a.peer" in problem.what

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from agent.clock import ManualClock
-from agent.duplex import CALLER_FRAMES, ComfortTone, Duplex, Signal
+from agent.duplex import CALLER_FRAMES, Duplex, Signal
 from agent.energy_gate import find_segments
+from agent.hold_music import ComfortTone
 from agent.playout import FADE_SAMPLES, DcBlocker, Pcm
 from agent.slot import WorkerLost
 from agent.transcript import AGENT_LEAD_S, CALLER_LAG_S, Speaker, TimedWord

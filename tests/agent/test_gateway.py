@@ -20,7 +20,8 @@ from agent.dial_plan_file import resolve
 from agent.errors import AgentError, ConfigError, EndReason, NoFreeSlot
 from agent.frame_phase import BridgeClock
 from agent.gateway import Gateway
-from agent.settings import Settings
+from agent.outbound import OutboundRules, OutboundSettings
+from agent.settings import CallSettings, Settings
 from agent.slot import PromptRefused, WorkerLost
 from agent.standin_tokens import StandInTokens
 from agent.store import SessionRecord, SlotLease
@@ -402,6 +403,17 @@ def test_what_the_operator_can_mend_comes_out_of_nested_groups(monkeypatch: pyte
         module.run(Settings())
     assert module._operators_fault(ExceptionGroup("bug", [ValueError()])) is None
     assert isinstance(module._operators_fault(ConfigError("no")), ConfigError)
+
+
+def test_sip_may_place_calls_only_where_the_rules_name_somebody() -> None:
+    assert not module._sip_settings(Settings()).outbound_enabled
+    assert not module._sip_settings(Settings(outbound=OutboundSettings(enabled=True))).outbound_enabled
+    for settings in (
+        Settings(outbound=OutboundSettings(targets=("sip:desk@192.0.2.7",))),
+        Settings(outbound=OutboundSettings(trunks={"a": OutboundRules(host="h", prefixes=("+49",))})),
+        Settings(call=CallSettings(transfer_target="sip:desk@192.0.2.7")),
+    ):
+        assert module._sip_settings(settings).outbound_enabled
 
 
 async def test_the_first_signal_stops_gently_and_the_next_at_once() -> None:

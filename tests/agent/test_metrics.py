@@ -12,7 +12,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from agent import metrics
 from agent.errors import EndReason
 
-LABELS = {"direction", "reason", "result", "transport", "trunk", "worker"}
+LABELS = {"direction", "purpose", "reason", "result", "transport", "trunk", "worker"}
 OURS = {name: value for name, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)}
 PROMISED = {
     "offhook_calls_active": Gauge,

@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 from agent import metrics
 from agent import session as module
 from agent.clock import ManualClock
+from agent.consent import ConsentRules
 from agent.errors import EndReason, NoFreeSlot
+from agent.hold_music import ComfortTone
+from agent.machine_detection import MachineDetector
+from agent.outbound import OutboundRefused, Purpose, Refusal, Route, Wish
+from agent.outbound_ledger import Grant
 from agent.playout import Pcm
 from agent.recording import Recorder
 from agent.session import Parts, Session
@@ -24,8 +29,10 @@ from agent.settings import AgentSettings, CallSettings
 from agent.slot import PromptRefused, SlotFault, WorkerLost
 from agent.store import SessionRecord
 from agent.transcript import TimedWord
+from agent.transfer import TransferOrder
+from agent.transfer_settings import TransferSettings
 from agent.wire import RefusalReason
-from telephony.endpoint import FRAME_SAMPLES, EndpointEventKind, path_samples
+from telephony.endpoint import FRAME_SAMPLES, EndpointEventKind, MediaEndpoint, path_samples
 from tests.fakes import (
     DELEGATE,
     HANG_UP,
@@ -53,6 +60,40 @@ class Records:
         self.saved.append(record)
 
 
+class FakeDesk:
+    """Transfers, allowed or not, with a target who answers or does not."""
+
+    def __init__(self) -> None:
+        self.settings = TransferSettings()
+        self.music: Pcm | None = None
+        self.refusal: Refusal | None = None
+        self.outcome: asyncio.Future[FakeEndpoint] = asyncio.get_running_loop().create_future()
+        self.allowed: list[TransferOrder] = []
+        self.settled: list[float] = []
+        self.spoken: list[str] = []
+        self.joined: list[tuple[object, object]] = []
+
+    async def allow(self, order: TransferOrder) -> Grant:
+        if self.refusal is not None:
+            raise OutboundRefused(self.refusal)
+        self.allowed.append(order)
+        wish = Wish(Purpose.TRANSFER, order.to)
+        return Grant("g", wish, Route(order.to, "", ""), 0.4, 0)
+
+    async def settle(self, grant: Grant, used_s: float) -> None:
+        self.settled.append(used_s)
+
+    async def consult(self, grant: Grant, summary: str) -> MediaEndpoint:
+        async with asyncio.timeout(self.settings.answer_timeout_s):
+            return await self.outcome
+
+    async def speak(self, target: MediaEndpoint, summary: str) -> None:
+        self.spoken.append(summary)
+
+    async def join(self, caller: MediaEndpoint, target: MediaEndpoint) -> None:
+        self.joined.append((caller, target))
+
+
 class Scene:
     """A session in progress."""
 
@@ -65,6 +106,10 @@ class Scene:
         self.reclaimed: list[tuple[NDArray[np.int16], Pcm]] = []
         self.limits = CallSettings.model_validate(limits)
         self.recorder: Recorder | None = None
+        self.consent = ConsentRules()
+        self.desk = FakeDesk()
+        self.detector: MachineDetector | None = None
+        self.hangs_up_on_machines = False
         self.greeting = ""
         self.agent = AgentSettings()
         self.prompt_refusal: PromptRefused | None = None
@@ -81,7 +126,12 @@ class Scene:
             self.recorder,
             has_consent=True,
             agent=self.agent.model_copy(update={"greeting": self.greeting}),
+            consent=self.consent,
+            desk=self.desk,
+            detector=self.detector,
+            hangs_up_on_machines=self.hangs_up_on_machines,
             caller_hash="0123456789abcdef",
+            trunk="carrier",
         )
         self.latest = Session(self.endpoint, self.slot, record, parts)
         return self.latest
@@ -197,6 +247,7 @@ async def test_a_transfer_refers_the_caller_and_ends_our_part() -> None:
     async with running(scene) as task:
         await scene.frames(16)
         assert scene.endpoint.referred_to == [TARGET]
+        assert [order.trunk for order in scene.desk.allowed] == ["carrier"], "the caller's own"
         scene.endpoint.happen(EndpointEventKind.TRANSFER, code=100)
         await settle()
         assert not task.done()
@@ -214,7 +265,8 @@ async def test_a_refused_transfer_goes_back_to_the_model() -> None:
         assert scene.endpoint.referred_to == [TARGET]
         played = len(scene.endpoint.heard_by_caller)
         await scene.frames(4)
-        assert not scene.endpoint.heard_by_caller[played:].any()  # the model keeps quiet meanwhile
+        # The model keeps quiet meanwhile; what is heard is the beep for whoever waits.
+        assert np.abs(scene.endpoint.heard_by_caller[played:]).max() <= ComfortTone.LEVEL
         scene.endpoint.happen(EndpointEventKind.TRANSFER, code=603)
         await scene.frames(4)
         assert scene.slot.forced == [NOBODY]

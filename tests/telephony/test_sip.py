@@ -254,6 +254,50 @@ async def test_a_transfer_tells_its_outcome(gateway: SipGateway) -> None:
             await next_event(call, EndpointEventKind.ENDED)
 
 
+async def test_a_call_that_is_given_up_at_once_is_taken_back() -> None:
+    async with SipGateway(SipSettings(port=0, max_calls=16, outbound_enabled=True)) as gateway:
+        for num_turns in (1, 2, 5):
+            calling = asyncio.create_task(gateway.call(uri(gateway)))  # itself, which does not answer
+            for _ in range(num_turns):
+                await asyncio.sleep(0)
+            calling.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await calling
+        async with asyncio.timeout(15):
+            while gateway._endpoints or gateway.counts().calls:  # noqa: ASYNC110 - no one event tells it
+                await asyncio.sleep(0.02)
+
+
+async def test_two_calls_that_are_joined_hear_each_other_and_no_longer_us(gateway: SipGateway) -> None:
+    async with PeerProcess() as one, PeerProcess() as other:
+        ends = []
+        for peer in (one, other):
+            peer.tell(f"call {uri(gateway)}")
+            ends.append(await (await invited(gateway)).answer())
+        one.tell("tone 0.4")
+        assert (await one.hears("hz"))["rms"] < 0.01  # we say nothing
+        await gateway.join(*ends)
+        await listen(ends[0], 4)
+        for peer in (one, other):
+            peer.tell("tone 0.6")
+            heard = await peer.hears("hz")
+            assert heard["hz"] == pytest.approx(TONE_HZ, abs=3) and heard["rms"] > 0.05
+        assert not (await listen(ends[0], 12))[-2 * FRAME_SAMPLES :].any()
+        one.tell("hold")  # and back: their streams are new ones
+        await next_event(ends[0], EndpointEventKind.HELD)
+        one.tell("resume")
+        await next_event(ends[0], EndpointEventKind.RESUMED)
+        await listen(ends[0], 4)
+        other.tell("tone 0.6")
+        assert (await other.hears("hz"))["hz"] == pytest.approx(TONE_HZ, abs=3)
+        one.tell("hangup")
+        await next_event(ends[0], EndpointEventKind.ENDED)
+        with pytest.raises(CallEnded):
+            await gateway.join(*ends)
+        ends[1].hang_up()
+        await next_event(ends[1], EndpointEventKind.ENDED)
+
+
 async def test_a_refused_transfer_is_told_too(gateway: SipGateway) -> None:
     async with PeerProcess() as peer:
         peer.tell(f"call {uri(gateway)}")

@@ -6,6 +6,7 @@ import pytest
 
 from telephony.errors import AddressTaken, TelephonyError
 from telephony.settings import SipSettings
+from telephony.sip_gate import open_gate
 from telephony.sip_thread import SipThread
 
 SETTINGS = SipSettings(port=0, max_calls=1)
@@ -38,8 +39,8 @@ class NoWork:
     def account_id(self, source: str) -> int:
         return 0
 
-    def networks(self) -> tuple[str, ...]:
-        return ("127.0.0.0/8",)
+    def open_gate(self) -> None:
+        open_gate(SETTINGS, [])
 
 
 @pytest.fixture

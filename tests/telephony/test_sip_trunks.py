@@ -6,7 +6,7 @@ import offhook_pjsua2 as pj
 import pytest
 
 from telephony.settings import SipSettings
-from telephony.sip_trunks import account_config, registrar_config, retry_after_s
+from telephony.sip_trunks import CallAccount, account_config, registrar_config, retry_after_s
 from telephony.trunks import Trunk
 
 SETTINGS = SipSettings(port=5080)
@@ -39,6 +39,19 @@ def test_calls_of_a_trunk_are_protected_and_timed_as_it_says() -> None:
     (known,) = config.sipConfig.authCreds
     assert (known.username, known.realm, known.data) == ("1000", "carrier", "x")
     assert config.regConfig.registrarUri == "", "calls do not register"
+
+
+@pytest.mark.parametrize(
+    ("transport", "target", "called"),
+    [
+        ("udp", "sip:1@a.example", "sip:1@a.example"),
+        ("tls", "sip:1@a.example", "sip:1@a.example;transport=tls"),
+        ("tls", "sip:1@a.example;transport=tcp", "sip:1@a.example;transport=tcp"),
+    ],
+)
+def test_calls_leave_by_the_trunks_transport(transport: str, target: str, called: str) -> None:
+    account = CallAccount("a", trunk(transport=transport), lambda *_: None)
+    assert account.uri(target) == called
 
 
 def test_a_registration_goes_to_one_server_and_refreshes_in_time_to_move_on() -> None:
