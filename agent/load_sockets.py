@@ -61,6 +61,11 @@ def host_number(host: str) -> int:
     return int(struct.unpack("!I", socket.inet_aton(host))[0])
 
 
+def host_text(number: int) -> str:
+    """The same back."""
+    return socket.inet_ntoa(struct.pack("!I", number))
+
+
 class OutBatch:
     """Packets of one size that go out together: row i of `packets`, uint8 [N, size], to its own address."""
 
