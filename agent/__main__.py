@@ -110,6 +110,11 @@ COMMANDS: dict[str, Command] = {
     "bench calls": Command(
         "agent.bench_calls", "hundreds of calls: leaks, refusals, capacity", "offhook bench calls"
     ),
+    "load": Command(
+        "agent.load",
+        "many calls at once: set-up, lateness, silence, wrong sound, CPU and memory per call; or a soak",
+        "offhook load --calls 50,100,150,200,250,300\noffhook load --calls 2000 --concurrent 50 --hold 12",
+    ),
     "bench survival": Command(
         "agent.bench_survival",
         "calls of the model whose worker is killed, or whose Redis is away",

@@ -86,22 +86,24 @@ class NoiseFloor:
 
     def __init__(self, config: GateConfig) -> None:
         self._smoothed: deque[float] = deque(maxlen=5)
+        self._size = round(config.noise_window_s / config.hop_s)
+        self._count = 0  # hops taken
+        # Only levels that no later one is below can become the least: they rise from left to right.
         # Seeded with silence, so that a call that opens with speech is not taken for a noisy line.
-        size = round(config.noise_window_s / config.hop_s)
-        self._levels: deque[float] = deque([SILENCE_DBFS] * size, maxlen=size)
-        self._least = SILENCE_DBFS
+        self._rising: deque[tuple[int, float]] = deque([(-1, SILENCE_DBFS)])  # hop, level
 
     def push(self, level_dbfs: float) -> float:
         """Take the next hop's level; the floor in dBFS."""
         self._smoothed.append(level_dbfs)
         mean = sum(self._smoothed) / len(self._smoothed)
-        leaving = self._levels[0]
-        self._levels.append(mean)
-        if mean <= self._least:
-            self._least = mean
-        elif leaving <= self._least:
-            self._least = min(self._levels)
-        return self._least
+        rising = self._rising
+        while rising and rising[-1][1] >= mean:
+            rising.pop()
+        rising.append((self._count, mean))
+        if rising[0][0] <= self._count - self._size:
+            rising.popleft()
+        self._count += 1
+        return rising[0][1]
 
 
 class EnergyGate:
@@ -151,8 +153,9 @@ class EnergyGate:
             return []
         hops = joined[: count * size].reshape(count, size).astype(np.float64)
         events: list[GateEvent] = []
-        for power in np.mean(np.square(hops), axis=1):
-            events += self._hop(float(power))
+        powers: list[float] = (np.add.reduce(np.square(hops), axis=1) / size).tolist()  # np.mean, but quicker
+        for power in powers:
+            events += self._hop(power)
         return events
 
     def finish(self) -> list[GateEvent]:

@@ -76,7 +76,9 @@ class Group:
 
     def __init__(self, host: str, phase: int, chorus: Chorus, num_places: int) -> None:
         """Raises OSError where there is no such address."""
-        assert num_places < NUM_SEQUENCES, f"{num_places} packets are more than RTP's sequence numbers tell apart"
+        assert num_places < NUM_SEQUENCES, (
+            f"{num_places} packets are more than RTP's sequence numbers tell apart"
+        )
         self.phase = phase
         self.socket = BatchSocket(host)
         self.num_foreign = 0  # packets from nobody whom we call
@@ -114,7 +116,12 @@ class Group:
         return row
 
     def start(
-        self, row: int, program: int, remote: tuple[str, int], ssrc: int, networks: tuple[Network, Network] | None
+        self,
+        row: int,
+        program: int,
+        remote: tuple[str, int],
+        ssrc: int,
+        networks: tuple[Network, Network] | None,
     ) -> None:
         """Begin to send a reserved row's sound to `remote`, and to listen to that."""
         self._program[row] = program
@@ -252,7 +259,9 @@ def lines_of(samples: NDArray[np.float32], power: NDArray[np.float32]) -> NDArra
     loud = np.flatnonzero(power > SOUND_POWER)
     if len(loud):
         waves = np.square(samples[loud] @ _WAVES)
-        strength = (waves[:, :NUM_LINES] + waves[:, NUM_LINES:]) * (2 / PACKET_SAMPLES**2)  # as a sine's power
+        strength = (waves[:, :NUM_LINES] + waves[:, NUM_LINES:]) * (
+            2 / PACKET_SAMPLES**2
+        )  # as a sine's power
         best = np.argmax(strength, axis=1)
         share = strength[np.arange(len(loud)), best] / power[loud]
         found[loud] = np.where(share > 0.5, best, -1)

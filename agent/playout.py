@@ -36,7 +36,9 @@ class DcBlocker:
         y[n] = POLE y[n - 1] + x[n] - x[n - 1], summed in closed form.
         """
         assert frame.shape == (FRAME_SAMPLES,), frame.shape
-        steps = np.diff(frame, prepend=frame[0] if self._last is None else self._last).astype(np.float64)
+        steps = frame.astype(np.float64)
+        steps[1:] -= frame[:-1]
+        steps[0] -= frame[0] if self._last is None else self._last
         centred = self._decay * (self._sum + np.cumsum(steps / self._decay))
         self._last, self._sum = float(frame[-1]), float(centred[-1])
         return np.asarray(centred, np.float32)
@@ -62,7 +64,8 @@ class SilenceGate:
 
     def push(self, frame: Pcm) -> Pcm:
         """Take float32 [1920]; the same samples, or zeros, with a 5 ms ramp where the gate moved."""
-        power = float(np.mean(np.square(frame.reshape(-1, self.HOP_SAMPLES)), axis=1).max())
+        hops = np.add.reduce(np.square(frame.reshape(-1, self.HOP_SAMPLES)), axis=1)
+        power = float(hops.max() / np.float32(self.HOP_SAMPLES))
         self.is_sounding = power > self._close_power
         self._quiet_frames = 0 if self.is_sounding else self._quiet_frames + 1
         if self.is_open:
