@@ -1,9 +1,9 @@
 """`offhook load`: many calls at once against a gateway of our own, and what becomes of each of them.
 
-Callers speak and are answered by the stand-in engine, which takes a tick's real time and says each line at its
-own pitch; so the figures are the gateway's, and sound that is late, missing or another call's is told apart from
-sound that is right. The generator is one process: it stamps packets by the kernel's clock, and tells its own
-lateness and CPU time beside the gateway's. All of them share this machine's cores.
+Callers speak and are answered by the stand-in engine, which takes a tick's real time and says each line at
+its own pitch; so the figures are the gateway's, and sound that is late, missing or another call's is told
+apart from sound that is right. The generator is one process: it stamps packets by the kernel's clock, and
+tells its own lateness and CPU time beside the gateway's. All of them share this machine's cores.
 
     --calls 200                            one step
     --calls 50,100,150,200,250,300         steps on one gateway, until packets are late: the knee
@@ -118,8 +118,16 @@ def run_step(gateway: GatewayProcess, generator: Generator, num_calls: int, load
     after = _counts(gateway)
     tally = generator.take_tally()
     ticks, frames = (after[name] - before[name] for name in ("ticks", "frames"))
-    return _step(num_calls, tally, cost, own_late_ms, generator.num_dropped - dropped_before, ticks, frames,
-                 knows_lines=loading.engine == "standin")  # fmt: skip
+    return _step(
+        num_calls,
+        tally,
+        cost,
+        own_late_ms,
+        generator.num_dropped - dropped_before,
+        ticks,
+        frames,
+        knows_lines=loading.engine == "standin",
+    )
 
 
 def _counts(gateway: GatewayProcess) -> dict[str, int]:
@@ -206,33 +214,38 @@ def bytes_per_call(steps: Sequence[Step], idle_bytes: int) -> float:
 
 
 def steps_table(steps: Sequence[Step]) -> Table:
-    """One row a step."""
-    table = Table(title="load", title_justify="left")
-    columns = "calls, failed, set-up p50, p99, late p50, p99, max, gap p50, p99, lost, silent s, wrong"
-    columns += ", holes, late ticks, gateway %, /call, workers %, generator %, its p99, MB"
-    for name in columns.split(", "):
-        table.add_column(name, justify="right")
-    for step in steps:
-        cost = step.cost
-        table.add_row(
-            str(step.num_calls),
-            str(step.num_failed),
-            *(f"{step.setup_ms[name]:.0f}" for name in ("p50", "p99")),
-            *(f"{step.late_ms[name]:.1f}" for name in ("p50", "p99", "max")),
-            *(f"{step.gap_ms[name]:.0f}" for name in ("p50", "p99")),
-            str(step.num_lost),
-            str(step.num_silent_seconds),
-            f"{step.turns['wrong'] + step.turns['unanswered']}/{step.turns['turns']}",
-            str(step.turns["holes"]),
-            str(step.late_ticks),
-            f"{cost.gateway:.0f}",
-            f"{cost.gateway / step.num_calls:.2f}",
-            f"{cost.workers:.0f}",
-            f"{cost.generator:.0f}",
-            f"{step.own_late_ms['p99']:.1f}",
-            f"{cost.gateway_bytes / 1e6:.0f}",
-        )
+    """One column a step."""
+    table = Table("", *(f"{step.num_calls} calls" for step in steps), title="load", title_justify="left")
+    columns = [_figures(step) for step in steps]
+    for name in columns[0]:
+        table.add_row(name, *(column[name] for column in columns))
+    for index in range(1, len(table.columns)):
+        table.columns[index].justify = "right"
     return table
+
+
+def _figures(step: Step) -> dict[str, str]:
+    cost, turns = step.cost, step.turns
+    return {
+        "calls with faults": str(step.num_failed),
+        "set-up p50, p99, ms": _told(step.setup_ms, "p50", "p99"),
+        "packets late p50, p99, max, ms": _told(step.late_ms, "p50", "p99", "max", digits=1),
+        "packets; lost": f"{step.num_packets}; {step.num_lost}",
+        "seconds without a packet": str(step.num_silent_seconds),
+        "response gap p50, p99, ms": _told(step.gap_ms, "p50", "p99"),
+        "turns; not answered; wrong sound": f"{turns['turns']}; {turns['unanswered']}; {turns['wrong']}",
+        "silent packets within answers": str(turns["holes"]),
+        "late ticks; frames dropped": f"{step.late_ticks}; {step.frames_dropped}",
+        "gateway, % of a core; a call": f"{cost.gateway:.0f}; {cost.gateway / step.num_calls:.2f}",
+        "workers, %": f"{cost.workers:.0f}",
+        "generator, %; a call": f"{cost.generator:.0f}; {cost.generator / step.num_calls:.2f}",
+        "generator late p99, ms": f"{step.own_late_ms['p99']:.1f}" + (" (void)" if step.is_void else ""),
+        "gateway's memory, MB": f"{cost.gateway_bytes / 1e6:.0f}",
+    }
+
+
+def _told(spread: dict[str, float], *names: str, digits: int = 0) -> str:
+    return ", ".join(f"{spread[name]:.{digits}f}" for name in names)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -265,9 +278,8 @@ def run(args: argparse.Namespace, settings: object) -> int:
     for fault in [fault for step in steps for fault in step.faults][:SHOWN_FAULTS]:
         console.print(f"[red]{fault}")
     per_call = bytes_per_call(steps, idle_bytes)
-    console.print(
-        f"within the bars: {knee(steps)} calls; memory {per_call / 1e3:.0f} kB a call, {idle_bytes / 1e6:.0f} MB idle"
-    )
+    memory = f"memory {per_call / 1e3:.0f} kB a call and {idle_bytes / 1e6:.0f} MB idle"
+    console.print(f"within the bars: {knee(steps)} calls; {memory}")
     console.print(f"threads of the gateway: {steps[-1].cost.threads}")
     console.print(str(machine), highlight=False)
     if args.json:

@@ -43,7 +43,7 @@ _WAVES = np.concatenate([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1).astype(np.fl
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What one call sent and heard. Tables have a place for each RTP sequence number from the first that came."""
+    """What one call sent and heard; tables have a place for each RTP sequence number from the first on."""
 
     at_s: NDArray[np.float64]  # [P] when the packet came by the monotonic clock; NaN: it never did
     media_s: NDArray[np.float64]  # [P] its RTP timestamp, from the first; NaN as above
@@ -252,8 +252,8 @@ class Group:
 def lines_of(samples: NDArray[np.float32], power: NDArray[np.float32]) -> NDArray[np.int8]:
     """Which of the stand-in's pitches each packet [N, 160] has, 0..7; -1 for silence and for anything else.
 
-    In 20 ms the pitches are whole numbers of cycles apart, so they do not leak into each other; a packet has the
-    pitch that holds half of its power.
+    In 20 ms the pitches are whole numbers of cycles apart, so they do not leak into each other; a packet has
+    the pitch that holds half of its power.
     """
     found = np.full(len(samples), -1, np.int8)
     loud = np.flatnonzero(power > SOUND_POWER)

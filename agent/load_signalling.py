@@ -1,7 +1,8 @@
 """Many SIP callers on one UDP socket, without a thread: the signalling of a load.
 
-INVITEs and BYEs are sent again until they are answered (RFC 3261 section 17.1, T1 = 500 ms), 2xx answers that come again
-are acknowledged again, and requests of the far end within a call get 200. Whoever owns this calls `poll`.
+INVITEs and BYEs are sent again until they are answered (RFC 3261 section 17.1, T1 = 500 ms), 2xx answers that
+come again are acknowledged again, and requests of the far end within a call get 200. Whoever owns this calls
+`poll`.
 """
 
 from __future__ import annotations
@@ -215,7 +216,7 @@ class Callers:
         self._write(dialog._sent)
 
     def _acknowledge(self, dialog: Dialog, answer: SipMessage) -> None:
-        """To a 2xx by a transaction of its own, to a refusal within the INVITE's (RFC 3261 section 17.1.1.3)."""
+        """To a 2xx in a transaction of its own, to a refusal in the INVITE's (RFC 3261 section 17.1.1.3)."""
         if answer.status < 300:
             dialog._branch = "z9hG4bK" + secrets.token_hex(8)
             contact = answer.headers.get("contact", "").partition("<")[2].partition(">")[0]

@@ -1,4 +1,4 @@
-"""Thousands of calls one after another: what a gateway holds must not grow, and no slope may be hidden by a start.
+"""Thousands of calls one after another: what a gateway holds must not grow.
 
 Pools fill up in the first calls (PJSIP's are per call slot), so slopes are taken over the later half.
 """
@@ -149,7 +149,7 @@ def soak_table(found: Soak) -> Table:
         table.add_row(str(sample.num_over), *_cells(sample.held)[:3], "")
     table.add_row("after", *_cells(found.after))
     table.caption = (
-        f"{found.bytes_per_call:+.0f} bytes a call, {found.files_per_1000:+.2f} files per 1,000 (later half); "
+        f"{found.bytes_per_call:+.0f} bytes a call, {found.files_per_1000:+.2f} files per 1,000; "
         f"p99 late {found.late_ms['p99']:.1f} ms; turns {found.turns}"
     )
     return table

@@ -50,7 +50,7 @@ class Program:
         return round(LEAD_S / PACKET_S)
 
     def turn_ends(self, num_sent: int) -> NDArray[np.int64]:
-        """The packets, counted from the call's first, with the last sound of each whole turn in `num_sent`."""
+        """Packets, counted from the call's first, with the last sound of each whole turn in `num_sent`."""
         loops = np.arange(num_sent // self.num_packets + 1)
         ends = (self.lead_packets() + loops[:, None] * self.num_packets + self.ends[None, :]).reshape(-1)
         return ends[ends < num_sent]

@@ -33,7 +33,10 @@ class CallAudio:
 
     def __init__(self, port: pj.RingPort) -> None:
         self.port = port
-        self._heard, self._played = _new_frame(), _new_frame()  # for the next frame; asked for 50 times a second
+        self._heard, self._played = (
+            _new_frame(),
+            _new_frame(),
+        )  # for the next frame; asked for 50 times a second
 
     def read(self, phase: int) -> HeardFrame | None:
         """The oldest complete frame that ends on a tick of this phase; None while there is none."""
