@@ -130,6 +130,11 @@ COMMANDS: dict[str, Command] = {
         "response gap of WebRTC calls beside SIP calls, on clean and on bad networks",
         "offhook bench webrtc --calls 4 --turns 20",
     ),
+    "bench loss": Command(
+        "agent.bench_loss",
+        "how much longer callers wait on bad networks, and after them; callers who move in mid-call",
+        "offhook bench loss --calls 12",
+    ),
     "bench versus": Command(
         "agent.bench_versus",
         "the same scripted calls on the model and on a cascade, clean and in noise, drawn on one page",

@@ -180,11 +180,11 @@ def climb(counts: Sequence[int], loading: Loading, *, goes_on: bool = False) -> 
         idle_bytes = Meter.read(gateway).gateway_bytes
         with Generator(gateway.address, programs(NUM_PROGRAMS), ramp_s + 2.0 + loading.hold_s) as generator:
             for num_calls in counts:
+                generator.run(SETTLE_S if steps else 0.0)
                 steps.append(run_step(gateway, generator, num_calls, loading))
                 console.print(_line(steps[-1]))
                 if not steps[-1].is_within and not goes_on:
                     break
-                generator.run(SETTLE_S)
     return steps, idle_bytes
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,13 +19,14 @@ def cpu_s(pid: int) -> float:
     return _times(Path(f"/proc/{pid}/stat"))
 
 
-def threads_s(pid: int) -> Counter[str]:
+def threads_s(pid: int) -> dict[str, float]:
     """CPU time of its threads so far, by their names; numbers at a name's end are left out."""
-    found: Counter[str] = Counter()
+    found: dict[str, float] = {}
     for task in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(OSError):
             name = (task / "comm").read_text().strip()
-            found[PYTHON if task.name == str(pid) else name.rstrip("0123456789-_ ")] += _times(task / "stat")
+            name = PYTHON if task.name == str(pid) else name.rstrip("0123456789-_ ")
+            found[name] = found.get(name, 0.0) + _times(task / "stat")
     return found
 
 
@@ -55,7 +55,7 @@ class Meter:
     gateway_s: float
     workers_s: float
     generator_s: float
-    threads_s: Counter[str]
+    threads_s: dict[str, float]
     gateway_bytes: int
 
     @classmethod
@@ -85,7 +85,9 @@ class Cost:
     def between(cls, before: Meter, after: Meter) -> Cost:
         """What was spent."""
         share = 100 / (after.at_s - before.at_s)
-        spent = {name: share * (total - before.threads_s[name]) for name, total in after.threads_s.items()}
+        spent = {
+            name: share * (total - before.threads_s.get(name, 0.0)) for name, total in after.threads_s.items()
+        }
         return cls(
             share * (after.gateway_s - before.gateway_s),
             share * (after.workers_s - before.workers_s),

@@ -106,13 +106,37 @@ class Generator:
         """Requests that had to be sent again."""
         return self._callers.num_retransmissions
 
-    def place(self, hold_s: float, impairment: Impairment | None = None, arm: str = "") -> int:
+    def place(
+        self,
+        hold_s: float,
+        impairment: Impairment | None = None,
+        arm: str = "",
+        program: int | None = None,
+    ) -> int:
         """Call; hang up so long after the answer. The call's number."""
         assert hold_s <= self._max_call_s, (hold_s, self._max_call_s)
         number, self._next = self._next, self._next + 1
         dialog = self._callers.invite(number, self._bank.reserve(number))
-        self._calls[number] = Placed(dialog, number % self._num_programs, hold_s, impairment, arm)
+        said = number % self._num_programs if program is None else program
+        self._calls[number] = Placed(dialog, said, hold_s, impairment, arm)
         return number
+
+    def move_to(self, host: str, within_s: float = 5.0) -> int:
+        """Give every caller another address of ours, signalling and sound, and say so by re-INVITE.
+
+        How many of these were accepted in time. Raises OSError where there is no such address.
+        """
+        moving = [placed.dialog for placed in self._calls.values() if placed.is_talking]
+        self._bank.move(host)
+        self._callers.close()
+        self._callers = Callers(self._remote, address=host)
+        for dialog in moving:
+            self._callers.take_over(dialog)
+            self._callers.move(dialog, self._bank.port_of(dialog.number), host)
+        until_s = time.monotonic() + within_s
+        while time.monotonic() < until_s and not all(dialog.status for dialog in moving):
+            self._turn()
+        return sum(dialog.status == 200 for dialog in moving)
 
     def run(self, seconds: float) -> None:
         """Let calls go on for so long."""

@@ -244,6 +244,12 @@ class Group:
         self._power[rows, places] = power
         self._line[rows, places] = lines_of(samples, power)
 
+    def move(self, host: str) -> None:
+        """Leave this address for another: what is still sent to the old one is lost."""
+        self.receive()
+        self.socket.close()
+        self.socket = BatchSocket(host)
+
     def close(self) -> None:
         """Free the port."""
         self.socket.close()
@@ -308,6 +314,16 @@ class MediaBank:
         group, row = self._places.pop(call)
         group.receive()
         return group.stop(row)
+
+    def move(self, host: str) -> None:
+        """All calls' sound leaves from, and is wanted at, another address of ours."""
+        self._host = host
+        for group in self._groups:
+            group.move(host)
+
+    def port_of(self, call: int) -> int:
+        """Where a call's sound is wanted."""
+        return self._places[call][0].socket.port
 
     def program_of(self, program: int) -> Program:
         """What a caller says."""

@@ -117,6 +117,10 @@ class Callers:
         dialog.cseq += 1
         self._request(dialog, "INVITE", sdp(media_port, CODEC, address=address))
 
+    def take_over(self, dialog: Dialog) -> None:
+        """Go on with a call of other callers, who forget it: its caller has this address now."""
+        self._dialogs[dialog.call_id] = dialog
+
     def hang_up(self, dialog: Dialog) -> None:
         """End a call; harmless when that is under way."""
         if dialog.state is DialogState.CONFIRMED:

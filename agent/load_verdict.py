@@ -29,10 +29,16 @@ MIXED_SHARE = 0.25  # of a line's packets at another pitch
 class Turn:
     """One of the caller's sentences and what followed."""
 
+    number: int  # in the call, from 0
     end_s: float  # monotonic, when the packet with its last sound left
     gap_s: float | None  # to the first sound of the answer; None: there was none
-    is_right: bool  # the answer was at its line's pitch, throughout
-    num_holes: int  # packets in the middle of the answer that were missing or silent
+    line: int | None  # whose pitch the answer had, modulo 8; None: no one line's
+    num_holes: int = 0  # packets in the middle of the answer that were missing or silent
+
+    @property
+    def is_right(self) -> bool:
+        """The answer was the stand-in's to this turn."""
+        return self.line == (self.number + 1) % NUM_LINES
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +111,14 @@ def _turn(heard: Heard, number: int, end_s: float) -> Turn:
     is_after = (heard.at_s > end_s) & (heard.at_s <= end_s + ANSWER_S)  # NaN is neither
     sounding = np.flatnonzero(is_after & (heard.power > SOUND_POWER))
     if not len(sounding):
-        return Turn(end_s, None, False, 0)
+        return Turn(number, end_s, None, None)
     first = int(sounding[0])
     burst = _burst(heard, first)
     lines = heard.line[burst]
-    named = lines[lines >= 0]
-    is_right = len(named) > 0 and float(np.mean(named != (number + 1) % NUM_LINES)) <= MIXED_SHARE
+    named = np.bincount(lines[lines >= 0], minlength=NUM_LINES)
+    line = int(np.argmax(named)) if named.max() > (1 - MIXED_SHARE) * named.sum() else None
     holes = int((heard.power[burst] < HOLE_POWER).sum())  # what never came has none
-    return Turn(end_s, float(heard.at_s[first]) - end_s, is_right, holes)
+    return Turn(number, end_s, float(heard.at_s[first]) - end_s, line, holes)
 
 
 def _burst(heard: Heard, first: int) -> slice:
