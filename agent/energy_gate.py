@@ -173,7 +173,10 @@ class EnergyGate:
     def _judge(self, level_dbfs: float, power: float) -> None:
         config = self.config
         noise_dbfs = self._noise.push(level_dbfs) + config.noise_margin_db
-        threshold = min(max(noise_dbfs, config.threshold_dbfs), config.threshold_max_dbfs)
+        # A hundred times a second on each side of each call: no more calls than needed.
+        threshold = config.threshold_dbfs if noise_dbfs < config.threshold_dbfs else noise_dbfs
+        if threshold > config.threshold_max_dbfs:
+            threshold = config.threshold_max_dbfs
         if self._first is None:
             self._loudness, self._loud_hops = 0.0, 0
         if level_dbfs > threshold:
@@ -182,8 +185,12 @@ class EnergyGate:
         if self._is_voiced:
             threshold -= config.hysteresis_db
         # No tail while the line's noise is not known yet: it might never end.
-        is_line_known = self.now_s >= config.noise_window_s
-        if config.tail_db is not None and self.may_trail and self._is_confirmed and is_line_known:
+        if (
+            self._is_confirmed
+            and config.tail_db is not None
+            and self.may_trail
+            and self.now_s >= config.noise_window_s
+        ):
             spoken_dbfs = 10.0 * math.log10(self._loudness / self._loud_hops)
             threshold = min(threshold, max(noise_dbfs, spoken_dbfs - config.tail_db))
         self._is_voiced = level_dbfs > threshold

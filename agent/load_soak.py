@@ -6,7 +6,7 @@ Pools fill up in the first calls (PJSIP's are per call slot), so slopes are take
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,7 +51,7 @@ class Soak:
     after: Holding
     samples: tuple[Sample, ...]  # while calls went on
     bytes_per_call: float  # slopes over the later half
-    files_per_1000: float
+    files_per_1000: float  # beside the live calls' RTP ports
 
     def faults(self) -> list[str]:
         """What did not hold, in words."""
@@ -66,13 +66,13 @@ class Soak:
         return found
 
 
-def slope(samples: Sequence[Sample], name: str) -> float:
-    """Growth of one count per call over the later half of the samples, by least squares; 0 for too few."""
+def slope(samples: Sequence[Sample], count: Callable[[Holding], float]) -> float:
+    """Growth of a count per call over the later half of the samples, by least squares; 0 for too few."""
     later = samples[len(samples) // 2 :]
     if len(later) < 3:
         return 0.0
     calls = np.array([one.num_over for one in later], np.float64)
-    held = np.array([getattr(one.held, name) for one in later], np.float64)
+    held = np.array([count(one.held) for one in later], np.float64)
     return float(np.polyfit(calls, held, 1)[0])
 
 
@@ -103,8 +103,8 @@ def soak(num_calls: int, concurrent: int, hold_s: float, loading: Loading) -> So
         before,
         after,
         tuple(samples),
-        slope(samples, "resident_bytes"),
-        1000 * slope(samples, "files"),
+        slope(samples, lambda held: held.resident_bytes),
+        1000 * slope(samples, lambda held: held.files - held.rtp_ports),
     )
 
 

@@ -24,11 +24,12 @@ class DcBlocker:
     """
 
     POLE = float(np.exp(-2 * np.pi * 20 / SAMPLE_RATE_HZ))
+    _DECAY = POLE ** np.arange(1, FRAME_SAMPLES + 1)  # at the end 4e-5: far from underflow
+    _GROWTH = 1 / _DECAY
 
     def __init__(self) -> None:
         self._last: float | None = None  # sample in
         self._sum = 0.0  # last sample out
-        self._decay = self.POLE ** np.arange(1, FRAME_SAMPLES + 1)  # at the end 4e-5: far from underflow
 
     def push(self, frame: Pcm) -> Pcm:
         """The stream's next frame, float32 [1920], without its offset.
@@ -39,9 +40,12 @@ class DcBlocker:
         steps = frame.astype(np.float64)
         steps[1:] -= frame[:-1]
         steps[0] -= frame[0] if self._last is None else self._last
-        centred = self._decay * (self._sum + np.cumsum(steps / self._decay))
-        self._last, self._sum = float(frame[-1]), float(centred[-1])
-        return np.asarray(centred, np.float32)
+        steps *= self._GROWTH
+        np.cumsum(steps, out=steps)
+        steps += self._sum
+        steps *= self._DECAY
+        self._last, self._sum = float(frame[-1]), float(steps[-1])
+        return steps.astype(np.float32)
 
 
 class SilenceGate:

@@ -13,7 +13,7 @@ import itertools
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,10 +85,14 @@ class _Peer:
 
     def send(self, message: Message) -> bool:
         """Queue a message; False, and it is lost, when the gateway has stopped reading."""
+        return self.send_all([message])
+
+    def send_all(self, messages: Sequence[Message]) -> bool:
+        """The same for several, in one write."""
         transport = self._writer.transport
         if transport.is_closing() or transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
             return False
-        self._writer.write(message.encode())
+        self._writer.write(b"".join([message.encode() for message in messages]))
         return True
 
     def close(self) -> None:
@@ -364,10 +368,13 @@ class WorkerServer:
             peer.send(Refused(held.call_id, held.fencing, reason, detail))
 
     def _tell_replies(self, replies: list[Reply]) -> None:
+        by_peer: dict[int, list[Reply]] = {}
         for reply in replies:
             owner = self._owner(reply.slot, reply.generation)
             if owner is not None:
-                owner[1].send(reply)
+                by_peer.setdefault(owner[1].number, []).append(reply)
+        for number, own in by_peer.items():
+            self._peers[number].send_all(own)
 
     def _tell_fault(self, fault: Fault) -> None:
         owner = self._owner(fault.slot, fault.generation)
