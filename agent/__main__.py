@@ -115,6 +115,11 @@ COMMANDS: dict[str, Command] = {
         "many calls at once: set-up, lateness, silence, wrong sound, CPU and memory per call; or a soak",
         "offhook load --calls 50,100,150,200,250,300\noffhook load --calls 2000 --concurrent 50 --hold 12",
     ),
+    "bench signalling": Command(
+        "agent.bench_signalling",
+        "calls begun and ended per second, placed by SIPp: set-up times, failures, CPU",
+        "offhook bench signalling --rates 10,20,50",
+    ),
     "bench survival": Command(
         "agent.bench_survival",
         "calls of the model whose worker is killed, or whose Redis is away",

@@ -130,12 +130,12 @@ class Group:
         self._out.address(row, *remote)
         if networks is not None:
             self._networks[row] = networks
-        self._set_live([*self._live, row])
+        self._set_live([*self._live.tolist(), row])
 
     def stop(self, row: int) -> Heard | None:
         """End a row's sound; what was heard, None if it never began."""
         heard = self._heard(row) if row in self._live else None
-        self._set_live([one for one in self._live if one != row])
+        self._set_live([one for one in self._live.tolist() if one != row])
         self._networks.pop(row, None)
         self._is_taken[row] = False
         self._source[row] = 0

@@ -31,13 +31,13 @@ def program() -> Program:
 def clean_call(program: Program, seconds: float = 12.0) -> Heard:
     """Greeted, and every turn answered GAP_S after its end."""
     num = round(seconds / PACKET_S)
-    sent_s = 100.0 + np.arange(num) * PACKET_S
-    at_s = 100.003 + np.arange(num) * PACKET_S
+    media_s = np.arange(num, dtype=np.float64) * PACKET_S
+    sent_s, at_s = 100.0 + media_s, 100.003 + media_s
     power, line = np.zeros(num, np.float32), np.full(num, -1, np.int8)
     starts = [0, *(end + round(GAP_S / PACKET_S) for end in program.turn_ends(num))]
     for number, start in enumerate(starts):
         power[start : start + LINE_PACKETS], line[start : start + LINE_PACKETS] = 0.02, number % NUM_LINES
-    return Heard(at_s, np.arange(num) * PACKET_S, power, line, sent_s, 0, 0)
+    return Heard(at_s, media_s, power, line, sent_s, 0, 0)
 
 
 def judged(heard: Heard, program: Program) -> CallVerdict:
@@ -45,7 +45,8 @@ def judged(heard: Heard, program: Program) -> CallVerdict:
 
 
 def lost(heard: Heard, places: slice) -> Heard:
-    at_s, media_s, power, line = (one.copy() for one in (heard.at_s, heard.media_s, heard.power, heard.line))
+    at_s, media_s = heard.at_s.copy(), heard.media_s.copy()
+    power, line = heard.power.copy(), heard.line.copy()
     at_s[places], media_s[places], power[places], line[places] = np.nan, np.nan, 0, -1
     return replace(heard, at_s=at_s, media_s=media_s, power=power, line=line)
 
@@ -111,8 +112,8 @@ def test_wrong_sound_no_sound_and_holes_are_told_apart(program: Program) -> None
 def test_a_call_that_never_lived(program: Program) -> None:
     assert judge_call(0, None, "", None, program).faults() == ["it never began"]
     assert judge_call(0, None, "refused", None, program).faults() == ["refused"]
-    nothing = Heard(*(np.zeros(0) for _ in range(2)), np.zeros(0, np.float32), np.zeros(0, np.int8),
-                    np.arange(50.0), 0, 0)  # fmt: skip
+    never = np.zeros(0)
+    nothing = Heard(never, never, np.zeros(0, np.float32), np.zeros(0, np.int8), np.arange(50.0), 0, 0)
     assert judge_call(0, 0.1, "", nothing, program).faults() == ["no packet came"]
 
 
