@@ -208,7 +208,7 @@ def run(args: argparse.Namespace, settings: object) -> int:
     sipp_program()  # before a gateway is started for nothing
     machine = this_machine()
     most = round(SPARE_SLOTS * max(wanted) * (args.hold + 1)) + 8
-    with GatewayProcess(Loading(args.seconds, max(wanted)).settings(most)) as gateway:
+    with Loading(args.seconds, max(wanted)).gateway(most) as gateway:
         rates = [place(gateway, rate, args.seconds, args.hold) for rate in wanted]
         gateway.wait_until_idle()
     console.print(rates_table(rates))

@@ -13,19 +13,20 @@ tells its own lateness and CPU time beside the gateway's. All of them share this
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from agent.bench_gateway import GatewayProcess
 from agent.errors import AgentError
 from agent.load_cost import Cost, Meter
 from agent.load_generator import Generator
+from agent.load_report import steps_table
 from agent.load_soak import Soak, soak, soak_table
 from agent.load_speech import programs
 from agent.load_verdict import Tally
@@ -37,6 +38,7 @@ BAR_MS = 10.0  # p99 of packets' lateness
 OWN_BAR_MS = 10.0  # p99 of the generator's: beyond it a step says nothing
 SETTLE_S = 6.0  # PJSIP keeps a call's transactions for 5 s
 SPARE_SLOTS = 8
+START_S = 120.0  # all workers, also on a busy machine
 NUM_PROGRAMS = 16
 SHOWN_FAULTS = 12
 
@@ -86,8 +88,7 @@ class Loading:
 
     def settings(self, most_calls: int) -> dict[str, str]:
         """Of a gateway for so many calls at once."""
-        slots = min(self.slots_per_worker, most_calls + SPARE_SLOTS)
-        num_workers = -(-(most_calls + SPARE_SLOTS) // slots)
+        slots, num_workers = self._slots(most_calls)
         return {
             "OFFHOOK_WORKER__ENGINE": self.engine,
             "OFFHOOK_WORKER__SLOTS": str(slots),
@@ -97,6 +98,19 @@ class Loading:
             "OFFHOOK_WEBRTC__ENABLED": "false",
             "OFFHOOK_LOG__LEVEL": "warning",
         }
+
+    def _slots(self, most_calls: int) -> tuple[int, int]:
+        """Per worker, and workers."""
+        slots = min(self.slots_per_worker, most_calls + SPARE_SLOTS)
+        return slots, -(-(most_calls + SPARE_SLOTS) // slots)
+
+    @contextlib.contextmanager
+    def gateway(self, most_calls: int) -> Iterator[GatewayProcess]:
+        """A gateway for so many calls at once, every worker of it ready. Raises WorkerUnavailable."""
+        slots, num_workers = self._slots(most_calls)
+        with GatewayProcess(self.settings(most_calls), START_S) as gateway:
+            gateway.wait_for_metric("offhook_worker_slots", slots * num_workers, START_S)
+            yield gateway
 
 
 LATE_COUNTS = ("offhook_worker_dropped_frames_total", "offhook_playout_dropped_frames_total")
@@ -176,7 +190,7 @@ def climb(counts: Sequence[int], loading: Loading, *, goes_on: bool = False) -> 
     """
     steps: list[Step] = []
     ramp_s = max(counts) / loading.calls_per_s
-    with GatewayProcess(loading.settings(max(counts))) as gateway:
+    with loading.gateway(max(counts)) as gateway:
         idle_bytes = Meter.read(gateway).gateway_bytes
         with Generator(gateway.address, programs(NUM_PROGRAMS), ramp_s + 2.0 + loading.hold_s) as generator:
             for num_calls in counts:
@@ -211,41 +225,6 @@ def bytes_per_call(steps: Sequence[Step], idle_bytes: int) -> float:
     calls = np.array([0, *[step.num_calls for step in steps]], np.float64)
     held = np.array([idle_bytes, *[step.cost.gateway_bytes for step in steps]], np.float64)
     return float(np.polyfit(calls, held, 1)[0])
-
-
-def steps_table(steps: Sequence[Step]) -> Table:
-    """One column a step."""
-    table = Table("", *(f"{step.num_calls} calls" for step in steps), title="load", title_justify="left")
-    columns = [_figures(step) for step in steps]
-    for name in columns[0]:
-        table.add_row(name, *(column[name] for column in columns))
-    for index in range(1, len(table.columns)):
-        table.columns[index].justify = "right"
-    return table
-
-
-def _figures(step: Step) -> dict[str, str]:
-    cost, turns = step.cost, step.turns
-    return {
-        "calls with faults": str(step.num_failed),
-        "set-up p50, p99, ms": _told(step.setup_ms, "p50", "p99"),
-        "packets late p50, p99, max, ms": _told(step.late_ms, "p50", "p99", "max", digits=1),
-        "packets; lost": f"{step.num_packets}; {step.num_lost}",
-        "seconds without a packet": str(step.num_silent_seconds),
-        "response gap p50, p99, ms": _told(step.gap_ms, "p50", "p99"),
-        "turns; not answered; wrong sound": f"{turns['turns']}; {turns['unanswered']}; {turns['wrong']}",
-        "silent packets within answers": str(turns["holes"]),
-        "late ticks; frames dropped": f"{step.late_ticks}; {step.frames_dropped}",
-        "gateway, % of a core; a call": f"{cost.gateway:.0f}; {cost.gateway / step.num_calls:.2f}",
-        "workers, %": f"{cost.workers:.0f}",
-        "generator, %; a call": f"{cost.generator:.0f}; {cost.generator / step.num_calls:.2f}",
-        "generator late p99, ms": f"{step.own_late_ms['p99']:.1f}" + (" (void)" if step.is_void else ""),
-        "gateway's memory, MB": f"{cost.gateway_bytes / 1e6:.0f}",
-    }
-
-
-def _told(spread: dict[str, float], *names: str, digits: int = 0) -> str:
-    return ", ".join(f"{spread[name]:.{digits}f}" for name in names)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -78,7 +78,7 @@ def slope(samples: Sequence[Sample], count: Callable[[Holding], float]) -> float
 
 def soak(num_calls: int, concurrent: int, hold_s: float, loading: Loading) -> Soak:
     """`num_calls` calls of `hold_s` seconds, `concurrent` at a time. Raises WorkerUnavailable."""
-    with GatewayProcess(loading.settings(concurrent)) as gateway:
+    with loading.gateway(concurrent) as gateway:
         with Generator(gateway.address, programs(NUM_PROGRAMS), hold_s + 5.0) as generator:
             generator.ramp(concurrent, loading.calls_per_s, 1.0)  # opens what stays open
             generator.run_until_over()

@@ -54,7 +54,7 @@ from agent.wire import (
     worker_mac,
 )
 from agent.wire_fields import MalformedMessage
-from agent.worker_address import WorkerAddress
+from agent.worker_address import WorkerAddress, widen
 from model.errors import PromptError
 
 STATS_PERIOD_S = 1.0
@@ -221,6 +221,7 @@ class WorkerServer:
 
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, from the challenge to its end; nothing that a peer does escapes from here."""
+        widen(writer)
         peer = _Peer(next(self._numbers), writer)
         try:
             if len(self._peers) >= MAX_PEERS:
