@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agent.bench_rtp import PACKET_S, PACKET_SAMPLES, RATE_HZ
-from agent.load_media import NUM_LINES, Heard, lines_of
+from agent.bench_rtp import PACKET_S, RATE_HZ
+from agent.load_media import NUM_LINES, Heard
 from agent.load_speech import LEAD_S, PAUSE_S, Program, program_of
 from agent.load_verdict import (
     CallVerdict,
@@ -16,7 +16,7 @@ from agent.load_verdict import (
     missing_by_second,
     spread_ms,
 )
-from agent.standin import LINE_FRAMES, line_hz
+from agent.standin import LINE_FRAMES
 
 GAP_S = 0.36
 SENTENCE = (0.3 * np.sin(np.arange(RATE_HZ) * 0.3)).astype(np.float32)  # a second
@@ -115,15 +115,6 @@ def test_a_call_that_never_lived(program: Program) -> None:
     never = np.zeros(0)
     nothing = Heard(never, never, np.zeros(0, np.float32), np.zeros(0, np.int8), np.arange(50.0), 0, 0)
     assert judge_call(0, 0.1, "", nothing, program).faults() == ["no packet came"]
-
-
-def test_every_pitch_is_told_from_every_other_and_from_speech() -> None:
-    at = np.arange(PACKET_SAMPLES) / RATE_HZ
-    tones = np.stack([0.1 * np.sin(2 * np.pi * line_hz(n) * at + n) for n in range(NUM_LINES)])
-    odd = np.stack([0.1 * np.sin(2 * np.pi * 150 * at), 1e-4 * tones[0]])
-    samples = np.concatenate([tones, odd]).astype(np.float32)
-    power = np.mean(np.square(samples), axis=1)
-    assert lines_of(samples, power).tolist() == [*range(NUM_LINES), -1, -1]
 
 
 def test_spreads_of_nothing_are_no_numbers() -> None:
