@@ -28,6 +28,8 @@ bench:
 	@$(BIN)/offhook bench bridge
 	@$(BIN)/offhook bench calls
 	@$(BIN)/offhook bench survival
+	@$(BIN)/offhook bench loss
+	@$(BIN)/offhook load
 
 train:
 	@deploy/setup.sh voices

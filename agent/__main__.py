@@ -110,6 +110,16 @@ COMMANDS: dict[str, Command] = {
     "bench calls": Command(
         "agent.bench_calls", "hundreds of calls: leaks, refusals, capacity", "offhook bench calls"
     ),
+    "load": Command(
+        "agent.load",
+        "many calls at once: set-up, lateness, silence, wrong sound, CPU and memory per call; or a soak",
+        "offhook load --calls 50,100,150,200,250,300\noffhook load --calls 2000 --concurrent 50 --hold 12",
+    ),
+    "bench signalling": Command(
+        "agent.bench_signalling",
+        "calls begun and ended per second, placed by SIPp: set-up times, failures, CPU",
+        "offhook bench signalling --rates 10,20,50",
+    ),
     "bench survival": Command(
         "agent.bench_survival",
         "calls of the model whose worker is killed, or whose Redis is away",
@@ -129,6 +139,11 @@ COMMANDS: dict[str, Command] = {
         "agent.bench_webrtc",
         "response gap of WebRTC calls beside SIP calls, on clean and on bad networks",
         "offhook bench webrtc --calls 4 --turns 20",
+    ),
+    "bench loss": Command(
+        "agent.bench_loss",
+        "how much longer callers wait on bad networks, and after them; callers who move in mid-call",
+        "offhook bench loss --calls 12",
     ),
     "bench versus": Command(
         "agent.bench_versus",

@@ -41,6 +41,7 @@ HISTORY_FRAMES = 500  # 40 s of tokens: what re-primes a slot elsewhere
 CALLER_FRAMES = 25  # 2 s of the caller's sound, which warms the codec there
 MAX_LOST_TICKS = 3_000  # a minute: what one hole in the caller's frames may cost
 LEAST_FRAMES = 6  # before a wish of the model's is obeyed: its text runs ahead of its voice
+STATS_FRAMES = 12  # a second or so: the endpoint's own figures change no more often
 QUIET_FRAMES = 5  # 400 ms of the model's silence: it has said what it had to say
 
 
@@ -159,6 +160,7 @@ class Duplex:
         }
         self._wishes = {token: signal for token, signal in wishes.items() if token >= 0}
         self._to_say: deque[int] = deque()  # of the sentence given to the model, what it has not said yet
+        self._jitter_buffer_s = 0.0  # of late
         self._stepped = asyncio.Event()  # replaced at each step, so that every waiter sees the next one
 
     @property
@@ -278,6 +280,8 @@ class Duplex:
         if self._slot is not None:
             with contextlib.suppress(WorkerLost, SlotFault):  # `converse` tells
                 self._last_number = await self._slot.send(pcm)
+            # Every call's frame is due at the same tick: all leave before any is looked at more closely.
+            await asyncio.sleep(0)
         elif not self.is_held:
             self.playout.push(self._comfort.next())
         for event in self._measure(pcm, heard):
@@ -320,7 +324,9 @@ class Duplex:
         self._tell(self.transcript.push(Speaker.CALLER, reply.caller_text, heard_s))
         if reply.text in self._wishes:
             self._signal(self._wishes[reply.text])
-        up_s = up_delay_s(heard, self._endpoint.stats().jitter_buffer_s, reply.collected_s)
+        if self.frames_answered % STATS_FRAMES == 1:
+            self._jitter_buffer_s = self._endpoint.stats().jitter_buffer_s
+        up_s = up_delay_s(heard, self._jitter_buffer_s, reply.collected_s)
         if reply.number == self._last_number:  # else `heard` is a later frame's
             self.bridge.note(up_s, down_delay_s(heard, reply.delivered_s, sent_s, queued))
 

@@ -6,13 +6,16 @@ last looked, so that one call serves any number of them and keeps nothing for ea
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+
 from agent.store import SessionRecord
 from agent.transcript import TimedWord
-from telephony.audio import Pcm, dbfs
+from telephony.audio import Pcm
 from telephony.endpoint import HeardFrame
 
 KEPT_LEVELS = 160  # frames of 80 ms: what a watcher who comes late sees
@@ -90,4 +93,6 @@ def _last(kept: deque[T], count: int) -> list[T]:
 
 
 def _dbfs(pcm: Pcm) -> int:
-    return max(FLOOR_DBFS, round(dbfs(pcm)))
+    """As `telephony.audio.dbfs`, to the whole dB that a meter shows."""
+    power = float(np.dot(pcm, pcm)) / max(1, len(pcm))
+    return max(FLOOR_DBFS, round(10 * math.log10(power))) if power > 0 else FLOOR_DBFS

@@ -24,11 +24,12 @@ class DcBlocker:
     """
 
     POLE = float(np.exp(-2 * np.pi * 20 / SAMPLE_RATE_HZ))
+    _DECAY = POLE ** np.arange(1, FRAME_SAMPLES + 1)  # at the end 4e-5: far from underflow
+    _GROWTH = 1 / _DECAY
 
     def __init__(self) -> None:
         self._last: float | None = None  # sample in
         self._sum = 0.0  # last sample out
-        self._decay = self.POLE ** np.arange(1, FRAME_SAMPLES + 1)  # at the end 4e-5: far from underflow
 
     def push(self, frame: Pcm) -> Pcm:
         """The stream's next frame, float32 [1920], without its offset.
@@ -36,10 +37,15 @@ class DcBlocker:
         y[n] = POLE y[n - 1] + x[n] - x[n - 1], summed in closed form.
         """
         assert frame.shape == (FRAME_SAMPLES,), frame.shape
-        steps = np.diff(frame, prepend=frame[0] if self._last is None else self._last).astype(np.float64)
-        centred = self._decay * (self._sum + np.cumsum(steps / self._decay))
-        self._last, self._sum = float(frame[-1]), float(centred[-1])
-        return np.asarray(centred, np.float32)
+        steps = frame.astype(np.float64)
+        steps[1:] -= frame[:-1]
+        steps[0] -= frame[0] if self._last is None else self._last
+        steps *= self._GROWTH
+        np.cumsum(steps, out=steps)
+        steps += self._sum
+        steps *= self._DECAY
+        self._last, self._sum = float(frame[-1]), float(steps[-1])
+        return steps.astype(np.float32)
 
 
 class SilenceGate:
@@ -62,7 +68,8 @@ class SilenceGate:
 
     def push(self, frame: Pcm) -> Pcm:
         """Take float32 [1920]; the same samples, or zeros, with a 5 ms ramp where the gate moved."""
-        power = float(np.mean(np.square(frame.reshape(-1, self.HOP_SAMPLES)), axis=1).max())
+        hops = np.add.reduce(np.square(frame.reshape(-1, self.HOP_SAMPLES)), axis=1)
+        power = float(hops.max() / np.float32(self.HOP_SAMPLES))
         self.is_sounding = power > self._close_power
         self._quiet_frames = 0 if self.is_sounding else self._quiet_frames + 1
         if self.is_open:

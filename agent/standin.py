@@ -1,6 +1,7 @@
 """An engine without a model, for load tests, benches and failure drills: `OFFHOOK_WORKER__ENGINE=standin`.
 
-It keeps the tick's real timing (a step lasts `step_s + row_step_s * active rows`) and behaves like a simple
+It keeps the tick's real timing (a step lasts `step_s + row_step_s * active rows`; unless told, 1 ms a row, or
+less where a full batch would take longer than FULL_STEP_S) but hardly any CPU time, and behaves like a simple
 party in a call, the same every time: it greets with a burst of syllables, answers with one when the caller
 has fallen silent, and falls silent when interrupted. Each of its lines has its own pitch (`line_hz`), so a
 recording shows which line was played. A slot that is started with a history does not greet and goes on with
@@ -19,6 +20,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -28,7 +30,6 @@ from agent.clock import Clock, SystemClock
 from agent.wire import DEFAULT_PROFILE, FRAME_SAMPLES, SAMPLE_RATE_HZ
 from model.control import CallProfile
 from model.errors import PromptError
-from telephony.audio import dbfs
 
 NUM_COLUMNS = 17  # as Moshi: text, 8 agent codes, 8 caller codes
 PAD_TOKEN = 3
@@ -38,11 +39,14 @@ CALLER_TOKEN = 600
 DELEGATE_TOKEN = 703
 FORCE_NAN, FORCE_RAISE, FORCE_HANG, FORCE_EXIT = -101, -102, -103, -104
 VOICED_DBFS = -45.0  # what counts as the caller speaking
+VOICED_POWER = 10 ** (VOICED_DBFS / 10)
 HANGOVER_FRAMES = 3  # silence after which the caller is taken to have ended
 INTERRUPT_FRAMES = 3  # the caller's speech before the stand-in yields
 SYLLABLE_FRAMES = 2
 LINE_FRAMES = 12
 QUESTION_FRAMES = 62  # of the caller's speech: a question to pass on
+ROW_STEP_S = 0.001
+FULL_STEP_S = 0.032  # of the 80 ms between ticks: a late frame's catch-up step fits in as well
 LEVEL = 0.2
 EXIT_STATUS = 70
 VOICES = ("tone",)
@@ -61,6 +65,14 @@ class StandInOutput:
 def line_hz(line: int) -> float:
     """The pitch of line n: 400, 500 .. 1100 Hz, then from the beginning."""
     return 400.0 + 100.0 * (line % 8)
+
+
+@lru_cache(maxsize=8 * LINE_FRAMES)
+def _said(pitch: int, frame: int) -> NDArray[np.float32]:
+    """The same sound, made once."""
+    pcm = burst(pitch, frame)
+    pcm.flags.writeable = False
+    return pcm
 
 
 def burst(line: int, frame: int) -> NDArray[np.float32]:
@@ -84,9 +96,9 @@ class _Party:
     num_quiet: int = 0  # steps for which it was told to be silent
     is_asked: bool = False  # something that it has to pass on
 
-    def hear(self, pcm: NDArray[np.float32]) -> int:
+    def hear(self, is_voiced: bool) -> int:
         """Take one caller frame in; the caller-transcript token."""
-        if dbfs(pcm) > VOICED_DBFS:
+        if is_voiced:
             self.num_voiced, self.num_silent = self.num_voiced + 1, 0
             if self.at_frame is not None and self.num_voiced >= INTERRUPT_FRAMES:
                 self._end_line()
@@ -99,17 +111,17 @@ class _Party:
         self.at_frame = 0 if self.at_frame is None else self.at_frame
         return CALLER_TOKEN
 
-    def speak(self) -> tuple[int, NDArray[np.float32]]:
-        """The text token and sound of this frame."""
+    def speak(self) -> tuple[int, NDArray[np.float32] | None]:
+        """The text token and sound of this frame; None: it is silent."""
         if self.num_quiet:
             self.num_quiet -= 1
-            return PAD_TOKEN, np.zeros(FRAME_SAMPLES, np.float32)
+            return PAD_TOKEN, None
         if self.to_say:
-            return self.to_say.pop(0), burst(self.line, len(self.to_say) % SYLLABLE_FRAMES)
+            return self.to_say.pop(0), _said(self.line % 8, len(self.to_say) % SYLLABLE_FRAMES)
         if self.at_frame is None:
             text, self.is_asked = DELEGATE_TOKEN if self.is_asked else PAD_TOKEN, False
-            return text, np.zeros(FRAME_SAMPLES, np.float32)
-        frame, pcm = self.at_frame, burst(self.line, self.at_frame)
+            return text, None
+        frame, pcm = self.at_frame, _said(self.line % 8, self.at_frame)
         text = LINE_TOKEN + self.line if not frame else PAD_TOKEN if frame % SYLLABLE_FRAMES else WORD_TOKEN
         self.at_frame += 1
         if self.at_frame == LINE_FRAMES:
@@ -129,11 +141,14 @@ class StandIn:
         *,
         mode: Literal["talk", "echo"] = "talk",
         step_s: float = 0.004,
-        row_step_s: float = 0.001,
+        row_step_s: float | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._parties: list[_Party | None] = [None] * num_slots
-        self._mode, self._step_s, self._row_step_s = mode, step_s, row_step_s
+        self._mode, self._step_s = mode, step_s
+        if row_step_s is None:
+            row_step_s = min(ROW_STEP_S, (FULL_STEP_S - step_s) / num_slots)
+        self._row_step_s = row_step_s
         self._clock: Clock = SystemClock() if clock is None else clock
         self._failures: dict[int, Callable[[], None]] = {
             FORCE_RAISE: self._raise,
@@ -202,21 +217,26 @@ class StandIn:
             np.full(size, -1, np.int32),
             np.zeros((size, NUM_COLUMNS), np.int16),
         )
-        for slot in np.flatnonzero(active):
-            self._advance(int(slot), pcm[slot], out)
+        rows = np.flatnonzero(active)
+        power = np.einsum("st,st->s", pcm[rows], pcm[rows]) / FRAME_SAMPLES
+        for slot, is_voiced in zip(rows.tolist(), (power > VOICED_POWER).tolist(), strict=True):
+            self._advance(slot, pcm[slot], is_voiced, out)
         self._clock.sleep_until(began_s + self._step_s + self._row_step_s * int(active.sum()))
         return out
 
-    def _advance(self, slot: int, pcm: NDArray[np.float32], out: StandInOutput) -> None:
+    def _advance(self, slot: int, pcm: NDArray[np.float32], is_voiced: bool, out: StandInOutput) -> None:
         party = self._party(slot)
         forced = party.forced
         if forced in self._failures:
             self._failures[forced]()
         party.forced = None
-        out.caller_text[slot] = party.hear(pcm)
+        out.caller_text[slot] = party.hear(is_voiced)
         text, sound = party.speak()
         out.text[slot] = text if forced is None else forced
-        out.pcm[slot] = pcm if self._mode == "echo" else sound
+        if self._mode == "echo":
+            out.pcm[slot] = pcm
+        elif sound is not None:
+            out.pcm[slot] = sound
         if forced == FORCE_NAN:
             out.pcm[slot, 0] = np.nan
         out.tokens[slot, 0] = out.text[slot]

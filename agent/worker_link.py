@@ -94,6 +94,7 @@ class WorkerLink:
         self._slots: dict[tuple[int, int], Slot] = {}  # by slot, generation
         self._claims: dict[tuple[str, int], asyncio.Future[Slot]] = {}  # by call, fencing
         self._lost: WorkerLost | None = None
+        self._unwritten: list[bytes] = []  # of this turn of the loop
         self._held_at_stats = 0
         self._heard_s = now()
         self._log = structlog.get_logger("agent.worker_link")
@@ -229,7 +230,7 @@ class WorkerLink:
         transport = self._writer.transport
         if transport.is_closing() or transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
             return False
-        self._writer.write(message.encode())
+        self._send(message)
         return True
 
     def forget(self, slot: Slot) -> None:
@@ -294,8 +295,17 @@ class WorkerLink:
             self._send(ClockProbe(self._now()))
 
     def _send(self, message: Message) -> None:
-        if not self._writer.transport.is_closing():
-            self._writer.write(message.encode())
+        """Write it in the loop's next turn: frames of many calls come in one turn, and leave in one write."""
+        if self._writer.transport.is_closing():
+            return
+        if not self._unwritten:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._unwritten.append(message.encode())
+
+    def _write(self) -> None:
+        unwritten, self._unwritten = self._unwritten, []
+        if unwritten and not self._writer.transport.is_closing():
+            self._writer.write(b"".join(unwritten))
 
     def _take(self, message: Message) -> None:
         match message:
@@ -371,6 +381,7 @@ class WorkerLink:
         for answer in self._claims.values():
             if not answer.done():
                 answer.set_exception(error)
+        self._write()
         self._writer.close()
 
     def _check(self) -> None:

@@ -13,7 +13,7 @@ import itertools
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +54,7 @@ from agent.wire import (
     worker_mac,
 )
 from agent.wire_fields import MalformedMessage
-from agent.worker_address import WorkerAddress
+from agent.worker_address import WorkerAddress, widen
 from model.errors import PromptError
 
 STATS_PERIOD_S = 1.0
@@ -85,10 +85,14 @@ class _Peer:
 
     def send(self, message: Message) -> bool:
         """Queue a message; False, and it is lost, when the gateway has stopped reading."""
+        return self.send_all([message])
+
+    def send_all(self, messages: Sequence[Message]) -> bool:
+        """The same for several, in one write."""
         transport = self._writer.transport
         if transport.is_closing() or transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
             return False
-        self._writer.write(message.encode())
+        self._writer.write(b"".join([message.encode() for message in messages]))
         return True
 
     def close(self) -> None:
@@ -217,6 +221,7 @@ class WorkerServer:
 
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, from the challenge to its end; nothing that a peer does escapes from here."""
+        widen(writer)
         peer = _Peer(next(self._numbers), writer)
         try:
             if len(self._peers) >= MAX_PEERS:
@@ -364,10 +369,13 @@ class WorkerServer:
             peer.send(Refused(held.call_id, held.fencing, reason, detail))
 
     def _tell_replies(self, replies: list[Reply]) -> None:
+        by_peer: dict[int, list[Reply]] = {}
         for reply in replies:
             owner = self._owner(reply.slot, reply.generation)
             if owner is not None:
-                owner[1].send(reply)
+                by_peer.setdefault(owner[1].number, []).append(reply)
+        for number, own in by_peer.items():
+            self._peers[number].send_all(own)
 
     def _tell_fault(self, fault: Fault) -> None:
         owner = self._owner(fault.slot, fault.generation)

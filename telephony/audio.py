@@ -15,9 +15,13 @@ def to_float(samples: NDArray[np.int16]) -> Pcm:
 
 def to_int16(pcm: Pcm) -> NDArray[np.int16]:
     """float32 [T] as 16-bit samples [T], rounded; beyond full scale it is clipped, NaN becomes 0."""
-    scaled = np.clip(np.nan_to_num(pcm), -1.0, 1.0) * np.float32(_FULL_SCALE)
-    samples: NDArray[np.int16] = np.minimum(np.rint(scaled), np.float32(_FULL_SCALE - 1)).astype(np.int16)
-    return samples
+    scaled = pcm * np.float32(_FULL_SCALE)
+    np.rint(scaled, out=scaled)
+    np.minimum(scaled, np.float32(_FULL_SCALE - 1), out=scaled)
+    np.maximum(scaled, np.float32(-_FULL_SCALE), out=scaled)
+    if np.isnan(np.add.reduce(scaled)):  # clipped already, so that only a NaN makes one
+        np.nan_to_num(scaled, copy=False)
+    return scaled.astype(np.int16)
 
 
 def dbfs(pcm: Pcm) -> float:

@@ -52,6 +52,11 @@ class RingEndpoint(ABC):
         return self._latest
 
     @property
+    def frame_phase(self) -> int:
+        """Frames end on ticks whose number leaves this rest by TICKS_PER_FRAME."""
+        return self._phase
+
+    @property
     def queued_samples(self) -> int:
         """Samples sent that the clock has not taken yet."""
         audio = self._audio
@@ -101,7 +106,7 @@ class RingEndpoint(ABC):
         return audio.flush() if audio else 0
 
     def on_tick(self) -> None:
-        """Fetch the frames that are complete; called 50 times a second."""
+        """Fetch the frames that are complete; called at each tick at which one of this phase may be."""
         audio = self._audio
         if audio is None or self.answered is None:
             return

@@ -23,7 +23,7 @@ from typing import ClassVar, Self
 
 import offhook_pjsua2 as pj
 
-from telephony.endpoint import EndpointEvent, EndpointEventKind
+from telephony.endpoint import TICKS_PER_FRAME, EndpointEvent, EndpointEventKind
 from telephony.errors import CallEnded, CallRefused, TelephonyError
 from telephony.packet_audio import PacketPool
 from telephony.registration import RegistrationResult
@@ -143,6 +143,7 @@ class SipGateway:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_stopping = False
         self._is_draining = False
+        self._fetched_tick = 0
 
     async def start(self) -> None:
         """Listen. Raises AddressTaken if another program holds the port."""
@@ -305,8 +306,13 @@ class SipGateway:
         await asyncio.wrap_future(self._thread.submit(lambda: self._lines.answer(number)))
 
     def _on_tick(self) -> None:
+        """Fetch what is complete: at each tick that is the frames of its phase; after a pause, any."""
+        before, self._fetched_tick = self._fetched_tick, self.tick
+        is_next = self._fetched_tick == before + 1
+        phase = self._fetched_tick % TICKS_PER_FRAME
         for endpoint in self._endpoints.values():
-            endpoint.on_tick()
+            if not is_next or endpoint.frame_phase == phase:
+                endpoint.on_tick()
 
     def _new_link(self) -> CallLink:
         """On either thread."""

@@ -24,17 +24,28 @@ class RingCounts:
     played_samples: int = 0
 
 
+def _new_frame() -> NDArray[np.float32]:
+    return np.empty(FRAME_SAMPLES, np.float32)
+
+
 class CallAudio:
     """One call's audio: a pooled native port that the clock fills and drains without Python."""
 
     def __init__(self, port: pj.RingPort) -> None:
         self.port = port
+        self._heard, self._played = (
+            _new_frame(),
+            _new_frame(),
+        )  # for the next frame; asked for 50 times a second
 
     def read(self, phase: int) -> HeardFrame | None:
         """The oldest complete frame that ends on a tick of this phase; None while there is none."""
-        heard, played = np.empty(FRAME_SAMPLES, np.float32), np.empty(FRAME_SAMPLES, np.float32)
+        heard, played = self._heard, self._played
         place = self.port.readFrame(heard, played, phase)
-        return None if place is None else HeardFrame(heard, played, *place)
+        if place is None:
+            return None
+        self._heard, self._played = _new_frame(), _new_frame()
+        return HeardFrame(heard, played, *place)
 
     def write(self, pcm: NDArray[np.float32]) -> int:
         """Queue float32 [T] for the caller; the number of samples dropped, oldest first, at the bound."""

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from agent.energy_gate import Edge, EnergyGate, GateConfig, Pcm, Segment, find_segments
+from agent.energy_gate import (
+    SILENCE_DBFS,
+    Edge,
+    EnergyGate,
+    GateConfig,
+    NoiseFloor,
+    Pcm,
+    Segment,
+    find_segments,
+)
 from model.channel import g711, resample
 from model.voices import HELD_OUT_VOICES, synthesize
 from model.voices_phones import SILENCE
@@ -144,3 +153,16 @@ def test_the_next_segment_has_a_level_of_its_own() -> None:
     loud_then_quiet = np.concatenate([fading(-15.0, tail_below_db=60.0), fading(-38.0, tail_below_db=24.0)])
     ends = [one.end_s for one in find_segments(loud_then_quiet, GateConfig(tail_db=30.0, offset_bias_s=0.0))]
     assert ends == pytest.approx([5.0, 11.08], abs=0.011)
+
+
+def test_the_noise_floor_is_the_least_mean_of_its_window() -> None:
+    config = GateConfig()
+    size = round(config.noise_window_s / config.hop_s)
+    levels = np.random.default_rng(5).integers(-70, -20, 3 * size).astype(float).tolist()
+    levels[size : size + 300] = [-33.0] * 300  # equal ones, too
+    floor = NoiseFloor(config)
+    means = [SILENCE_DBFS] * size
+    for number, level in enumerate(levels, start=1):
+        latest = levels[max(0, number - 5) : number]
+        means.append(sum(latest) / len(latest))
+        assert floor.push(level) == min(means[-size:])

@@ -1,5 +1,6 @@
 """Addresses are read, refused with a remedy, and opened safely."""
 
+import socket
 import stat
 from pathlib import Path
 
@@ -68,3 +69,14 @@ def test_an_address_that_cannot_be_had_is_named(tmp_path: Path) -> None:
     with WorkerAddress(host="127.0.0.1", port=0).listen() as taken:
         with pytest.raises(ConfigError, match="cannot listen on tcp"):
             WorkerAddress(host="127.0.0.1", port=taken.getsockname()[1]).listen()
+
+
+async def test_a_unix_stream_has_room_for_many_frames(tmp_path: Path) -> None:
+    address = WorkerAddress(path=str(tmp_path / "w.sock"))
+    with socket.socket(socket.AF_UNIX) as plain:
+        usual = plain.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    with address.listen():
+        _, writer = await address.connect()
+        assert writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) > usual
+        writer.close()
+        await writer.wait_closed()

@@ -183,3 +183,16 @@ async def test_an_error_in_the_block_comes_out_as_it_is(tmp_path: Path) -> None:
             async with linked(address) as link:
                 raise ZeroDivisionError
         assert link.lost is not None
+
+
+async def test_a_large_batch_of_frames_in_one_turn_gets_through_whole(tmp_path: Path) -> None:
+    num_slots = 160  # 600 kB: more than the system takes at once
+    async with served(tmp_path, num_slots) as (_, address), gateway(address) as link:
+        claims = [link.claim(f"call {number}", fencing=1, seed=0) for number in range(num_slots)]
+        slots = await asyncio.gather(*claims)
+        for slot in slots:
+            await slot.send(QUIET)
+        assert sum(slot.num_frames_dropped for slot in slots) == 0
+        for slot in slots:
+            reply = await anext(aiter(slot.replies()))
+            assert reply.number == 0
