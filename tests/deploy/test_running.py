@@ -16,7 +16,7 @@ import soundfile
 from aiohttp import ClientError, ClientSession
 
 from tests.deploy.test_manifests import dashboard_queries
-from tests.deploy.test_prometheus import WINDOW, ask, free_port, prometheus, scraped
+from tests.deploy.test_prometheus import ask, free_port, in_one_window, prometheus, scraped
 
 pytestmark = [pytest.mark.loopback, pytest.mark.redis, pytest.mark.timeout(120)]
 
@@ -109,9 +109,7 @@ async def test_every_dashboard_query_has_data_after_three_calls(tmp_path: Path) 
         assert [await one.wait() for one in (*talking, refused)] == [0, 0, 1], told(log)
         scrapes = (await ask(http, url, 'count_over_time(up{job="offhook"}[5m])'))[0]
         await scraped(http, url, int(scrapes) + 3)
-        answers = {
-            query: await ask(http, url, query.replace("$window", WINDOW)) for query in dashboard_queries()
-        }
+        answers = {query: await ask(http, url, in_one_window(query)) for query in dashboard_queries()}
     silent = [query for query, values in answers.items() if not values]
     assert not silent, (silent, told(tmp_path / "serve.log"))
     assert answers["sum(offhook_worker_slots)"] == [2]
