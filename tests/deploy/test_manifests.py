@@ -6,6 +6,7 @@ import json
 import re
 import stat
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,30 @@ def test_dashboard_shows_what_it_must() -> None:
     tick = shown["Tick time"]["fieldConfig"]["defaults"]
     assert tick["custom"]["thresholdsStyle"] == {"mode": "line"}
     assert 0.08 in [step["value"] for step in tick["thresholds"]["steps"]]
+
+
+def test_the_dashboard_is_what_its_source_prints() -> None:
+    printed = subprocess.run(
+        [sys.executable, DASHBOARD.with_name("dashboard.py")], capture_output=True, text=True, check=True
+    )
+    assert printed.stdout == DASHBOARD.read_text(), "run deploy/grafana/dashboard.py again"
+
+
+def test_every_panel_says_what_it_shows_and_asks_the_chosen_gateways() -> None:
+    named = [variable["name"] for variable in json.loads(DASHBOARD.read_text())["templating"]["list"]]
+    assert named == ["window", "instance"]
+    for panel in panels():
+        assert panel["description"].endswith("."), panel["title"]
+        defaults = panel["fieldConfig"]["defaults"]
+        assert defaults["unit"] in {"short", "s", "percentunit", "bytes", "pps"}, panel["title"]
+        values = [step["value"] for step in defaults["thresholds"]["steps"]]
+        assert values[0] is None and values[1:] == sorted(values[1:]), panel["title"]
+        for target in panel["targets"]:
+            assert target["legendFormat"], panel["title"]
+            for metric in re.findall(r"(?<![\w:])(?:offhook|process)_\w+", target["expr"]):
+                assert f'{metric}{{instance=~"$instance"' in target["expr"], panel["title"]
+    titles = [panel["title"] for panel in panels()]
+    assert len(titles) == len(set(titles))
 
 
 def test_a_single_number_waits_for_the_first_instead_of_showing_nan() -> None:
