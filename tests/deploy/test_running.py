@@ -25,12 +25,14 @@ KEY = secrets.token_urlsafe(32)
 
 
 @contextlib.asynccontextmanager
-async def gateway(sip_port: int, http_port: int, metrics_port: int, output: Path) -> AsyncIterator[None]:
-    """Run `offhook serve` with the stand-in engine until it is ready; end it gently."""
+async def gateway(
+    sip_port: int, http_port: int, metrics_port: int, output: Path, *, rtp_port: int = 32_000, **more: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run `offhook serve` with the stand-in engine until it is ready; end it gently, if it is there."""
     ours = {
         "OFFHOOK_SIP__PORT": str(sip_port),
-        "OFFHOOK_SIP__RTP_PORT_MIN": "32000",
-        "OFFHOOK_SIP__RTP_PORT_MAX": "32499",
+        "OFFHOOK_SIP__RTP_PORT_MIN": str(rtp_port),
+        "OFFHOOK_SIP__RTP_PORT_MAX": str(rtp_port + 499),
         "OFFHOOK_HTTP__PORT": str(http_port),
         "OFFHOOK_HTTP__METRICS_PORT": str(metrics_port),
         "OFFHOOK_HTTP__ADMIN_KEY": KEY,
@@ -38,12 +40,14 @@ async def gateway(sip_port: int, http_port: int, metrics_port: int, output: Path
         "OFFHOOK_WORKER__ENGINE": "standin",
         "OFFHOOK_DRAIN_TIMEOUT_S": "0",
         "OFFHOOK_AGENT__DELEGATE_TIMEOUT_S": "1",
+        **more,
     }
     server = await offhook("serve", env=ours, output=output)
     try:
         await ready(f"http://127.0.0.1:{http_port}/readyz", server, output)
-        yield
+        yield server
     finally:
+        is_killed = server.returncode is not None
         with contextlib.suppress(ProcessLookupError):
             server.terminate()
         try:
@@ -51,7 +55,7 @@ async def gateway(sip_port: int, http_port: int, metrics_port: int, output: Path
         except TimeoutError:
             server.kill()
             raise
-    assert server.returncode == 0, told(output)
+    assert is_killed or server.returncode == 0, told(output)
 
 
 async def offhook(*words: str, env: dict[str, str] | None = None, output: Path) -> asyncio.subprocess.Process:
