@@ -18,7 +18,8 @@ TRITON=3.9.0 # for tests beside a torch without CUDA; a build with CUDA brings t
 RUN_PACKAGES="build-essential swig pkg-config ca-certificates xz-utils libssl-dev libsrtp2-dev libopus-dev libspeex-dev
     libspeexdsp-dev uuid-dev redis-server util-linux"
 VOICE_PACKAGES="espeak-ng libespeak-ng1 flite libflite1 festival festvox-kallpc16k festvox-kdlpc16k"
-TEST_PACKAGES="sip-tester baresip prometheus iproute2 chromium"
+TEST_PACKAGES="sip-tester baresip prometheus iproute2 chromium
+    kamailio systemd"
 STATE=.setup # what has been done; ignored by git
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -86,7 +87,7 @@ install_packages() {
         fail "apt-get could not install them (see above). Mend that, or run it by hand:" "  $command"
     }
     local service
-    for service in redis-server prometheus; do
+    for service in redis-server prometheus kamailio; do
         case " $* " in *" $service "*) "${root[@]}" systemctl disable -q "$service" 2>/dev/null || true ;; esac
     done
 }

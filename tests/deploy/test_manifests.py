@@ -191,7 +191,7 @@ def test_every_alert_fires_when_it_should_and_only_then() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=90,
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
     tests = [test for path in ALERT_TESTS for test in load_yaml(path)["tests"]]
@@ -212,6 +212,17 @@ def test_compose_sets_only_settings_that_exist_and_mounts_only_files_that_exist(
         image = service["image"]
         assert name == "offhook" or re.search(r":v?\d+\.\d+", image), f"{image} is not pinned"
     assert (DEPLOY / services["offhook"]["build"]["context"] / "deploy" / "Dockerfile").exists()
+
+
+def test_compose_on_a_gpu_changes_what_it_must() -> None:
+    plain, gpu = (
+        load_yaml(DEPLOY / name)["services"]["offhook"] for name in ("compose.yaml", "compose.gpu.yaml")
+    )
+    assert (plain["build"]["target"], gpu["build"]["target"]) == ("cpu", "cuda")
+    assert plain["image"] != gpu["image"]
+    assert set(gpu["environment"]) <= {variable for variable, _ in setting_names()}
+    (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
+    assert device["capabilities"] == ["gpu"]
 
 
 def test_compose_lets_offhook_write_to_its_volumes_and_tmp_alone() -> None:
