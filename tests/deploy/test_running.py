@@ -15,7 +15,8 @@ import pytest
 import soundfile
 from aiohttp import ClientError, ClientSession
 
-from tests.deploy.test_manifests import dashboard_queries
+from tests.deploy.plain_caller import PlainCall
+from tests.deploy.test_manifests import dashboard_queries, recorded
 from tests.deploy.test_prometheus import CHOSEN, ask, free_port, in_one_window, prometheus, scraped
 
 pytestmark = [pytest.mark.loopback, pytest.mark.redis, pytest.mark.timeout(120)]
@@ -109,11 +110,14 @@ async def test_every_dashboard_query_has_data_after_three_calls(tmp_path: Path) 
         log = tmp_path / "calls.log"
         talking = [await offhook(*play, "--duration", "17", output=log) for _ in range(2)]
         await live_calls(f"http://127.0.0.1:{http_port}/v1/calls", 2)
-        refused = await offhook("call", uri, "--duration", "1", output=log)
-        assert [await one.wait() for one in (*talking, refused)] == [0, 0, 1], told(log)
+        with PlainCall(("127.0.0.1", sip_port)) as refused:
+            assert (await refused.place()).status == 503, told(log)
+        assert [await one.wait() for one in talking] == [0, 0], told(log)
         scrapes = (await ask(http, url, 'count_over_time(up{job="offhook"}[5m])'))[0]
         await scraped(http, url, int(scrapes) + 3)
-        answers = {query: await ask(http, url, in_one_window(query)) for query in dashboard_queries()}
+        answers = {
+            query: await ask(http, url, in_one_window(query)) for query in [*dashboard_queries(), *recorded()]
+        }
     silent = [query for query, values in answers.items() if not values]
     assert not silent, (silent, told(tmp_path / "serve.log"))
     assert answers[f"sum(offhook_worker_slots{CHOSEN})"] == [2]
