@@ -22,7 +22,10 @@ PLAIN: dict[str, Any] = {"gateway": {"allowedPeers": PEERS}}
 EVERYTHING: dict[str, Any] = {
     "image": {"tag": "1.2.3", "pullPolicy": "Always"},
     "imagePullSecrets": [{"name": "registry"}],
-    "settings": {"OFFHOOK_AGENT__GREETING": "Good morning.", "OFFHOOK_CALL__MAX_S": 600},
+    "settings": {
+        "OFFHOOK_AGENT__GREETING": "Good morning.",
+        "OFFHOOK_AGENT__ROLE_FILE": "/etc/offhook/role.txt",
+    },
     "secretSettings": [{"variable": "OFFHOOK_CASCADE__LLM_KEY", "secret": "llm", "key": "api-key"}],
     "gateway": {
         "replicas": 3,
@@ -30,6 +33,7 @@ EVERYTHING: dict[str, Any] = {
         "hostNetwork": False,
         "drainSeconds": 900,
         "adminKey": {"existingSecret": "admin", "key": "key"},
+        "files": {"existingSecret": "roles"},
         "persistence": {"existingClaim": "recordings"},
         "nodeSelector": {"role": "voice"},
         "podAnnotations": {"note": "one"},
