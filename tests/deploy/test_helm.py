@@ -5,6 +5,7 @@ import importlib
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,11 @@ def everything(answers: list[dict[str, Any]]) -> Objects:
 def pod(named: Objects, part: str) -> dict[str, Any]:
     kind = "Deployment" if part == "gateway" else "StatefulSet"
     return dict(named[f"{kind}/line-offhook-{part}"]["spec"]["template"]["spec"])
+
+
+def test_the_chart_is_of_this_version() -> None:
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
+    assert load_yaml(CHART / "Chart.yaml")["appVersion"] == project["version"]
 
 
 def test_helm_finds_nothing_to_mend(answers: list[dict[str, Any]]) -> None:

@@ -214,6 +214,15 @@ def test_compose_sets_only_settings_that_exist_and_mounts_only_files_that_exist(
     assert (DEPLOY / services["offhook"]["build"]["context"] / "deploy" / "Dockerfile").exists()
 
 
+def test_what_the_page_on_deployment_names_exists() -> None:
+    text = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\b(?:deploy|docs)/[\w./]+\w", text))
+    assert len(named) > 6
+    for path in named - {"deploy/.env"}:
+        assert (DEPLOY.parent / path).exists(), path
+    assert set(re.findall(r"OFFHOOK_\w+", text)) <= {variable for variable, _ in setting_names()}
+
+
 def test_compose_on_a_gpu_changes_what_it_must() -> None:
     plain, gpu = (
         load_yaml(DEPLOY / name)["services"]["offhook"] for name in ("compose.yaml", "compose.gpu.yaml")
