@@ -19,7 +19,7 @@ from tests.deploy.plain_caller import PlainCall
 from tests.deploy.test_manifests import dashboard_queries, recorded
 from tests.deploy.test_prometheus import CHOSEN, ask, free_port, in_one_window, prometheus, scraped
 
-pytestmark = [pytest.mark.loopback, pytest.mark.redis, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.loopback, pytest.mark.redis, pytest.mark.timeout(180)]
 
 RATE_HZ = 8000
 KEY = secrets.token_urlsafe(32)
@@ -126,7 +126,7 @@ async def test_every_dashboard_query_has_data_after_three_calls(tmp_path: Path) 
 
 async def live_calls(url: str, number: int) -> None:
     """Wait until so many calls are live."""
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + 60
     async with ClientSession() as http:
         while True:
             async with http.get(url, headers={"Authorization": f"Bearer {KEY}"}) as answer:
