@@ -8,7 +8,9 @@
 #                                registry of images is reached (needs debootstrap)
 #   OFFHOOK_TORCH_INDEX          package index of torch: a CPU-only one for cpu
 #   OFFHOOK_PJPROJECT_TARBALL    PJSIP's source at the top of the repository
-#   OFFHOOK_BUILD_FLAGS          more flags of `buildah bud`, like -v /etc/pip.conf:/etc/pip.conf:ro for a mirror
+#   OFFHOOK_BUILD_FLAGS          more flags of `buildah bud`, like -v /etc/pip.conf:/etc/pip.conf:ro for a mirror, and
+#                                -v /usr/local/share/ca-certificates:/usr/local/share/ca-certificates:ro for its
+#                                certificate (not the bundle in /etc/ssl: installing ca-certificates writes that)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -42,9 +44,9 @@ if [ "$base" = debootstrap ]; then
         needs debootstrap
         say "making $base from Debian's packages"
         root=$(mktemp -d)
-        trap 'rm -rf "$root"' EXIT
+        trap 'rm -rf "$root" "$root.log"' EXIT
         debootstrap --variant=minbase bookworm "$root" >"$root.log" 2>&1 ||
-            fail "debootstrap failed; the end of $root.log:" "$(tail -n 3 "$root.log")"
+            fail "debootstrap failed:" "$(tail -n 3 "$root.log")"
         rm -f "$root"/var/cache/apt/archives/*.deb
         made=$(buildah from scratch)
         buildah copy -q "$made" "$root" / >/dev/null
@@ -61,7 +63,7 @@ buildah bud --target "$target" -f deploy/Dockerfile --ignorefile deploy/Dockerfi
     ${OFFHOOK_BUILD_FLAGS:-} .
 
 container=$(buildah from "$name")
-trap 'buildah rm "$container" >/dev/null; rm -rf "${root:-}"' EXIT
+trap 'buildah rm "$container" >/dev/null; rm -rf ${root:+"$root" "$root.log"}' EXIT
 say "$name has $(du -sh "$(buildah mount "$container")" | cut -f 1), and runs as $(buildah run "$container" -- id -un)"
 if [ "$target" = cuda ]; then # a machine that builds has no GPU: all but the model is asked for
     buildah run --env OFFHOOK_WORKER__ENGINE=standin "$container" -- offhook check
