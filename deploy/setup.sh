@@ -18,7 +18,8 @@ TRITON=3.9.0 # for tests beside a torch without CUDA; a build with CUDA brings t
 RUN_PACKAGES="build-essential swig pkg-config ca-certificates xz-utils libssl-dev libsrtp2-dev libopus-dev libspeex-dev
     libspeexdsp-dev uuid-dev redis-server util-linux"
 VOICE_PACKAGES="espeak-ng libespeak-ng1 flite libflite1 festival festvox-kallpc16k festvox-kdlpc16k"
-TEST_PACKAGES="sip-tester baresip kamailio prometheus iproute2 chromium"
+TEST_PACKAGES="sip-tester baresip prometheus iproute2 chromium
+    kamailio systemd"
 STATE=.setup # what has been done; ignored by git
 
 say() { printf 'setup: %s\n' "$*"; }

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from agent.control import ControlServer
-from agent.settings import BUILTIN_MODEL, HttpSettings
+from agent.settings import BUILTIN_MODEL, HttpSettings, setting_names
 from tests.deploy.test_prometheus import NoCalls, free_port, no_keys
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,16 +42,24 @@ def is_kept(path: str) -> bool:
     return any(fnmatch.fnmatch(path, one) or path.startswith(f"{one}/") for one in kept)
 
 
-def installed() -> set[str]:
-    """The Debian packages of the final stage."""
-    last = [name for name, _ in instructions()].count("FROM")
-    stage = 0
+def stages() -> dict[str, list[tuple[str, str]]]:
+    """The instructions of each stage, by its name."""
+    found: dict[str, list[tuple[str, str]]] = {}
     for name, rest in instructions():
-        stage += name == "FROM"
-        if stage == last and name == "RUN" and "apt-get install" in rest:
+        if name == "FROM":
+            found[rest.split()[-1]] = []
+        if found:
+            list(found.values())[-1].append((name, rest))
+    return found
+
+
+def installed(stage: str) -> set[str]:
+    """The Debian packages of one stage."""
+    for name, rest in stages()[stage]:
+        if name == "RUN" and "apt-get install" in rest:
             words = rest.split("apt-get install")[1].split("&&")[0].split()
             return {word for word in words if not word.startswith("-")}
-    raise AssertionError("the final stage installs nothing")
+    raise AssertionError(f"{stage} installs nothing")
 
 
 def test_what_is_copied_exists_and_is_not_ignored() -> None:
@@ -81,7 +89,7 @@ def test_what_setup_reads_is_there_before_it_runs() -> None:
     assert {"README.md", "LICENSE"} <= seen  # pyproject.toml names them
 
 
-def test_the_final_stage_has_every_library_that_the_sip_extension_links() -> None:
+def test_what_runs_has_every_library_that_the_sip_extension_links() -> None:
     extension = importlib.util.find_spec("_offhook_pjsua2")
     assert extension is not None and extension.origin is not None
     dynamic = subprocess.run(["readelf", "-d", extension.origin], capture_output=True, text=True, check=True)
@@ -92,12 +100,30 @@ def test_the_final_stage_has_every_library_that_the_sip_extension_links() -> Non
             ["dpkg", "-S", f"*/{library}"], capture_output=True, text=True, check=True
         ).stdout
         packages = set(re.findall(r"^([^:\s]+):", owners, re.MULTILINE))
-        assert packages & (installed() | {"libc6", "libgcc-s1"}), (library, packages)
+        assert packages & (installed("runtime") | {"libc6", "libgcc-s1"}), (library, packages)
+
+
+def test_the_cpu_image_is_the_default_and_both_are_one_but_for_the_compiler() -> None:
+    assert list(stages()) == ["build", "runtime", "cuda", "cpu"]
+    assert [rest for name, rest in instructions() if name == "FROM"] == [
+        "${OFFHOOK_BASE} AS build",
+        "${OFFHOOK_BASE} AS runtime",
+        "runtime AS cuda",
+        "runtime AS cpu",
+    ]
+    assert installed("cuda") == {"gcc", "libc6-dev", "python3-dev"}
+    known = {variable for variable, _ in setting_names()}
+    given = dict(word.split("=") for name, rest in stages()["cuda"] if name == "ENV" for word in rest.split())
+    assert {name for name in given if name.startswith("OFFHOOK_")} <= known
+    assert {value for name, value in given.items() if "CACHE" in name} <= {
+        f"/var/lib/offhook/cache/{part}" for part in ("triton", "inductor")
+    }
 
 
 def test_it_ends_as_an_unprivileged_user_who_owns_only_the_recordings() -> None:
-    users = [rest for name, rest in instructions() if name == "USER"]
-    assert users == ["offhook"]
+    for final in ("cuda", "cpu"):
+        assert stages()[final][-1] == ("USER", "offhook")
+    assert [name for name, _ in stages()["runtime"]].count("USER") == 0
     runs = " && ".join(rest for name, rest in instructions() if name == "RUN")
     owned = re.findall(r"(?:install -d|chown)\s[^&]*offhook[^&]*", runs)
     assert [one.split()[-1] for one in owned] == ["/var/lib/offhook"]

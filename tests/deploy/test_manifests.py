@@ -6,6 +6,7 @@ import json
 import re
 import stat
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from agent.store import ping
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 DASHBOARD = DEPLOY / "grafana" / "offhook.json"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
-ALERT_TESTS = Path(__file__).with_name("alerts.yml")
+RULES = DEPLOY / "prometheus" / "rules.yml"
+ALERT_TESTS = tuple(Path(__file__).with_name(name) for name in ("alerts.yml", "alerts_week.yml"))
+RUNBOOKS = DEPLOY.parent / "docs" / "runbooks"
 OUR_PROCESS_METRICS = {"process_cpu_seconds_total", "process_open_fds", "process_max_fds"} | {
     "process_resident_memory_bytes"
 }
@@ -37,8 +40,19 @@ def dashboard_queries() -> list[str]:
     return [target["expr"] for panel in panels() for target in panel["targets"]]
 
 
+def alerts() -> list[dict[str, Any]]:
+    return [rule for group in load_yaml(ALERTS)["groups"] for rule in group["rules"]]
+
+
 def alert_queries() -> list[str]:
-    return [rule["expr"] for group in load_yaml(ALERTS)["groups"] for rule in group["rules"]]
+    return [alert["expr"] for alert in alerts()]
+
+
+def recorded() -> dict[str, str]:
+    """Every recorded series and what it is made of."""
+    rules = [rule for group in load_yaml(RULES)["groups"] for rule in group["rules"]]
+    assert len({rule["record"] for rule in rules}) == len(rules)
+    return {rule["record"]: rule["expr"] for rule in rules}
 
 
 def exposed_names() -> set[str]:
@@ -50,11 +64,39 @@ def exposed_names() -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("query", [*dashboard_queries(), *alert_queries()])
+@pytest.mark.parametrize("query", [*dashboard_queries(), *alert_queries(), *recorded().values()])
 def test_every_metric_of_a_query_exists(query: str) -> None:
-    named = set(re.findall(r"\b(?:offhook|process)_\w+", query))
+    named = set(re.findall(r"\b\w+:offhook_\w+:\w+|\b(?<!:)(?:offhook|process)_\w+", query))
     assert named or "up{" in query
-    assert named <= exposed_names()
+    assert named <= exposed_names() | set(recorded())
+
+
+def test_every_recorded_series_is_asked_for() -> None:
+    asked = " ".join([*dashboard_queries(), *alert_queries(), *recorded().values()])
+    assert [name for name in recorded() if name not in asked] == []
+
+
+def test_shares_and_quantiles_ask_for_traffic_before_they_wake_somebody() -> None:
+    guarded = [alert for alert in alerts() if re.search(r":ratio|:p\d|:per_", alert["expr"])]
+    assert len(guarded) > 12
+    for alert in guarded:
+        assert re.search(r"\nand \w+:offhook_\w+:(increase10m|sum) >=? \d+$", alert["expr"].strip()), alert
+
+
+def test_every_alert_has_a_page_that_says_what_to_do_and_no_page_is_left_over() -> None:
+    for alert in alerts():
+        page = DEPLOY.parent / alert["annotations"]["runbook"]
+        assert page == RUNBOOKS / f"{alert['alert']}.md"
+        text = page.read_text(encoding="utf-8")
+        assert text.startswith(f"# {alert['alert']}\n")
+        assert f"```\n{alert['expr'].strip()}\n```" in text, "the page shows another rule"
+        for part in ("## What it means", "## Look", "## Do"):
+            assert part in text
+        for link in re.findall(r"\]\((\w+\.md)\)", text):
+            assert (RUNBOOKS / link).exists(), link
+        settings = {variable for variable, _ in setting_names()}
+        assert set(re.findall(r"OFFHOOK_[A-Z_]*[A-Z]", text)) <= settings
+    assert {page.stem for page in RUNBOOKS.glob("*.md")} == {alert["alert"] for alert in alerts()}
 
 
 def test_every_metric_of_ours_is_on_the_dashboard() -> None:
@@ -76,6 +118,30 @@ def test_dashboard_shows_what_it_must() -> None:
     tick = shown["Tick time"]["fieldConfig"]["defaults"]
     assert tick["custom"]["thresholdsStyle"] == {"mode": "line"}
     assert 0.08 in [step["value"] for step in tick["thresholds"]["steps"]]
+
+
+def test_the_dashboard_is_what_its_source_prints() -> None:
+    printed = subprocess.run(
+        [sys.executable, DASHBOARD.with_name("dashboard.py")], capture_output=True, text=True, check=True
+    )
+    assert printed.stdout == DASHBOARD.read_text(), "run deploy/grafana/dashboard.py again"
+
+
+def test_every_panel_says_what_it_shows_and_asks_the_chosen_gateways() -> None:
+    named = [variable["name"] for variable in json.loads(DASHBOARD.read_text())["templating"]["list"]]
+    assert named == ["window", "instance"]
+    for panel in panels():
+        assert panel["description"].endswith("."), panel["title"]
+        defaults = panel["fieldConfig"]["defaults"]
+        assert defaults["unit"] in {"short", "s", "percentunit", "bytes", "pps"}, panel["title"]
+        values = [step["value"] for step in defaults["thresholds"]["steps"]]
+        assert values[0] is None and values[1:] == sorted(values[1:]), panel["title"]
+        for target in panel["targets"]:
+            assert target["legendFormat"], panel["title"]
+            for metric in re.findall(r"(?<![\w:])(?:offhook|process)_\w+", target["expr"]):
+                assert f'{metric}{{instance=~"$instance"' in target["expr"], panel["title"]
+    titles = [panel["title"] for panel in panels()]
+    assert len(titles) == len(set(titles))
 
 
 def test_a_single_number_waits_for_the_first_instead_of_showing_nan() -> None:
@@ -112,7 +178,8 @@ def test_prometheus_takes_the_configuration() -> None:
         ["/usr/bin/promtool", "check", "config", config], capture_output=True, text=True, check=False
     )
     assert checked.returncode == 0, checked.stderr
-    assert f"{len(alert_queries())} rules found" in checked.stdout
+    assert f"{len(alerts())} rules found" in checked.stdout
+    assert f"{len(recorded())} rules found" in checked.stdout
     targets = load_yaml(config)["scrape_configs"][0]["static_configs"][0]["targets"]
     environment = load_yaml(DEPLOY / "compose.yaml")["services"]["offhook"]["environment"]
     assert targets == [f"{Settings().http.bind_address}:{environment['OFFHOOK_HTTP__METRICS_PORT']}"]
@@ -120,11 +187,16 @@ def test_prometheus_takes_the_configuration() -> None:
 
 def test_every_alert_fires_when_it_should_and_only_then() -> None:
     checked = subprocess.run(
-        ["/usr/bin/promtool", "test", "rules", ALERT_TESTS], capture_output=True, text=True, check=False
+        ["/usr/bin/promtool", "test", "rules", *ALERT_TESTS],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,
     )
-    assert checked.returncode == 0, checked.stderr
-    cases = [case for test in load_yaml(ALERT_TESTS)["tests"] for case in test["alert_rule_test"]]
-    names = {rule["alert"] for group in load_yaml(ALERTS)["groups"] for rule in group["rules"]}
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    tests = [test for path in ALERT_TESTS for test in load_yaml(path)["tests"]]
+    cases = [case for test in tests for case in test["alert_rule_test"]]
+    names = {alert["alert"] for alert in alerts()}
     assert {case["alertname"] for case in cases if case["exp_alerts"]} == names
     assert {case["alertname"] for case in cases if not case["exp_alerts"]} == names
 
@@ -140,6 +212,26 @@ def test_compose_sets_only_settings_that_exist_and_mounts_only_files_that_exist(
         image = service["image"]
         assert name == "offhook" or re.search(r":v?\d+\.\d+", image), f"{image} is not pinned"
     assert (DEPLOY / services["offhook"]["build"]["context"] / "deploy" / "Dockerfile").exists()
+
+
+def test_what_the_page_on_deployment_names_exists() -> None:
+    text = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\b(?:deploy|docs)/[\w./]+\w", text))
+    assert len(named) > 6
+    for path in named - {"deploy/.env"}:
+        assert (DEPLOY.parent / path).exists(), path
+    assert set(re.findall(r"OFFHOOK_\w+", text)) <= {variable for variable, _ in setting_names()}
+
+
+def test_compose_on_a_gpu_changes_what_it_must() -> None:
+    plain, gpu = (
+        load_yaml(DEPLOY / name)["services"]["offhook"] for name in ("compose.yaml", "compose.gpu.yaml")
+    )
+    assert (plain["build"]["target"], gpu["build"]["target"]) == ("cpu", "cuda")
+    assert plain["image"] != gpu["image"]
+    assert set(gpu["environment"]) <= {variable for variable, _ in setting_names()}
+    (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
+    assert device["capabilities"] == ["gpu"]
 
 
 def test_compose_lets_offhook_write_to_its_volumes_and_tmp_alone() -> None:

@@ -23,10 +23,11 @@ from agent.gateway_health import GatewayHealth
 from agent.live_view import LiveCall
 from agent.settings import HttpSettings
 from agent.store import SessionRecord
-from tests.deploy.test_manifests import DEPLOY, alert_queries, dashboard_queries
+from tests.deploy.test_manifests import DEPLOY, alert_queries, dashboard_queries, recorded
 
 WINDOW = "30s"  # what the dashboard's variable stands for here
 NUM_ROUNDS = 4
+CHOSEN = '{instance=~"$instance"}'  # of the gateways that the dashboard shows
 
 
 class NoCalls:
@@ -89,6 +90,7 @@ def feed() -> None:
     metrics.CALLS.labels("inbound", "sip", "caller_hung_up").inc()
     metrics.CALLS.labels("inbound", "sip", "no_free_slot").inc()
     metrics.DELEGATIONS.labels("answered").inc()
+    metrics.DELEGATIONS.labels("timed_out").inc(0)
     metrics.DELEGATION_SECONDS.observe(0.8)
     metrics.MOS.observe(4.3)
     metrics.PLAYOUT_UNDERRUNS.inc()
@@ -107,9 +109,11 @@ async def prometheus(target: str, folder: Path) -> AsyncIterator[str]:
     config = shipped.replace("127.0.0.1:9464", target).replace(
         "scrape_interval: 5s", "scrape_interval: 250ms"
     )
-    assert config.count("250ms") == 1 and target in config
+    config = config.replace("evaluation_interval: 15s", "evaluation_interval: 250ms")
+    assert config.count("250ms") == 2 and target in config
     (folder / "prometheus.yml").write_text(config)
-    shutil.copy(DEPLOY / "prometheus" / "alerts.yml", folder)
+    for name in ("rules.yml", "alerts.yml"):
+        shutil.copy(DEPLOY / "prometheus" / name, folder)
     address = f"127.0.0.1:{free_port()}"
     places = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
     with (folder / "output").open("wb") as output:
@@ -164,13 +168,18 @@ async def _answers(folder: Path) -> dict[str, list[float]]:
             await scraped(http, url, 2 * number)
             feed()
         await scraped(http, url, 2 * NUM_ROUNDS + 3)
-        queries = [*dashboard_queries(), *alert_queries(), *map(without_bound, alert_queries())]
-        return {query: await ask(http, url, query.replace("$window", WINDOW)) for query in queries}
+        queries = [*dashboard_queries(), *alert_queries(), *map(without_bound, alert_queries()), *recorded()]
+        return {query: await ask(http, url, in_one_window(query)) for query in queries}
+
+
+def in_one_window(query: str) -> str:
+    """The query as Grafana would ask it, for all gateways."""
+    return query.replace("$window", WINDOW).replace("$instance", ".*")
 
 
 def without_bound(alert: str) -> str:
     """What an alert compares, so that it has a value even when nothing is wrong."""
-    return re.split(r"\s(?:>|==)\s", alert)[0]
+    return re.split(r"\s(?:>|<|==)\s", alert)[0]
 
 
 @pytest.mark.parametrize("query", dashboard_queries())
@@ -183,14 +192,19 @@ def test_every_alert_looks_at_something(answers: dict[str, list[float]], alert: 
     assert answers[without_bound(alert)], "no data"
 
 
+@pytest.mark.parametrize("name", recorded())
+def test_every_recorded_series_has_a_value(answers: dict[str, list[float]], name: str) -> None:
+    assert answers[name], "no data"
+
+
 def test_the_numbers_are_those_that_were_fed(answers: dict[str, list[float]]) -> None:
     def asked(part: str, metric: str) -> list[float]:
         return next(v for q, v in answers.items() if part in q and metric in q and "$window" in q)
 
-    assert answers["sum(offhook_calls_active)"] == [2]
-    assert answers["sum(offhook_worker_slots)"] == [4]
+    assert answers[f"sum(offhook_calls_active{CHOSEN})"] == [2]
+    assert answers[f"sum(offhook_worker_slots{CHOSEN})"] == [4]
     assert 0.4 <= asked("quantile(0.5,", "response_gap")[0] <= 0.45
     assert 0.5 <= asked("quantile(0.5,", "delegation_seconds")[0] <= 1
     assert 0.5 <= asked("quantile(0.5,", "barge_in")[0] <= 0.55
-    assert asked("lost_total[$window]) + ", "rtp_packets") == pytest.approx([0.01, 0.01])
+    assert asked(f"lost_total{CHOSEN}[$window]) + ", "rtp_packets") == pytest.approx([0.01, 0.01])
     assert not any(answers[alert] for alert in alert_queries() if "no_free_slot" not in alert)

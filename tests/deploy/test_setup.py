@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = ("deploy/setup.sh", "telephony/native/build.sh", ".ci/run")
+SCRIPTS = ("deploy/setup.sh", "deploy/build_image.sh", "telephony/native/build.sh", ".ci/run")
 LOCKS = ("requirements.txt", "requirements-test.txt")
 
 
@@ -98,3 +98,15 @@ def test_a_tarball_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "OFFHOOK_PJPROJECT_TARBALL names '/no/such', which cannot be read" in done.stderr
     assert not list(tmp_path.glob("*.whl"))
+
+
+def test_an_unknown_image_is_refused_before_anything_is_built() -> None:
+    done = subprocess.run(
+        [str(ROOT / "deploy/build_image.sh"), "rocm"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and "unknown target 'rocm'; use cpu or cuda" in done.stderr
+
+
+def test_what_the_tests_of_deployment_run_is_installed() -> None:
+    packages = re.search(r'^TEST_PACKAGES="([^"]+)"', (ROOT / "deploy/setup.sh").read_text(), re.MULTILINE)
+    assert packages is not None and {"prometheus", "kamailio", "systemd"} <= set(packages[1].split())

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Build the image where no container engine runs, by buildah without namespaces, and ask it `offhook check`.
+#
+#   deploy/build_image.sh [cpu|cuda] [NAME]
+#
+# Needs root, and apt-get install buildah. NAME is offhook or offhook-cuda. Read from the environment:
+#   OFFHOOK_BASE                 the image to begin with; `debootstrap` makes one from Debian's packages, where no
+#                                registry of images is reached (needs debootstrap)
+#   OFFHOOK_TORCH_INDEX          package index of torch: a CPU-only one for cpu
+#   OFFHOOK_PJPROJECT_TARBALL    PJSIP's source at the top of the repository
+#   OFFHOOK_BUILD_FLAGS          more flags of `buildah bud`, like -v /etc/pip.conf:/etc/pip.conf:ro for a mirror, and
+#                                -v /usr/local/share/ca-certificates:/usr/local/share/ca-certificates:ro for its
+#                                certificate (not the bundle in /etc/ssl: installing ca-certificates writes that)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf 'image: %s\n' "$*"; }
+
+fail() {
+    printf 'image: %s\n' "$@" >&2
+    exit 1
+}
+
+needs() {
+    command -v "$1" >/dev/null || fail "$1 is missing. As root, run: apt-get install $1"
+}
+
+target=${1:-cpu}
+case $target in
+    cpu) name=${2:-offhook} ;;
+    cuda) name=${2:-offhook-cuda} ;;
+    *) fail "unknown target '$target'; use cpu or cuda" ;;
+esac
+needs buildah
+[ "$(id -u)" = 0 ] || fail "chroot needs root: run it by sudo, or use docker build"
+
+# Neither namespaces nor overlay mounts, which containers around us may forbid.
+export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=${STORAGE_DRIVER:-vfs}
+
+base=${OFFHOOK_BASE:-docker.io/library/debian:12-slim}
+if [ "$base" = debootstrap ]; then
+    base=localhost/debian-bookworm
+    if ! buildah inspect --type image "$base" >/dev/null 2>&1; then
+        needs debootstrap
+        say "making $base from Debian's packages"
+        root=$(mktemp -d)
+        trap 'rm -rf "$root" "$root.log"' EXIT
+        debootstrap --variant=minbase bookworm "$root" >"$root.log" 2>&1 ||
+            fail "debootstrap failed:" "$(tail -n 3 "$root.log")"
+        rm -f "$root"/var/cache/apt/archives/*.deb
+        made=$(buildah from scratch)
+        buildah copy -q "$made" "$root" / >/dev/null
+        buildah commit -q --rm "$made" "$base" >/dev/null
+    fi
+fi
+
+say "building $name ($target) on $base"
+# shellcheck disable=SC2086
+buildah bud --target "$target" -f deploy/Dockerfile --ignorefile deploy/Dockerfile.dockerignore -t "$name" \
+    --build-arg OFFHOOK_BASE="$base" \
+    --build-arg OFFHOOK_TORCH_INDEX="${OFFHOOK_TORCH_INDEX:-}" \
+    --build-arg OFFHOOK_PJPROJECT_TARBALL="${OFFHOOK_PJPROJECT_TARBALL:-}" \
+    ${OFFHOOK_BUILD_FLAGS:-} .
+
+container=$(buildah from "$name")
+trap 'buildah rm "$container" >/dev/null; rm -rf ${root:+"$root" "$root.log"}' EXIT
+say "$name has $(du -sh "$(buildah mount "$container")" | cut -f 1), and runs as $(buildah run "$container" -- id -un)"
+if [ "$target" = cuda ]; then # a machine that builds has no GPU: all but the model is asked for
+    buildah run --env OFFHOOK_WORKER__ENGINE=standin "$container" -- offhook check
+else
+    buildah run "$container" -- offhook check
+fi
