@@ -183,6 +183,91 @@ TRAFFIC = (
         "ACD: talk time by answered calls.",
     ),
 )
+TRUNKS = (
+    Panel(
+        "Trunks registered",
+        "short",
+        ((f"min by (trunk) ({of('offhook_trunk_registered')})", "{{trunk}}"),),
+        "1 while every gateway is registered at the trunk's server; others do not register.",
+        top=1,
+        is_whole=True,
+    ),
+    Panel(
+        "Registrations, by result",
+        "short",
+        ((risen("offhook_trunk_registrations_total", "trunk", "result"), "{{trunk}} {{result}}"),),
+        "Tried and refreshed. refused: the password or the address; unreachable: the network.",
+    ),
+    Panel(
+        "Trunks' file read again",
+        "short",
+        ((risen("offhook_dial_plan_reloads_total", "result"), "{{result}}"),),
+        "refused: the file has a fault, and what was read before goes on.",
+    ),
+    Panel(
+        "Transfers, by result",
+        "short",
+        ((risen("offhook_transfers_total", "result"), "{{result}}"),),
+        "Callers to be handed over to a person, and what came of it.",
+    ),
+    Panel(
+        "Transfer",
+        "s",
+        quantiles("offhook_transfer_seconds", 0.5, 0.95),
+        "A transfer asked for to its outcome.",
+    ),
+    Panel(
+        "Calls that leave, by decision",
+        "short",
+        ((risen("offhook_outbound_decisions_total", "purpose", "result"), "{{purpose}} {{result}}"),),
+        "Outbound calls and transfers, allowed or refused by the policy.",
+    ),
+)
+DOOR = (
+    Panel(
+        "SIP kept out, by reason",
+        "short",
+        ((risen("offhook_sip_kept_out_total", "reason"), "{{reason}}"),),
+        "Messages dropped or told 503 before a call was made, and connections refused or ended.",
+        width=12,
+    ),
+    Panel(
+        "Bans",
+        "short",
+        (
+            (risen("offhook_sip_bans_total"), "bans"),
+            (f"sum({of('offhook_sip_banned_sources')})", "sources banned now"),
+        ),
+        "Sources that struck too often are not heard for a while.",
+        width=12,
+    ),
+    Panel(
+        "Foreign RTP packets",
+        "short",
+        ((risen("offhook_rtp_foreign_packets_total", "instance"), "{{instance}}"),),
+        "Not of the source, or the SSRC, that their call is locked to: late ones of a caller who moved, or "
+        "somebody who injects sound. None of them is heard.",
+    ),
+    Panel(
+        "Connections and resting ports",
+        "short",
+        (
+            (f"sum({of('offhook_sip_connections')})", "SIP connections"),
+            (f"sum({of('offhook_rtp_ports_resting')})", "RTP ports resting"),
+        ),
+        "Connections to the SIP port that are open, and pairs of RTP ports that wait after a call.",
+    ),
+    Panel(
+        "Draining, and recordings deleted",
+        "short",
+        (
+            (of("offhook_draining"), "{{instance}} draining"),
+            (risen("offhook_recordings_deleted_total"), "recordings deleted"),
+        ),
+        "1 from the first stop signal on; recordings that were older than they may be.",
+        is_whole=True,
+    ),
+)
 CONVERSATION = (
     Panel(
         "Response gap",
@@ -412,6 +497,8 @@ WEEKS = (
 ROWS = (
     ("Now", NOW),
     ("Traffic", TRAFFIC),
+    ("Trunks and transfers", TRUNKS),
+    ("Door", DOOR),
     ("Conversation", CONVERSATION),
     ("Media", MEDIA),
     ("Workers", WORKERS),

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import secrets
 import sys
 import time
@@ -22,6 +23,7 @@ from tests.deploy.test_prometheus import CHOSEN, ask, free_port, in_one_window, 
 pytestmark = [pytest.mark.loopback, pytest.mark.redis, pytest.mark.timeout(180)]
 
 RATE_HZ = 8000
+ELSEWHERE = r"offhook_trunk_|offhook_transfer"  # no trunk is here, and nobody to be transferred to
 KEY = secrets.token_urlsafe(32)
 
 
@@ -128,7 +130,7 @@ async def test_every_dashboard_query_has_data_after_three_calls(tmp_path: Path) 
         answers = {
             query: await ask(http, url, in_one_window(query)) for query in [*dashboard_queries(), *recorded()]
         }
-    silent = [query for query, values in answers.items() if not values]
+    silent = [query for query, values in answers.items() if not values and not re.search(ELSEWHERE, query)]
     assert not silent, (silent, told(tmp_path / "serve.log"))
     assert answers[f"sum(offhook_worker_slots{CHOSEN})"] == [2]
     assert answers[f"sum(offhook_calls_active{CHOSEN})"] == [0]
