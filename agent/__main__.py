@@ -11,7 +11,7 @@ Where a sub-command lives. Each module in `COMMANDS` exposes two functions::
   what it did came out badly; it raises an `AgentError` (or the base error of telephony or model) for what the
   operator can mend: that is printed as one line, without a traceback, and the exit code is 1. Usage and
   configuration errors exit with 2.
-- `serve` has no arguments of its own (`agent.gateway.run(settings) -> int`), and `model.training`, which
+- `serve` has no arguments of its own (`agent.serve.run(settings) -> int`), and `model.training`, which
   stands below this package, gets no settings (`run(args) -> int`).
 - Settings come from the environment and `OFFHOOK_CONFIG` alone; what a sub-command takes as an argument is
   about that one run (files, counts, addresses to call).
@@ -54,7 +54,7 @@ class Command:
 
 COMMANDS: dict[str, Command] = {
     "serve": Command(
-        "agent.gateway",
+        "agent.serve",
         "answer calls until stopped",
         "offhook serve\n"
         "OFFHOOK_RECORDING__FOLDER=calls OFFHOOK_WORKER__SLOTS=4 offhook serve\n"

@@ -40,6 +40,7 @@ from agent.access_routes import ConsoleFacts, add_access_routes
 from agent.console_feed import ConsoleFeed, Watched, feeding
 from agent.console_page import add_console_page
 from agent.errors import ConfigError
+from agent.gateway_health import Readiness
 from agent.http_errors import ApiError, errors_as_json
 from agent.live_calls import LiveCalls
 from agent.live_routes import add_live_routes
@@ -55,14 +56,6 @@ MAX_SILENCE_S = 600.0
 SHUTDOWN_TIMEOUT_S = 2.0
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """Can a call be taken now? `reasons` says why not; `degraded` what is missing though calls go on."""
-
-    reasons: Sequence[str] = ()
-    degraded: Sequence[str] = ()
 
 
 class CallDirectory(Watched, Protocol):

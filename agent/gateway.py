@@ -1,4 +1,4 @@
-"""`offhook serve`: takes calls, gives each a slot of a worker, and stops without leaving anything behind.
+"""A gateway takes calls, gives each a slot of a worker, and stops without leaving anything behind.
 
     INVITE or offer -> lease (Redis) -> claim (worker) -> answer -> Session -> everything given back
 
@@ -8,14 +8,11 @@ session.
 
 import asyncio
 import contextlib
-import os
 import secrets
-import signal
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from typing import Protocol
 
 import numpy as np
@@ -25,71 +22,45 @@ from structlog.contextvars import bound_contextvars
 
 from agent import clock, metrics
 from agent.admission import Admission
+from agent.call_door import CallDoor, refused
 from agent.caller_hash import caller_hash
 from agent.consent import ConsentRules
-from agent.control import ControlServer, Readiness
 from agent.dial_plan import CallPlan, DialPlan
 from agent.dial_plan_watch import DialPlanBook
 from agent.duplex import ModelSlot, Pcm, Tokens
-from agent.errors import AgentError, EndReason, NoFreeSlot
+from agent.errors import EndReason, NoFreeSlot
 from agent.frame_phase import BridgeClock
 from agent.gate_metrics import GateMetrics
-from agent.gateway_health import GatewayHealth, SipHealth, worker_health
-from agent.http_side import served_by, welcome
+from agent.gateway_health import GatewayFacts, GatewayHealth, Readiness, gateway_health, readiness
 from agent.live_calls import LiveCalls
 from agent.live_view import LiveCall
 from agent.machine_detection import MachineDetector
-from agent.outbound import DEFAULT_TRUNK, OutboundPolicy, OutboundRefused, Refusal
+from agent.outbound import DEFAULT_TRUNK, OutboundRefused, Refusal
 from agent.outbound_calls import Answered, Dialler, DialOrder
 from agent.outbound_ledger import OutboundLedger
 from agent.pool import WorkerPool
-from agent.profile import load_tokens
 from agent.recording import Recorder
 from agent.recordings_command import keyring
-from agent.redis_server import open_redis
 from agent.retention import keep_purging
-from agent.session import Parts, Session
-from agent.settings import RecordingSettings, Settings
+from agent.session import Session
+from agent.session_parts import Parts
+from agent.settings import Settings
 from agent.slot import PromptRefused, Slot
 from agent.store import SessionRecord, Store
 from agent.transfer import TransferOrder
 from agent.transfer_desk import TransferDesk
-from agent.trunk_metrics import forget_registrations, note_registration
+from agent.trunk_metrics import forget_registrations
 from agent.wire import DEFAULT_PROFILE
 from model.control import CallProfile
-from model.errors import ModelError
 from telephony.call import CallState
-from telephony.call_limits import CallCap, CallLimiter
-from telephony.endpoint import TICK_S, IncomingCall, MediaEndpoint
-from telephony.errors import CallEnded, TelephonyError
-from telephony.settings import SipSettings
+from telephony.endpoint import IncomingCall, MediaEndpoint
+from telephony.errors import CallEnded
 from telephony.sip import SipGateway
-from telephony.sip_uri import called_user
-from telephony.trunks import Trunk
-from telephony.webrtc import WebRtcGateway
 
 LOOK_S = 0.2
-FIRST_SIGHTINGS = 5
 KEPT_ENDED = 20  # calls that the console still lists
 
 log = structlog.get_logger(__name__)
-
-
-def run(settings: Settings) -> int:
-    """Serve until SIGINT or SIGTERM; the exit code."""
-    try:
-        return asyncio.run(_serve(settings))
-    except BaseExceptionGroup as group:  # what escapes from nested TaskGroups
-        cause = _operators_fault(group)
-        raise cause if cause is not None else group from None
-
-
-def _operators_fault(error: BaseException) -> BaseException | None:
-    """The first error in nested groups that the command line knows how to tell, or None."""
-    if isinstance(error, BaseExceptionGroup):
-        found = (_operators_fault(one) for one in error.exceptions)
-        return next((one for one in found if one is not None), None)
-    return error if isinstance(error, (AgentError, ModelError, TelephonyError)) else None
 
 
 class CallSource(Protocol):
@@ -124,11 +95,14 @@ class Gateway:
         self._admission = Admission(pool, store, profile)
         self._plans = plans
         self._plain = CallPlan("", "", settings.agent, profile, settings.call)
+        self._door = CallDoor(settings, self._plain, plans)
         self._sip, self._pool, self._store, self._tokens = sip, pool, store, tokens
         self._bridge_clock = bridge_clock
-        self._limiter, self._gate_metrics = CallLimiter(clock.now), GateMetrics()
+        self._gate_metrics = GateMetrics()
         self._gateway_id = f"gw-{secrets.token_hex(3)}"
         self._keys = keyring(settings.recording)
+        rules = settings.recording
+        self._consent = ConsentRules(rules.announcement, rules.opt_out_digit, rules.opt_out_window_s)
         self._ledger = ledger
         self._desk = None if ledger is None else TransferDesk(settings.transfer, ledger, sip)
         self._dialler = None if ledger is None else self._make_dialler(ledger)
@@ -152,14 +126,7 @@ class Gateway:
 
     def readiness(self) -> Readiness:
         """Whether a call could be taken now."""
-        reasons = ["stopping"] if self._is_stopping else []
-        if not self._pool.links:
-            reasons.append("no worker is ready")
-        degraded = [] if self._store.is_up else ["redis is away"]
-        degraded += [f"worker {label} keeps dying" for label in self._pool.crash_looping]
-        if self._pool.links and not self._pool.num_slots_free:
-            degraded.append("every slot is taken")
-        return Readiness(reasons, degraded)
+        return readiness(self._pool, is_stopping=self._is_stopping, is_redis_up=self._store.is_up)
 
     def calls(self) -> Sequence[SessionRecord]:
         """The live calls."""
@@ -176,31 +143,8 @@ class Gateway:
 
     def health(self) -> GatewayHealth:
         """How this gateway is."""
-        state, settings = self.readiness(), self._settings.sip
-        workers = [worker_health(berth) for berth in self._pool.berths]
-        counts = self._sip.counts()
-        return GatewayHealth(
-            self._gateway_id,
-            version("offhook"),
-            self._started_at_ms,
-            not state.reasons,
-            state.reasons,
-            state.degraded,
-            self._store.is_up,
-            sum(worker.num_slots for worker in workers),
-            sum(worker.num_used for worker in workers),
-            workers,
-            SipHealth(
-                settings.bind_address,
-                self._sip.udp_port,
-                self._sip.tcp_port,
-                settings.codecs,
-                settings.allowed_peers,
-                counts.calls,
-                counts.foreign_messages,
-                counts.malformed_messages,
-            ),
-        )
+        about = GatewayFacts(self._gateway_id, self._started_at_ms, self.readiness(), self._store.is_up)
+        return gateway_health(about, self._settings.sip, self._pool, self._sip)
 
     async def dial(self, order: DialOrder) -> SessionRecord:
         """Begin to call somebody. Raises OutboundRefused, NoFreeSlot, PromptRefused."""
@@ -208,10 +152,12 @@ class Gateway:
             raise OutboundRefused(Refusal.OFF)
         if self._group is None or self._is_stopping:
             raise NoFreeSlot("this gateway is stopping, or has not begun")
+        self._num_handled += 1
         self._is_idle.clear()
         try:
             return await self._dialler.start(self._group, order)
         finally:
+            self._num_handled -= 1
             self._note_idle()
 
     def transfer(self, call_id: str, order: TransferOrder) -> bool | None:
@@ -329,36 +275,21 @@ class Gateway:
                 invite.reject(500, "Internal error")
                 metrics.CALLS.labels("inbound", invite.transport, EndReason.INTERNAL_ERROR.value).inc()
             finally:
-                self._limiter.leave(call_id)
+                self._door.leave(call_id)
                 self._num_handled -= 1
                 self._note_idle()
 
     async def _admit(self, call_id: str, invite: IncomingCall) -> None:
-        transport, trunk = invite.transport, invite.trunk
         log.info(
             "call_offered",
-            transport=transport,
-            trunk=trunk,
+            transport=invite.transport,
+            trunk=invite.trunk,
             pii_peer_call_id=invite.call_id,  # phones put their number or address there
             pii_caller=invite.caller,
         )
-        plan = self._plan_of(invite)
-        over = self._limiter.enter(call_id, self._caps(invite, plan))
-        if over is not None:
-            self._refuse_over(invite, over)
-        elif plan is None:
-            invite.reject(404, "Nobody is called that here")
-            self._refused(transport, EndReason.UNKNOWN_LINE)
-        else:
+        plan = self._door.enter(call_id, invite)
+        if plan is not None:
             await self._begin(call_id, invite, plan)
-
-    def _plan_of(self, invite: IncomingCall) -> CallPlan | None:
-        if self._plans is None or invite.transport != "sip":
-            return self._plain
-        return self._plans.plan.find(invite.called, invite.trunk)
-
-    def _trunk_of(self, invite: IncomingCall) -> Trunk | None:
-        return self._plans.plan.trunks.get(invite.trunk) if self._plans is not None else None
 
     async def _begin(self, call_id: str, invite: IncomingCall, plan: CallPlan) -> None:
         """A call that its line may take: from its slot to its end."""
@@ -371,17 +302,17 @@ class Gateway:
         except PromptRefused as error:
             log.error("prompt_refused", cause=str(error), remedy="see OFFHOOK_AGENT__*, `offhook check`")
             invite.reject(500, "Agent is misconfigured")
-            self._refused(transport, EndReason.PROMPT_REFUSED)
+            refused(transport, EndReason.PROMPT_REFUSED)
             return
         if slot is None:
             retry_after = str(self._settings.sip.retry_after_s)
             invite.reject(503, "No free line", {"Retry-After": retry_after})
-            self._refused(transport, EndReason.NO_FREE_SLOT)
+            refused(transport, EndReason.NO_FREE_SLOT)
             return
         try:
             endpoint = await self._answer(invite)
             if endpoint is None:
-                self._refused(transport, EndReason.CALLER_CANCELLED)
+                refused(transport, EndReason.CALLER_CANCELLED)
                 return
             metrics.CALL_SETUP_SECONDS.labels(transport).observe(clock.now() - began_s)
             try:
@@ -390,28 +321,6 @@ class Gateway:
                 endpoint.hang_up()  # the session has, unless we failed before there was one
         finally:
             await self._admission.give_back(call_id, slot)
-
-    def _caps(self, invite: IncomingCall, plan: CallPlan | None) -> list[CallCap]:
-        """What limits this call; where no line, trunk or source is known, none of its own."""
-        limits, trunk = self._settings.limits, self._trunk_of(invite)
-        caps: list[CallCap] = []
-        if plan is not None and (line := plan.key or called_user(invite.called)):
-            caps.append(CallCap(f"line:{line}", plan.max_calls or limits.calls_per_line))
-        if trunk is not None and trunk.max_calls:
-            caps.append(CallCap(f"trunk:{invite.trunk}", trunk.max_calls))
-        if invite.source:
-            rate = limits.new_calls_per_source_s
-            caps.append(CallCap(f"source:{invite.source}", limits.calls_per_source, rate))
-        return caps
-
-    def _refuse_over(self, invite: IncomingCall, over: CallCap) -> None:
-        """A busy line or trunk is busy; a caller over its allowance may come back."""
-        if over.name.startswith(("line:", "trunk:")):
-            invite.reject(486, "Busy Here")
-            self._refused(invite.transport, EndReason.LINE_FULL)
-            return
-        invite.reject(503, "Over the limit", {"Retry-After": str(self._settings.sip.retry_after_s)})
-        self._refused(invite.transport, EndReason.OVER_LIMIT)
 
     async def _answer(self, invite: IncomingCall) -> MediaEndpoint | None:
         invite.ring()
@@ -434,7 +343,7 @@ class Gateway:
             caller=invite.caller,
             worker_id=slot.worker_id,
         )
-        headers = self._passed_headers(invite)
+        headers = self._door.passed_headers(invite)
         await self._live_on(record, endpoint, slot, plan, trunk=invite.trunk, headers=headers)
 
     async def _talk_out(
@@ -477,7 +386,7 @@ class Gateway:
             self._recorder(call_id),
             self._settings.recording.consent,
             plan.agent,
-            _consent(self._settings.recording),
+            self._consent,
             self._desk,
             self._settings.transfer.mode,
             MachineDetector() if order is not None else None,
@@ -499,11 +408,6 @@ class Gateway:
             self._ended.append((session.record, session.live().recording_id))
             self._note_idle()
 
-    def _passed_headers(self, invite: IncomingCall) -> dict[str, str]:
-        """What of the INVITE goes on to whom the agent asks."""
-        trunk = self._trunk_of(invite)
-        return trunk.passed_headers(invite.headers) if trunk is not None else {}
-
     def _phase(self, slot: Slot) -> int:
         return self._bridge_clock.frame_phase(slot.next_tick_s(clock.now()))
 
@@ -513,152 +417,3 @@ class Gateway:
             return None
         key = self._keys.current if self._keys is not None else None
         return Recorder(settings.folder, call_id[:8], settings.format, key=key)
-
-    @staticmethod
-    def _refused(transport: str, reason: EndReason) -> None:
-        log.info("call_refused", transport=transport, reason=reason.value)
-        metrics.CALLS.labels("inbound", transport, reason.value).inc()
-
-
-async def _serve(settings: Settings) -> int:
-    tokens = load_tokens(settings.worker)
-    plans = DialPlanBook(settings, os.environ, tokens)  # the secrets that its file names by variable
-    profile = plans.plan.fallback.profile
-    served = served_by(settings)
-    url = settings.redis_url.get_secret_value() if settings.redis_url else None
-    async with contextlib.AsyncExitStack() as stack:
-        stop, stop_now = await stack.enter_async_context(_signals(plans.asked))
-        redis_url = await stack.enter_async_context(open_redis(url))
-        store = await stack.enter_async_context(Store(redis_url, show_pii=settings.log.pii))
-        num_peers = settings.webrtc.max_calls if settings.webrtc.enabled else 0
-        lines = SipGateway(
-            _sip_settings(settings),
-            num_packet_ports=num_peers,
-            trunks=plans.plan.trunks,
-            on_registered=note_registration,
-        )
-        forget_registrations(plans.plan)
-        sip = await stack.enter_async_context(lines)
-        bridge_clock = await _watch_bridge(sip)
-        name = f"gw-{secrets.token_hex(3)}"
-        phase_s = bridge_clock.worker_phase_s
-        workers = WorkerPool(settings.worker, name=name, phase_s=phase_s, cache=settings.cache)
-        pool = await stack.enter_async_context(workers)
-        live = await _open_live(stack, settings, sip, pool) if num_peers else None
-        policy = OutboundPolicy(settings.outbound, lambda: plans.plan.transfer_targets)
-        ledger = await stack.enter_async_context(OutboundLedger(redis_url, policy))
-        gateway = Gateway(
-            settings, sip, pool, store, tokens, bridge_clock, profile, live, served.salt, plans, ledger
-        )
-        http = ControlServer(
-            gateway, settings.http, replace(served, live=live, dial=gateway.dial, transfer=gateway.transfer)
-        )
-        await stack.enter_async_context(http)
-        if not await _until_ready(pool, stop):
-            return 0
-        _warn_of_refusals(pool, profile)
-        _greet(settings, sip, http, pool)
-        welcome(settings, http.port, served.access)
-        await gateway.serve(stop, stop_now)
-    log.info("gateway_stopped")
-    return 0
-
-
-def _consent(settings: RecordingSettings) -> ConsentRules:
-    return ConsentRules(settings.announcement, settings.opt_out_digit, settings.opt_out_window_s)
-
-
-def _sip_settings(settings: Settings) -> SipSettings:
-    """SIP's settings; calls may be placed where the rules name somebody to call or to hand over to.
-
-    A trunks' file may come to name somebody when it is read again.
-    """
-    rules = [settings.outbound, *settings.outbound.trunks.values()]
-    names_somebody = (
-        any(one.targets or one.prefixes for one in rules)
-        or settings.call.transfer_target is not None
-        or settings.sip.trunks_file is not None
-    )
-    return replace(settings.sip, outbound_enabled=settings.sip.outbound_enabled or names_somebody)
-
-
-async def _open_live(
-    stack: contextlib.AsyncExitStack, settings: Settings, sip: SipGateway, pool: WorkerPool
-) -> LiveCalls:
-    """Calls from browsers, on SIP's clock."""
-    peers = WebRtcGateway(settings.webrtc, sip.ticks, sip.packet_audio)
-    source = await stack.enter_async_context(peers)
-    return LiveCalls(
-        source, lambda: {link.hello.model for link in pool.links}, settings.agent.voice, settings.call.max_s
-    )
-
-
-async def _watch_bridge(sip: SipGateway) -> BridgeClock:
-    """The bridge's clock, after a few sightings."""
-    bridge_clock = BridgeClock()
-    for _ in range(FIRST_SIGHTINGS):
-        await asyncio.sleep(TICK_S)
-        bridge_clock.note(sip.tick, sip.tick_at_s)
-    return bridge_clock
-
-
-async def _until_ready(pool: WorkerPool, stop: asyncio.Event) -> bool:
-    """Wait for the first worker; False if we are told to stop first. Raises WorkerUnavailable."""
-    async with asyncio.TaskGroup() as group:
-        ready = group.create_task(pool.wait_ready())
-        stopping = group.create_task(stop.wait())
-        await asyncio.wait({ready, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not ready.done():
-            ready.cancel()
-    return not ready.cancelled()
-
-
-@contextlib.asynccontextmanager
-async def _signals(reload: asyncio.Event) -> AsyncIterator[tuple[asyncio.Event, asyncio.Event]]:
-    """Events for the first SIGINT or SIGTERM (end gently), and for the next, or SIGINT (end now).
-
-    SIGHUP sets `reload`.
-    """
-    stop, stop_now = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def on_signal(number: signal.Signals) -> None:
-        if stop.is_set() or number is signal.SIGINT:
-            stop_now.set()
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal, number)
-    loop.add_signal_handler(signal.SIGHUP, reload.set)
-    try:
-        yield stop, stop_now
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.remove_signal_handler(number)
-
-
-def _warn_of_refusals(pool: WorkerPool, profile: CallProfile) -> None:
-    """Say at once, and not only at the first call, that a worker's model will refuse our profile."""
-    for link in pool.links:
-        hello = link.hello
-        if profile.voice and profile.voice not in hello.voices:
-            log.error("voice_unknown", worker_id=link.worker_id, voice=profile.voice, voices=hello.voices)
-        if profile.role and not hello.takes_role:
-            log.error("role_impossible", worker_id=link.worker_id, model=hello.model)
-
-
-def _greet(settings: Settings, sip: SipGateway, http: ControlServer, pool: WorkerPool) -> None:
-    """Tell the operator where to call; whoever reads JSON gets JSON."""
-    port = sip.udp_port or sip.tcp_port
-    uri = f"sip:order@{settings.sip.bind_address}:{port}"
-    if settings.log.format == "json":
-        log.info("gateway_ready", uri=uri, num_slots=pool.num_slots)
-        return
-    recordings = settings.recording.folder
-    lines = [
-        f"offhook answers {uri} ({pool.num_slots} calls at once)",
-        f"  from a soft phone, or: offhook call {uri}",
-        f"  recordings: {recordings if recordings else 'off (set OFFHOOK_RECORDING__FOLDER)'}",
-    ]
-    print("\n".join(lines), flush=True)

@@ -10,38 +10,31 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import replace
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from agent import metrics
+from agent.answerer_watch import AnswererWatch
+from agent.call_recording import CallRecording
 from agent.call_stats import CallStats
-from agent.clock import Now
-from agent.consent import Consent, ConsentGate, ConsentRules
 from agent.delegate import Delegation, question_of
-from agent.duplex import Duplex, ModelSlot, Pcm, Signal, Tokens, sayable
-from agent.errors import EndReason, NoFreeSlot, WorkerUnavailable
+from agent.duplex import Duplex, ModelSlot, Signal, sayable
+from agent.errors import EndReason
 from agent.live_view import LiveCall, LiveView
-from agent.machine_detection import Answerer, MachineDetector
-from agent.outbound import DEFAULT_TRUNK
-from agent.recording import Recorder
+from agent.machine_detection import Answerer
+from agent.recovery import another_slot
 from agent.said_lines import SaidLines
-from agent.settings import AgentSettings, CallSettings
+from agent.session_parts import Parts
 from agent.slot import PromptRefused, SlotFault, WorkerLost
 from agent.store import SessionRecord
 from agent.transcript import TimedWord
-from agent.transfer import TRYING, Desk, TransferOrder, TransferResult, Transfers
-from agent.transfer_settings import TransferMode
+from agent.transfer import TRYING, TransferOrder, TransferResult, Transfers
 from agent.wire import MAX_SAY_TOKENS, MAX_SILENCE_FRAMES, PERIOD_S
 from telephony.call import CallState
 from telephony.endpoint import EndpointEvent, EndpointEventKind, HeardFrame, MediaEndpoint
 
-RECOVERY_S = 25.0  # a restarted worker is ready within 20 s; after this the call is given up
-RECLAIM_PAUSE_S = 0.25
 MAX_FAULTS = 3  # engine failures in one call before the model is given up
 END_TIMEOUT_S = 3.0  # how long a BYE may take to be answered
 WATCH_S = 1.0
@@ -51,36 +44,6 @@ log = structlog.get_logger(__name__)
 
 WordListener = Callable[[TimedWord], None]
 EndListener = Callable[[EndReason], None]
-Reclaim = Callable[[NDArray[np.int16], Pcm], Awaitable[ModelSlot]]
-
-
-class Records(Protocol):
-    """Where a call's record goes: `agent.store.Store`."""
-
-    def save(self, record: SessionRecord) -> None:
-        """Note this state; never waits."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a session works with, beside the call and its slot."""
-
-    tokens: Tokens
-    limits: CallSettings
-    records: Records
-    reclaim: Reclaim  # another slot, given int16 [T, 1 + 2K] and float32 [N]; NoFreeSlot, WorkerUnavailable
-    now: Now
-    recorder: Recorder | None = None
-    has_consent: bool = False
-    agent: AgentSettings = field(default_factory=AgentSettings)  # its greeting, and whom it asks
-    consent: ConsentRules = field(default_factory=ConsentRules)  # of the recorder
-    desk: Desk | None = None  # what hands callers over; None: nobody takes one
-    transfer_mode: TransferMode = "blind"  # of transfers that the model asks for
-    detector: MachineDetector | None = None  # of a call of ours: who took it
-    hangs_up_on_machines: bool = False
-    caller_hash: str | None = None  # for the sidecar: finds a caller's recordings, tells no number
-    headers: Mapping[str, str] = field(default_factory=dict)  # of the INVITE, that its trunk passes on
-    trunk: str = DEFAULT_TRUNK  # that the call came or went by
 
 
 class Session:
@@ -108,17 +71,11 @@ class Session:
         self._stats = CallStats(endpoint, parts.now)
         self._end: asyncio.Future[EndReason] = asyncio.get_running_loop().create_future()
         self._transfers = Transfers(endpoint, self._duplex, parts.desk, parts.now) if parts.desk else None
-        self._orders: asyncio.Queue[TransferOrder] = asyncio.Queue(1)
-        self._beeped = asyncio.Event()  # the machine that took our call
+        self._answerer = AnswererWatch(parts.detector, self._on_answerer)
         self._stopped = asyncio.Event()  # after a handover: the operator, or our own end, ends it
         self._questions: asyncio.Queue[None] = asyncio.Queue(1)  # the model asks; again meanwhile is the same
         self._delegation = Delegation(parts.agent, parts.now, self._say)
-        self._digits: list[tuple[float, str]] = []
-        rules = parts.consent if parts.recorder is not None else ConsentRules()
-        self._consent = ConsentGate(rules, parts.now, self._on_consent)
-        self._duplex.may_record = self._consent.may_record
-        self._announced_at: int | None = None  # of the duplex's `num_said`
-        self._recording_began_s = 0.0  # on the audio clock
+        self._recording = CallRecording(parts, self._duplex)
 
     @property
     def audio_s(self) -> float:
@@ -151,14 +108,11 @@ class Session:
 
     def transfer(self, order: TransferOrder) -> bool:
         """Begin to hand the caller over; False while another is under way, or where there are none."""
-        if self._transfers is None or self._transfers.is_active or self._orders.full():
-            return False
-        self._orders.put_nowait(order)
-        return True
+        return self._transfers is not None and self._transfers.order(order)
 
     def live(self) -> LiveCall:
         """The call as it is now, for whoever watches."""
-        recorder, gaps_s = self._parts.recorder, self._duplex.turns.gaps_s
+        gaps_s = self._duplex.turns.gaps_s
         return LiveCall(
             self.record,
             self._view,
@@ -168,7 +122,7 @@ class Session:
             len(gaps_s),
             self._duplex.is_held,
             self.num_recoveries,
-            recorder.path.stem if self._is_kept(recorder) and recorder is not None else None,
+            self._recording.recording_id,
         )
 
     async def say(self, text: str) -> bool:
@@ -188,7 +142,7 @@ class Session:
             raise ValueError("it holds nothing that this model can say")
         if len(tokens) > MAX_SAY_TOKENS:
             raise ValueError(f"it takes {len(tokens)} tokens; {MAX_SAY_TOKENS} fit")
-        self._announced_at = None  # what was not said to its end will not be
+        self._recording.interrupted()  # what was not said to its end will not be
         is_sent = await self._duplex.say(tokens)
         log.info("say", num_tokens=len(tokens), is_sent=is_sent, pii_text=text)
         return is_sent
@@ -275,14 +229,7 @@ class Session:
         self._note(
             state=CallState.DISCONNECTED.value, ended_at_ms=time.time_ns() // 1_000_000, end_reason=reason
         )
-        recorder = self._parts.recorder
-        if recorder is not None:
-            if self._consent.may_record:
-                await asyncio.shield(asyncio.to_thread(recorder.close, self._sidecar(reason)))
-            else:
-                await asyncio.shield(asyncio.to_thread(recorder.discard))
-            if recorder.failure:
-                log.warning("recording_failed", cause=recorder.failure)
+        await self._recording.close(self.record, self.num_recoveries)
         log.info(
             "call_ended",
             reason=reason.value,
@@ -311,14 +258,15 @@ class Session:
                 num_faults += 1
                 log.warning("slot_fault", worker_id=self._slot.worker_id, cause=str(error))
             await self._slot.release()
-            self._slot, self._announced_at = None, None
+            self._slot = None
+            self._recording.interrupted()
             if num_left := self._duplex.forget_sentence():
                 log.warning("sentence_lost", num_tokens_left=num_left)
             if num_faults >= MAX_FAULTS:
                 self.hang_up(EndReason.MODEL_FAILED)
                 return
             try:
-                self._slot = await self._recover()
+                self._slot = await another_slot(self._parts.reclaim, self._duplex, self._parts.now)
             except PromptRefused as error:
                 log.error("prompt_refused", cause=str(error))
                 self.hang_up(EndReason.PROMPT_REFUSED)
@@ -333,34 +281,13 @@ class Session:
         """Give the model the configured first sentences, unless the conversation has begun."""
         if len(self._duplex.history):
             return
-        tokens, must_tell = self._parts.tokens, self._consent.state is Consent.ANNOUNCING
-        told = sayable(tokens, self._parts.consent.announcement) if must_tell else []
+        tokens = self._parts.tokens
+        told = sayable(tokens, self._recording.announcement)
         first = told + sayable(tokens, self._parts.agent.greeting)
         if first:
             await self._duplex.greet(slot, first)
         if told:
-            self._announced_at = self._duplex.num_said + len(told)
-
-    async def _recover(self) -> ModelSlot | None:
-        """Another slot that remembers the conversation, as soon as there is one; None after RECOVERY_S.
-
-        Raises PromptRefused when the model there cannot take this call: waiting changes nothing.
-        """
-        began_s = self._parts.now()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(RECOVERY_S):
-                while True:
-                    try:
-                        slot = await self._parts.reclaim(self._duplex.history, self._duplex.caller_pcm)
-                    except PromptRefused:
-                        raise
-                    except (NoFreeSlot, WorkerUnavailable):
-                        await asyncio.sleep(RECLAIM_PAUSE_S)
-                    else:
-                        took_s = round(self._parts.now() - began_s, 2)
-                        log.info("call_recovered", worker_id=slot.worker_id, took_s=took_s)
-                        return slot
-        return None
+            self._recording.announces(len(told))
 
     async def _obey(self) -> None:
         """Do what the model asks for."""
@@ -401,17 +328,16 @@ class Session:
         return self.transfer(TransferOrder(target, self._parts.transfer_mode, summary, self.trunk))
 
     async def _hand_over(self) -> None:
-        """Carry out transfers, one after the other; who is not taken is the agent's again."""
-        while True:
-            order = await self._orders.get()
-            assert self._transfers is not None
-            self._note(transfer=TRYING)
-            result = await self._transfers.attempt(order)
-            self._note(transfer=result.value)
-            if result is TransferResult.COMPLETED:
+        """Carry out transfers, until one succeeds; who is not taken is the agent's again."""
+        if self._transfers is None:
+            return
+        async for outcome in self._transfers.outcomes():
+            self._note(transfer=outcome)
+            if outcome == TransferResult.COMPLETED:
                 self.hang_up(EndReason.TRANSFERRED)
                 return
-            await self._duplex.force(self._parts.tokens.nobody)
+            if outcome != TRYING:
+                await self._duplex.force(self._parts.tokens.nobody)
 
     # ---- the call ----
 
@@ -419,9 +345,8 @@ class Session:
         async for event in self._endpoint.events():
             match event.kind:
                 case EndpointEventKind.DTMF:
-                    self._digits.append((round(self._duplex.audio_s, 3), event.digit))
                     log.info("dtmf", pii_digit=event.digit)
-                    self._consent.pressed(event.digit)
+                    self._recording.pressed(event.digit)
                 case EndpointEventKind.HELD | EndpointEventKind.RESUMED:
                     self._duplex.is_held = event.kind is EndpointEventKind.HELD
                     log.info("call_held" if self._duplex.is_held else "call_resumed")
@@ -451,54 +376,27 @@ class Session:
             if self._parts.now() - began_s > limits.max_s:
                 self.hang_up(EndReason.TOO_LONG)
             self._said.say(self._duplex.audio_s)
-            self._ask_consent()
-            if (
-                self._is_kept(self._parts.recorder)
-                and self._parts.recorder is not None
-                and seconds % SIDECAR_EVERY == 0
-            ):
-                self._parts.recorder.note(self._sidecar(None))
+            self._recording.tick()
+            if seconds % SIDECAR_EVERY == 0:
+                self._recording.note(self.record, self.num_recoveries)
 
     # ---- who took our call ----
 
     def _on_frame(self, heard: HeardFrame) -> None:
         self._view.note_frame(heard)
-        detector = self._parts.detector
-        if detector is None or detector.verdict in (Answerer.HUMAN, Answerer.UNCERTAIN):
-            return
-        verdict = detector.push(heard.pcm)
-        if verdict is not None:
-            metrics.ANSWERERS.labels(verdict.value).inc()
-            log.info("answered_by", answerer=verdict.value, at_s=round(self._duplex.audio_s, 2))
-            self._note(answered_by=verdict.value)
-            if verdict is Answerer.MACHINE and self._parts.hangs_up_on_machines:
-                self.hang_up(EndReason.MACHINE_ANSWERED)
-        if detector.has_beeped:
-            self._beeped.set()
+        self._answerer.push(heard.pcm, self._duplex.audio_s)
+
+    def _on_answerer(self, answerer: Answerer) -> None:
+        self._note(answered_by=answerer.value)
+        if answerer is Answerer.MACHINE and self._parts.hangs_up_on_machines:
+            self.hang_up(EndReason.MACHINE_ANSWERED)
 
     async def _greet_the_machine(self) -> None:
         """Say the greeting again once a machine takes a message: it talked over the first."""
-        await self._beeped.wait()
+        await self._answerer.beeped.wait()
         log.info("machine_beeped", at_s=round(self._duplex.audio_s, 2))
         if self._parts.agent.greeting:
             await self._say(self._parts.agent.greeting)
-
-    # ---- the recording ----
-
-    def _is_kept(self, recorder: Recorder | None) -> bool:
-        return recorder is not None and not recorder.failure and self._consent.may_record
-
-    def _ask_consent(self) -> None:
-        if self._announced_at is not None and self._duplex.num_said >= self._announced_at:
-            self._announced_at = None
-            self._consent.announced()
-        self._consent.tick()
-
-    def _on_consent(self, state: Consent) -> None:
-        log.info("recording_consent", state=state.value)
-        self._duplex.may_record = self._consent.may_record
-        if state is Consent.RECORDING:
-            self._recording_began_s = self._duplex.audio_s
 
     # ---- what is told ----
 
@@ -519,26 +417,3 @@ class Session:
     def _tell_word(self, word: TimedWord) -> None:
         for listener in self._word_listeners:
             listener(word)
-
-    def _sidecar(self, reason: EndReason | None) -> dict[str, object]:
-        """What lies next to the audio: no number, no Call-ID; `end_reason` is null while the call lives."""
-        recorder, duplex, began_s = self._parts.recorder, self._duplex, self._recording_began_s
-        words = [word for word in duplex.transcript.in_order() if word.start_s >= began_s]
-        return {
-            "channels": ["caller", "agent"],
-            "call_id": self.record.call_id,
-            "caller_hash": self._parts.caller_hash,
-            "started_at_ms": self.record.started_at_ms,
-            "seconds": round(duplex.audio_s, 3),
-            "consent": self._parts.has_consent or bool(self._parts.consent.announcement),
-            "began_s": round(began_s, 3),  # of the call's clock, by which all times here are
-            "end_reason": reason.value if reason else None,
-            "transport": self.record.transport,
-            "codec": self.record.codec,
-            "words": [word.as_json() for word in words],
-            "turns": duplex.turns.as_json(),
-            "dtmf": [{"at_s": at_s, "digit": digit} for at_s, digit in self._digits if at_s >= began_s],
-            "bridge": duplex.bridge.as_json(),
-            "num_recoveries": self.num_recoveries,
-            "frames_not_recorded": recorder.frames_dropped if recorder else 0,
-        }

@@ -11,7 +11,7 @@ target that we have called is hung up on when the caller has gone. Every transfe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -116,8 +116,23 @@ class Transfers:
         self._caller, self._conversation, self._desk, self._now = caller, conversation, desk, now
         self._refer: _Refer | None = None
         self._is_late = False  # a REFER was given up, and may still succeed
+        self._orders: asyncio.Queue[TransferOrder] = asyncio.Queue(1)
         self.is_active = False
         self.handover: Handover | None = None
+
+    def order(self, order: TransferOrder) -> bool:
+        """Have it carried out; False while another is under way."""
+        if self.is_active or self._orders.full():
+            return False
+        self._orders.put_nowait(order)
+        return True
+
+    async def outcomes(self) -> AsyncIterator[str]:
+        """TRYING and then the result of each order, one after the other."""
+        while True:
+            order = await self._orders.get()
+            yield TRYING
+            yield await self.attempt(order)
 
     def on_notify(self, code: int) -> bool:
         """A NOTIFY about a REFER of ours; True if the caller is elsewhere after we had given up on it."""

@@ -14,9 +14,9 @@ from prometheus_client import CollectorRegistry, Counter
 
 from agent.access import Access, allow_list
 from agent.access_keys import KeyFile
-from agent.control import MAX_BODY_BYTES, ControlServer, Readiness, Served, make_app
+from agent.control import MAX_BODY_BYTES, ControlServer, Served, make_app
 from agent.errors import ConfigError
-from agent.gateway_health import GatewayHealth
+from agent.gateway_health import GatewayHealth, Readiness
 from agent.http_errors import ApiError
 from agent.live_view import LiveCall
 from agent.settings import HttpSettings

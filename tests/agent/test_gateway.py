@@ -1,38 +1,29 @@
 """Admission with fakes of our own parts; whole calls are in tests/loopback/test_session_life.py."""
 
 import asyncio
-import os
-import signal
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from types import MappingProxyType, SimpleNamespace
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
-import pytest
-import structlog
 
-from agent import gateway as module
 from agent import metrics
 from agent.clock import ManualClock
 from agent.dial_plan import PlanTree
 from agent.dial_plan_file import resolve
-from agent.errors import AgentError, ConfigError, EndReason, NoFreeSlot
+from agent.errors import AgentError, EndReason, NoFreeSlot
 from agent.frame_phase import BridgeClock
 from agent.gateway import Gateway
-from agent.outbound import OutboundRules, OutboundSettings
-from agent.settings import CallSettings, Settings
+from agent.settings import Settings
 from agent.slot import PromptRefused, WorkerLost
 from agent.standin_tokens import StandInTokens
 from agent.store import SessionRecord, SlotLease
 from agent.wire import RefusalReason
-from agent.worker_link import linked
 from model.control import CallProfile
 from telephony.call_limits import CallLimitSettings
 from telephony.endpoint import FRAME_SAMPLES, EndpointEventKind
-from telephony.errors import AddressTaken, CallEnded
+from telephony.errors import CallEnded
 from telephony.sip import GatewayCounts
-from tests.agent.worker_rig import served
 from tests.fakes import Answer, FakeEndpoint, FakeSlot, settle
 
 PROFILE = CallProfile(voice="tone")
@@ -251,28 +242,17 @@ async def test_a_call_that_is_answered_while_we_drain_is_waited_for_and_not_cut(
     assert scene.ended(EndReason.CALLER_HUNG_UP) == 1
 
 
-@pytest.mark.parametrize(
-    ("limits", "refusal", "reason"),
-    [
-        (CallLimitSettings(calls_per_line=1), (486, None), EndReason.LINE_FULL),
-        (CallLimitSettings(calls_per_source=1), (503, {"Retry-After": "5"}), EndReason.OVER_LIMIT),
-        (CallLimitSettings(new_calls_per_source_s=0.01), (503, {"Retry-After": "5"}), EndReason.OVER_LIMIT),
-    ],
-)
-async def test_a_cap_refuses_the_second_call_and_takes_no_slot(
-    limits: CallLimitSettings, refusal: Any, reason: EndReason
-) -> None:
+async def test_a_caller_over_a_cap_takes_no_slot() -> None:
     endpoint = FakeEndpoint()
-    async with Scene({"w0": [a_slot(), a_slot()]}, limits) as scene:
+    async with Scene({"w0": [a_slot(), a_slot()]}, CallLimitSettings(calls_per_line=1)) as scene:
         assert (await scene.call(endpoint)).rejected is None
         second = await scene.call(FakeEndpoint())
-        assert second.rejected == refusal and not second.has_rung
+        assert second.rejected == (486, None) and not second.has_rung
         assert len(scene.pool.claims) == 1
         endpoint.happen(EndpointEventKind.ENDED, code=200)
         await settle()
-        is_rate = limits.new_calls_per_source_s > 0
-        assert ((await scene.call(FakeEndpoint())).rejected is None) == (not is_rate)
-    assert scene.ended(reason) == 1 + is_rate
+        assert (await scene.call(FakeEndpoint())).rejected is None, "the line is free again"
+    assert scene.ended(EndReason.LINE_FULL) == 1
 
 
 async def test_watchers_see_the_call_while_it_lives_and_that_it_ended() -> None:
@@ -393,53 +373,6 @@ async def test_a_stop_refuses_new_calls_and_ends_live_ones() -> None:
     assert scene.ended(EndReason.SHUTTING_DOWN) == 1
 
 
-def test_what_the_operator_can_mend_comes_out_of_nested_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(settings: Settings) -> int:
-        taken = AddressTaken("127.0.0.1", 5060, "udp")
-        raise BaseExceptionGroup("outer", [ExceptionGroup("inner", [ValueError(), taken])])
-
-    monkeypatch.setattr(module, "_serve", fail)
-    with pytest.raises(AddressTaken):
-        module.run(Settings())
-    assert module._operators_fault(ExceptionGroup("bug", [ValueError()])) is None
-    assert isinstance(module._operators_fault(ConfigError("no")), ConfigError)
-
-
-def test_sip_may_place_calls_only_where_the_rules_name_somebody() -> None:
-    assert not module._sip_settings(Settings()).outbound_enabled
-    assert not module._sip_settings(Settings(outbound=OutboundSettings(enabled=True))).outbound_enabled
-    for settings in (
-        Settings(outbound=OutboundSettings(targets=("sip:desk@192.0.2.7",))),
-        Settings(outbound=OutboundSettings(trunks={"a": OutboundRules(host="h", prefixes=("+49",))})),
-        Settings(call=CallSettings(transfer_target="sip:desk@192.0.2.7")),
-    ):
-        assert module._sip_settings(settings).outbound_enabled
-
-
-async def test_the_first_signal_stops_gently_and_the_next_at_once() -> None:
-    reload = asyncio.Event()
-    async with module._signals(reload) as (stop, stop_now):
-        os.kill(os.getpid(), signal.SIGHUP)
-        await asyncio.wait_for(reload.wait(), 1)
-        assert not stop.is_set()
-        os.kill(os.getpid(), signal.SIGTERM)
-        await asyncio.wait_for(stop.wait(), 1)
-        assert not stop_now.is_set()
-        os.kill(os.getpid(), signal.SIGTERM)
-        await asyncio.wait_for(stop_now.wait(), 1)
-
-
-async def test_a_profile_that_workers_will_refuse_is_told_at_the_start(tmp_path: Path) -> None:
-    async with served(tmp_path, 1) as (_, address), linked(address) as link:
-        pool = cast(Any, SimpleNamespace(links=[link]))
-        with structlog.testing.capture_logs() as logs:
-            module._warn_of_refusals(pool, CallProfile(voice="tone"))
-            assert logs == []
-            module._warn_of_refusals(pool, CallProfile(voice="anna", role="You sell coffee."))
-    assert [entry["event"] for entry in logs] == ["voice_unknown", "role_impossible"]
-    assert logs[0]["voices"] == ("tone",)
-
-
 class Book:
     """A dial plan in force, which never changes by itself."""
 
@@ -474,27 +407,3 @@ async def test_a_call_is_answered_as_its_line_says_and_others_hear_404() -> None
         endpoint.happen(EndpointEventKind.ENDED, code=200)
         await settle()
     assert scene.ended(EndReason.UNKNOWN_LINE) == 1
-
-
-async def test_a_line_or_a_trunk_that_is_full_hears_486() -> None:
-    tree: dict[str, Any] = {
-        "trunks": {"carrier": {"peers": ["192.0.2.0/24"], "max_calls": 1}},
-        "lines": [{"called": "order", "max_calls": 1}, {"called": "*"}],
-    }
-    async with PlannedScene({"w0": [a_slot(), a_slot(), a_slot()]}, **tree) as scene:
-        first, second, third = FakeEndpoint(), Invite(FakeEndpoint()), Invite(FakeEndpoint())
-        await scene.call(first)
-        second.called, third.called, third.trunk = "sip:order@x", "sip:other@x", "carrier"
-        scene.sip.invites.put_nowait(second)
-        scene.sip.invites.put_nowait(third)
-        await settle()
-        assert second.rejected == (486, None) and third.rejected is None
-        fourth = Invite(FakeEndpoint())
-        fourth.called, fourth.trunk = "sip:other@x", "carrier"
-        scene.sip.invites.put_nowait(fourth)
-        await settle()
-        assert fourth.rejected == (486, None)
-        first.happen(EndpointEventKind.ENDED, code=200)
-        await settle()
-        assert (await scene.call(FakeEndpoint())).rejected is None, "its line is free again"
-    assert scene.ended(EndReason.LINE_FULL) == 2

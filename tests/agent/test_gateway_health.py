@@ -1,9 +1,11 @@
 """Figures of a worker's place, from a real worker and from an empty berth."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from agent.errors import WorkerUnavailable
-from agent.gateway_health import worker_health
+from agent.gateway_health import readiness, worker_health
 from agent.pool import Berth, RemoteWorker
 from agent.settings import WorkerSettings
 from agent.worker_address import WorkerAddress
@@ -14,6 +16,19 @@ from tests.agent.worker_rig import served
 def berth() -> Berth:
     source = RemoteWorker("gw-w0", WorkerAddress.parse("unix:/nowhere"))
     return Berth(source, "w0", WorkerSettings(), lambda: None)
+
+
+def pool(links: int, free: int, looping: tuple[str, ...] = ()) -> Any:
+    return SimpleNamespace(links=[None] * links, num_slots_free=free, crash_looping=list(looping), berths=[])
+
+
+def test_readiness_tells_what_forbids_calls_from_what_only_hinders_them() -> None:
+    ready = readiness(pool(1, 1), is_stopping=False, is_redis_up=True)
+    assert (ready.reasons, ready.degraded) == ([], [])
+    full = readiness(pool(2, 0, ("w1",)), is_stopping=True, is_redis_up=False)
+    assert full.reasons == ["stopping"]
+    assert full.degraded == ["redis is away", "worker w1 keeps dying", "every slot is taken"]
+    assert readiness(pool(0, 0), is_stopping=False, is_redis_up=True).reasons == ["no worker is ready"]
 
 
 def test_a_worker_that_is_not_there_says_why() -> None:

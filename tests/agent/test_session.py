@@ -1,7 +1,6 @@
 """A call's life with a fake call, fake slots, and everything given back at its end."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -24,15 +23,15 @@ from agent.outbound import OutboundRefused, Purpose, Refusal, Route, Wish
 from agent.outbound_ledger import Grant
 from agent.playout import Pcm
 from agent.recording import Recorder
-from agent.session import Parts, Session
+from agent.session import Session
+from agent.session_parts import Parts
 from agent.settings import AgentSettings, CallSettings
 from agent.slot import PromptRefused, SlotFault, WorkerLost
 from agent.store import SessionRecord
 from agent.transcript import TimedWord
 from agent.transfer import TransferOrder
 from agent.transfer_settings import TransferSettings
-from agent.wire import RefusalReason
-from telephony.endpoint import FRAME_SAMPLES, EndpointEventKind, MediaEndpoint, path_samples
+from telephony.endpoint import FRAME_SAMPLES, EndpointEventKind, MediaEndpoint
 from tests.fakes import (
     DELEGATE,
     HANG_UP,
@@ -290,37 +289,6 @@ async def test_hold_and_digits() -> None:
     assert digit["pii_digit"] == "5" and "digit" not in digit
 
 
-async def test_a_call_survives_its_worker_and_the_next_slot_knows_what_was_said() -> None:
-    scene = Scene(lambda number, pcm: Answer(text=12))
-    second = FakeSlot(scene.clock, silent, "w1")
-    scene.spare = [second]
-    async with running(scene) as task:
-        await scene.frames(10, SPEECH)
-        scene.slot.lose(WorkerLost("worker w0 died"))
-        await settle()
-        await scene.frames(3, SPEECH)
-        ((history, caller_pcm),) = scene.reclaimed
-        assert history.shape == (10, 3) and (history[:, 0] == 12).all()
-        assert len(caller_pcm) == 10 * FRAME_SAMPLES
-        assert len(second.heard) == 3 and not task.done()
-        assert scene.records.saved[-1].worker_id == "w1"
-        scene.endpoint.happen(EndpointEventKind.ENDED, code=200)
-        assert await end_of(task) is EndReason.CALLER_HUNG_UP
-    assert second.num_releases == 1
-
-
-async def test_no_other_slot_in_time_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RECOVERY_S", 0.03)
-    monkeypatch.setattr(module, "RECLAIM_PAUSE_S", 0.005)
-    scene = Scene(silent)
-    async with running(scene) as task:
-        await scene.frames(1)
-        scene.slot.lose(WorkerLost("worker w0 died"))
-        assert await end_of(task) is EndReason.WORKER_LOST
-    assert len(scene.reclaimed) > 1
-    assert scene.endpoint.hung_up == (200, "")
-
-
 async def test_an_engine_that_keeps_failing_is_the_models_fault() -> None:
     scene = Scene(silent)
     scene.spare = [FakeSlot(scene.clock, silent) for _ in range(2)]
@@ -375,36 +343,6 @@ async def test_a_cancelled_session_frees_everything_too() -> None:
             await task
     assert scene.endpoint.hung_up is not None
     assert scene.records.saved[-1].end_reason is EndReason.SHUTTING_DOWN
-
-
-async def test_a_recording_and_its_sidecar_are_left_behind(tmp_path: Path) -> None:
-    said = {3: Answer(SPEECH, text=12), 4: Answer(SPEECH)}
-    scene = Scene(lambda number, pcm: said.get(number, Answer()))
-    scene.recorder = Recorder(tmp_path, "abc", "flac")
-    async with running(scene) as task:
-        await scene.frames(4, SPEECH)
-        scene.endpoint.happen(EndpointEventKind.DTMF, digit="#")
-        await settle()
-        await scene.frames(6)
-        scene.endpoint.happen(EndpointEventKind.ENDED, code=200)
-        assert await end_of(task) is EndReason.CALLER_HUNG_UP
-    audio, _ = soundfile.read(scene.recorder.path)
-    assert audio.shape == (10 * FRAME_SAMPLES, 2)
-    np.testing.assert_allclose(audio[:FRAME_SAMPLES, 0], SPEECH, atol=1e-4)
-    lag = path_samples(scene.endpoint.stats().codec)
-    assert lag > 0
-    np.testing.assert_allclose(audio[lag:, 1], scene.endpoint.heard_by_caller[: len(audio) - lag], atol=1e-4)
-    told = json.loads(scene.recorder.sidecar_path.read_text())
-    assert told["consent"] is True and told["end_reason"] == "caller_hung_up"
-    assert [word["text"] for word in told["words"]] == ["hello"]
-    assert told["dtmf"] == [{"at_s": 0.32, "digit": "#"}]
-    assert (told["call_id"], told["transport"], told["caller_hash"]) == ("abc", "sip", "0123456789abcdef")
-    assert "15550100" not in scene.recorder.sidecar_path.read_text()
-    assert scene.latest is not None
-    live = scene.latest.live()
-    assert live.recording_id == scene.recorder.path.stem and live.audio_s == pytest.approx(0.8)
-    assert [word.text for word in live.view.since().words] == ["hello"]
-    assert max(live.view.since().caller_dbfs) > -20 > live.view.since().caller_dbfs[-1]
 
 
 async def test_whoever_listens_is_told_each_word_and_where_the_call_is() -> None:
@@ -472,28 +410,6 @@ async def test_a_configured_greeting_is_said_first_and_not_again_after_a_recover
     assert second.said == []
     (lost,) = [entry for entry in logs if entry["event"] == "sentence_lost"]
     assert lost["num_tokens_left"] == 1
-
-
-async def test_a_worker_lost_before_the_first_answer_is_replaced_by_one_that_greets() -> None:
-    scene = Scene(lambda number, pcm: None)
-    scene.greeting = "hello"
-    second = FakeSlot(scene.clock, silent, "w1")
-    scene.spare = [second]
-    async with running(scene):
-        scene.slot.lose(WorkerLost("worker w0 died"))
-        await settle()
-    assert second.said == [[12]]
-
-
-async def test_a_prompt_that_no_worker_takes_ends_the_call_with_its_own_reason() -> None:
-    scene, before = Scene(silent), counted(EndReason.PROMPT_REFUSED)
-    scene.prompt_refusal = PromptRefused("w1", RefusalReason.PROMPT, "no voice of that name")
-    async with running(scene) as task:
-        await scene.frames(1)
-        scene.slot.lose(WorkerLost("worker w0 died"))
-        assert await end_of(task) is EndReason.PROMPT_REFUSED
-    assert len(scene.reclaimed) == 1
-    assert counted(EndReason.PROMPT_REFUSED) == before + 1
 
 
 async def test_a_muted_caller_is_silence_to_the_model_and_the_recording(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from aiohttp import ClientError, ClientSession
 from agent import metrics
 from agent.access import Access
 from agent.access_keys import KeyFile
-from agent.control import ControlServer, Readiness, Served
-from agent.gateway_health import GatewayHealth
+from agent.control import ControlServer, Served
+from agent.gateway_health import GatewayHealth, Readiness
 from agent.live_view import LiveCall
 from agent.settings import HttpSettings
 from agent.store import SessionRecord

@@ -336,5 +336,6 @@ async def test_an_unknown_caller_who_guesses_secrets_is_banned() -> None:
             answers = await guesser.answers(request("INVITE", guess, body=OFFER))
             assert any(answer.startswith("SIP/2.0 401") for answer in answers)
         await grown(gateway, before, "bans")
-        assert await guesser.answers(request("INVITE", guess, body=OFFER), 0.4) == []
+        late = await guesser.answers(request("INVITE", guess, body=OFFER, call_id="one-too-many"), 0.4)
+        assert not any("one-too-many" in answer for answer in late)  # the others' 401 are repeated
         guesser.socket.close()

@@ -1,4 +1,4 @@
-"""Recording with consent, in a session: nothing is kept before the caller was told and had time to refuse."""
+"""A call's sound on disk, and with consent: nothing is kept before the caller was told and could refuse."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from agent.consent import ConsentRules
 from agent.errors import EndReason
 from agent.recording import Recorder
 from agent.slot import WorkerLost
-from telephony.endpoint import FRAME_SAMPLES, EndpointEventKind
+from telephony.endpoint import FRAME_SAMPLES, EndpointEventKind, path_samples
 from tests.agent.test_session import SPEECH, Scene, end_of, running, silent
 from tests.fakes import Answer, FakeSlot, Pcm, settle
 
@@ -100,3 +100,33 @@ async def test_an_announcement_that_another_sentence_replaced_was_not_said(tmp_p
         await hang_up(scene)
         assert await end_of(task) is EndReason.CALLER_HUNG_UP
     assert is_empty(tmp_path)
+
+
+async def test_a_recording_and_its_sidecar_are_left_behind(tmp_path: Path) -> None:
+    said = {3: Answer(SPEECH, text=12), 4: Answer(SPEECH)}
+    scene = Scene(lambda number, pcm: said.get(number, Answer()))
+    scene.recorder = Recorder(tmp_path, "abc", "flac")
+    async with running(scene) as task:
+        await scene.frames(4, SPEECH)
+        scene.endpoint.happen(EndpointEventKind.DTMF, digit="#")
+        await settle()
+        await scene.frames(6)
+        scene.endpoint.happen(EndpointEventKind.ENDED, code=200)
+        assert await end_of(task) is EndReason.CALLER_HUNG_UP
+    audio, _ = soundfile.read(scene.recorder.path)
+    assert audio.shape == (10 * FRAME_SAMPLES, 2)
+    np.testing.assert_allclose(audio[:FRAME_SAMPLES, 0], SPEECH, atol=1e-4)
+    lag = path_samples(scene.endpoint.stats().codec)
+    assert lag > 0
+    np.testing.assert_allclose(audio[lag:, 1], scene.endpoint.heard_by_caller[: len(audio) - lag], atol=1e-4)
+    told = json.loads(scene.recorder.sidecar_path.read_text())
+    assert told["consent"] is True and told["end_reason"] == "caller_hung_up"
+    assert [word["text"] for word in told["words"]] == ["hello"]
+    assert told["dtmf"] == [{"at_s": 0.32, "digit": "#"}]
+    assert (told["call_id"], told["transport"], told["caller_hash"]) == ("abc", "sip", "0123456789abcdef")
+    assert "15550100" not in scene.recorder.sidecar_path.read_text()
+    assert scene.latest is not None
+    live = scene.latest.live()
+    assert live.recording_id == scene.recorder.path.stem and live.audio_s == pytest.approx(0.8)
+    assert [word.text for word in live.view.since().words] == ["hello"]
+    assert max(live.view.since().caller_dbfs) > -20 > live.view.since().caller_dbfs[-1]

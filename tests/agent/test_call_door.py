@@ -1,0 +1,98 @@
+"""Who may come in, as whom they are answered, and what they hear otherwise."""
+
+from typing import Any, cast
+
+import pytest
+
+from agent import metrics
+from agent.call_door import CallDoor
+from agent.dial_plan import CallPlan
+from agent.errors import EndReason
+from agent.settings import Settings
+from model.control import CallProfile
+from telephony.call_limits import CallLimitSettings
+from telephony.endpoint import IncomingCall
+from tests.agent.test_gateway import Book, Invite
+
+SETTINGS = Settings()
+PLAIN = CallPlan("", "", SETTINGS.agent, CallProfile(voice="tone"), SETTINGS.call)
+
+
+def a_door(limits: CallLimitSettings | None = None, **tree: Any) -> CallDoor:
+    settings = Settings(limits=limits or CallLimitSettings())
+    return CallDoor(settings, PLAIN, cast(Any, Book(**tree)) if tree else None)
+
+
+def knock(door: CallDoor, call_id: str, **about: str) -> tuple[CallPlan | None, Any]:
+    """The plan, and how the caller was refused."""
+    invite = Invite(None)
+    for name, value in about.items():
+        setattr(invite, name, value)
+    return door.enter(call_id, cast(IncomingCall, invite)), invite.rejected
+
+
+def count(reason: EndReason) -> float:
+    labels = {"direction": "inbound", "transport": "sip", "result": reason.value}
+    return metrics.REGISTRY.get_sample_value("offhook_calls_total", labels) or 0.0
+
+
+@pytest.mark.parametrize(
+    ("limits", "refusal", "reason"),
+    [
+        (CallLimitSettings(calls_per_line=1), (486, None), EndReason.LINE_FULL),
+        (CallLimitSettings(calls_per_source=1), (503, {"Retry-After": "5"}), EndReason.OVER_LIMIT),
+        (CallLimitSettings(new_calls_per_source_s=0.01), (503, {"Retry-After": "5"}), EndReason.OVER_LIMIT),
+    ],
+)
+def test_a_cap_refuses_the_second_call_until_the_first_is_over(
+    limits: CallLimitSettings, refusal: Any, reason: EndReason
+) -> None:
+    door, before = a_door(limits), count(reason)
+    assert knock(door, "first") == (PLAIN, None)
+    assert knock(door, "second") == (None, refusal)
+    door.leave("second")
+    door.leave("first")
+    is_rate = limits.new_calls_per_source_s > 0
+    assert (knock(door, "third")[0] is None) == is_rate
+    assert count(reason) == before + 1 + is_rate
+
+
+def test_a_full_line_or_trunk_is_busy_and_others_are_not() -> None:
+    door = a_door(
+        trunks={"carrier": {"peers": ["192.0.2.0/24"], "max_calls": 1}},
+        lines=[{"called": "order", "max_calls": 1}, {"called": "*"}],
+    )
+    assert knock(door, "a")[1] is None
+    assert knock(door, "b", called="sip:order@x")[1] == (486, None)
+    assert knock(door, "c", called="sip:other@x", trunk="carrier")[1] is None
+    assert knock(door, "d", called="sip:other@x", trunk="carrier")[1] == (486, None)
+    assert knock(door, "e", called="sip:other@x")[1] is None, "the trunk is full, not the line"
+
+
+def test_a_line_without_a_cap_of_its_own_has_that_of_every_line() -> None:
+    door = a_door(CallLimitSettings(calls_per_line=1), lines=[{"called": "+49*"}, {"called": "*"}])
+    assert knock(door, "a", called="sip:+4930@x")[1] is None
+    assert knock(door, "b", called="sip:+4940@x")[1] == (486, None), "one line, whatever was dialled"
+    assert knock(door, "c")[1] is None
+
+
+def test_nobody_is_called_that_here_and_the_source_pays_for_asking() -> None:
+    door = a_door(CallLimitSettings(new_calls_per_source_s=0.1), lines=[{"called": "order"}])
+    before = count(EndReason.UNKNOWN_LINE)
+    assert knock(door, "a", called="sip:1000@x")[1] == (404, None)
+    assert knock(door, "b", called="sip:1001@x")[1] == (503, {"Retry-After": "5"})
+    assert count(EndReason.UNKNOWN_LINE) == before + 1
+
+
+def test_calls_from_browsers_have_no_line() -> None:
+    door = a_door(lines=[{"called": "order"}])
+    assert knock(door, "a", transport="webrtc", called="", source="") == (PLAIN, None)
+
+
+def test_headers_pass_only_where_their_trunk_says_so() -> None:
+    door = a_door(trunks={"carrier": {"peers": ["192.0.2.0/24"], "headers": ["X-Account"]}})
+    invite = Invite(None)
+    invite.headers = {"x-account": "7", "x-other": "8"}
+    assert door.passed_headers(cast(IncomingCall, invite)) == {}
+    invite.trunk = "carrier"
+    assert door.passed_headers(cast(IncomingCall, invite)) == {"x-account": "7"}
