@@ -27,10 +27,10 @@ BURST_S = 5  # a source that was quiet may send what its rate allows in so long,
 class GateSettings:
     """What sources of SIP and RTP may do before they are refused, forgotten or banned.
 
-    A peer is a source in `allowed_peers` or among a trunk's peers: it is held to a rate, and told 503 beyond it, but never banned,
-    because over UDP anybody can forge its address. A source in `open_peers` that is no peer is held to a
-    lower rate, answered only about calls, and banned for `ban_s` after `strikes` within `strike_window_s`.
-    Nobody else is heard.
+    A peer is a source in `allowed_peers` or among a trunk's peers: it is held to a rate, and told 503 beyond
+    it, but never banned, because over UDP anybody can forge its address. A source in `open_peers` that is no
+    peer is held to a lower rate, answered only about calls, and banned for `ban_s` after `strikes` within
+    `strike_window_s`. Nobody else is heard.
     """
 
     max_message_bytes: int = 8192  # of one SIP message
