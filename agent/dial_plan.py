@@ -20,6 +20,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from agent.outbound import DEFAULT_TRUNK
 from agent.settings import AgentSettings, CallSettings
 from model.control import CallProfile
 from telephony.sip_uri import called_user
@@ -93,6 +94,8 @@ class PlanTree(Part):
 
     @model_validator(mode="after")
     def _connected(self) -> Self:
+        if DEFAULT_TRUNK in self.trunks:  # the outbound rules' name for calls by no trunk
+            raise ValueError(f"trunks has {DEFAULT_TRUNK!r}, which means no trunk; give it another name")
         seen: set[tuple[str, str | None]] = set()
         for number, line in enumerate(self.lines, start=1):
             where = f"lines, number {number} ({line.called}): "

@@ -53,6 +53,7 @@ def test_without_lines_everybody_is_answered_and_with_lines_only_those_on_one() 
         ({"lines": [{"called": "a b"}]}, "neither a number nor a user; write"),
         ({"lines": [{"called": "a*b"}]}, "neither a number nor a user"),
         ({"lines": [{"called": "a", "trunk": "x"}]}, "number 1 .a.: there is no trunk 'x'; known: none"),
+        ({"trunks": {"default": {"peers": ["192.0.2.0/24"]}}}, "'default', which means no trunk"),
         ({"lines": [{"called": "a", "persona": "x"}]}, "no persona 'x'"),
         ({"lines": [{"called": "a"}, {"called": "a"}]}, "number 2 .a.: an earlier line has the same"),
         ({"lines": [{"called": "a", "transfer_target": "desk"}]}, "is no SIP URI"),

@@ -288,7 +288,7 @@ def test_who_is_heard_is_said_by_the_settings_and_the_trunks() -> None:
 
 async def test_a_host_that_we_have_called_is_heard_but_does_not_call_us() -> None:
     settings = SipSettings(
-        port=0, max_calls=2, rtp_port_min=33_300, rtp_port_max=33_399, outbound_enabled=True, gate=LIMITS,
+        port=0, max_calls=2, rtp_port_min=33_500, rtp_port_max=33_599, outbound_enabled=True, gate=LIMITS,
         allowed_peers=("127.0.0.0/24",),
     )  # fmt: skip
     async with SipGateway(settings) as gateway:
@@ -317,8 +317,8 @@ async def test_an_unknown_caller_who_guesses_secrets_is_banned() -> None:
     settings = SipSettings(
         port=0,
         max_calls=2,
-        rtp_port_min=33_400,
-        rtp_port_max=33_499,
+        rtp_port_min=33_600,
+        rtp_port_max=33_699,
         gate=LIMITS,
         open_peers=("127.0.1.0/24",),
     )
