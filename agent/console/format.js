@@ -17,12 +17,16 @@ const OUTCOMES = {
   over_limit: "Over its limit",
   line_full: "Line was full",
   unknown_line: "No such line",
+  not_answered: "Not answered",
+  call_refused: "Call refused",
+  machine_answered: "A machine answered",
   shutting_down: "Gateway stopped",
   internal_error: "Internal error",
   unfinished: "Unfinished",
 };
 const FAILURES = new Set([
   "trunk_failed", "worker_lost", "model_failed", "prompt_refused", "no_free_slot", "internal_error", "media_lost", "media_refused",
+  "call_refused",
 ]);
 const EVENTS = {
   response: "Answered",
