@@ -209,18 +209,28 @@ TRUNKS = (
         "short",
         ((risen("offhook_transfers_total", "result"), "{{result}}"),),
         "Callers to be handed over to a person, and what came of it.",
+        width=12,
     ),
     Panel(
         "Transfer",
         "s",
         quantiles("offhook_transfer_seconds", 0.5, 0.95),
         "A transfer asked for to its outcome.",
+        width=12,
     ),
     Panel(
         "Calls that leave, by decision",
         "short",
         ((risen("offhook_outbound_decisions_total", "purpose", "result"), "{{purpose}} {{result}}"),),
         "Outbound calls and transfers, allowed or refused by the policy.",
+        width=12,
+    ),
+    Panel(
+        "Who took our calls",
+        "short",
+        ((risen("offhook_answerers_total", "result"), "{{result}}"),),
+        "Persons, answering machines, and those that could not be told apart.",
+        width=12,
     ),
 )
 DOOR = (
