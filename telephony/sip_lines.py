@@ -198,7 +198,8 @@ class SipLines:
             return
         if not self._offer(link, Invite(shown.remoteUri, called, source, headers, account.name)):
             log.warning("invite_refused", reason="more INVITEs wait for an answer than the gateway can hold")
-            call.end(SERVICE_UNAVAILABLE, headers={"Retry-After": str(self._settings.retry_after_s)})
+            # `end`, within this callback, would drop the header.
+            call.answer_with(SERVICE_UNAVAILABLE, {"Retry-After": str(self._settings.retry_after_s)})
 
     def _is_proved(
         self, call: SipCall, account: CallAccount, headers: dict[str, str], called: str, source: str

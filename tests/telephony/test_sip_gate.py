@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from telephony import sip
 from telephony.errors import CallRefused, TelephonyError
 from telephony.gate_settings import GateSettings
 from telephony.settings import SipSettings
@@ -254,6 +255,15 @@ async def test_draining_refuses_what_is_new_both_ways() -> None:
         gateway.set_full(False)
         assert (await sender.answers(request()))[0].startswith("SIP/2.0 503"), "draining outlasts free slots"
         sender.socket.close()
+
+
+async def test_more_callers_than_may_wait_are_told_when_to_come_back(
+    gateway: SipGateway, senders: dict[str, Sender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sip, "MAX_WAITING_INVITES", 0)
+    invite = request("INVITE", "Content-Type: application/sdp\r\n", body=OFFER)
+    answers = await senders[PEER].answers(invite, 0.5)
+    assert any(answer.startswith("SIP/2.0 503") and "Retry-After: 7" in answer for answer in answers)
 
 
 async def test_ports_rest_after_a_call_and_none_left_is_told_before_a_call_is_made() -> None:
