@@ -63,8 +63,10 @@ find_tarball() {
 }
 
 # Debian strips bdimad_dev.c. Our SDP does not name the library. An offer that names one format twice is refused, where
-# PJSIP would write past its list of formats (or, with assertions, end the program). And every piece of garbage on the
-# SIP port is told to us, not only what the parser can name a fault of.
+# PJSIP would write past its list of formats (or, with assertions, end the program). A media transport that a stream is
+# attached to keeps the address of its last packet: PJSIP would clear it while another thread may be comparing it, which
+# ends the program, too. And every piece of garbage on the SIP port is told to us, not only what the parser can name a
+# fault of.
 patch_source() {
     sed -i 's/ bdimad_dev\.o//' pjmedia/build/Makefile
     local sdp=pjmedia/src/pjmedia/endpoint.c
@@ -73,6 +75,9 @@ patch_source() {
     local neg=pjmedia/src/pjmedia/sdp_neg.c
     sed -i 's/pj_assert(j != answer->desc\.fmt_count);/if (j >= answer->desc.fmt_count) return PJMEDIA_SDPNEG_NOANSCODEC;/' "$neg"
     grep -q 'if (j >= answer->desc.fmt_count) return' "$neg" || fail "$neg is not the code that our patch knows; PJSIP 2.17 fits."
+    local udp=pjmedia/src/pjmedia/transport_udp.c
+    [ "$(grep -c 'pj_bzero(&udp->rtc\?p_src_addr' "$udp")" = 2 ] || fail "$udp is not the code that our patch knows; PJSIP 2.17 fits."
+    sed -i '/pj_bzero(&udp->rtc\?p_src_addr/d' "$udp"
     local transport=pjsip/src/pjsip/sip_transport.c
     sed -i 's/if (tmp\.slen && mgr->tp_drop_data_cb)/if (mgr->tp_drop_data_cb)/' "$transport"
     ! grep -q 'tmp\.slen && mgr->tp_drop_data_cb' "$transport" && grep -q 'syntax error' "$transport" ||

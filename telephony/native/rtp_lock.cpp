@@ -14,6 +14,7 @@
 #include "port_rest.hpp"
 #include "sip_gate.hpp"
 #include "source_kinds.hpp"
+#include "source_table.hpp"
 
 extern "C" {
 // The linker gives every call of pjmedia_transport_udp_attach to us (setup.py.in, --wrap).
@@ -31,11 +32,6 @@ constexpr int RUN_PACKETS = 5;                   // 100 ms
 constexpr int64_t SILENCE_NS = SECOND_NS / 2;    // then another SSRC, or a better source, may take over
 constexpr int64_t RUN_GAP_NS = SECOND_NS / 2;    // a run that pauses for longer begins anew
 constexpr unsigned RTP_HEADER_BYTES = 12;
-
-bool same_host(const pj_sockaddr &a, const pj_sockaddr &b) {
-    return a.addr.sa_family == b.addr.sa_family &&
-           std::memcmp(pj_sockaddr_get_addr(&a), pj_sockaddr_get_addr(&b), pj_sockaddr_get_addr_len(&a)) == 0;
-}
 
 // RFC 1918, RFC 6598, link-local; RFC 4193 and link-local of IPv6.
 bool is_private(const pj_sockaddr &address) {
@@ -73,8 +69,8 @@ void RtpLock::expect(const pj_sockaddr *signalled, const pj_sockaddr *sip_host, 
 Rank RtpLock::rankOf(const pj_sockaddr &source) const {
     if (!has_signalled_) return Rank::STRANGER;
     if (pj_sockaddr_cmp(&source, &signalled_) == 0) return Rank::SIGNALLED;
-    if (same_host(source, signalled_)) return Rank::SIGNALLED_HOST;
-    if (has_sip_host_ && same_host(source, sip_host_)) return Rank::SIP_HOST;
+    if (sameHost(source, signalled_)) return Rank::SIGNALLED_HOST;
+    if (has_sip_host_ && sameHost(source, sip_host_)) return Rank::SIP_HOST;
     if (is_peer_(source)) return Rank::PEER;
     return is_private_ && !is_private(source) ? Rank::BEHIND_NAT : Rank::STRANGER;
 }
@@ -146,8 +142,8 @@ bool RtpLock::admit(const pj_sockaddr &source, const unsigned char *packet, unsi
 }
 
 bool RtpLock::admitControl(const pj_sockaddr &source) const {
-    if (is_locked_) return same_host(source, locked_);
-    return has_signalled_ && same_host(source, signalled_);
+    if (is_locked_) return sameHost(source, locked_);
+    return has_signalled_ && sameHost(source, signalled_);
 }
 
 namespace {
