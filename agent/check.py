@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import importlib
 import os
 import resource
@@ -15,19 +14,18 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, SecretStr
 from redis.exceptions import RedisError
 
+from agent import check_network
 from agent.access_keys import KeyFile
 from agent.calibration import CalibrationFile, cache_folder
-from agent.dial_plan_file import read_plan
 from agent.engines import CASCADE, STANDIN, WITHOUT_WEIGHTS, EngineChoice, EngineFactory, model_folder
 from agent.errors import AgentError, ConfigError, RedisUnavailable
+from agent.findings import Finding, Level
 from agent.keys_command import state_folder
 from agent.profile import build_profile, load_tokens
 from agent.redis_server import find_redis_server
@@ -37,30 +35,11 @@ from agent.store import ping
 from agent.tick_loop import Stepper
 from agent.worker_address import WorkerAddress
 from model.errors import ModelError, PromptError
-from telephony.errors import SettingsError
 
 PYTHON_VERSIONS = ((3, 11), (3, 13))
 FILES_PER_CALL = 8  # sockets for RTP and RTCP, a recording, room to spare
 FILES_BESIDE_CALLS = 256
 LEAST_FREE_BYTES = 1 << 30  # about five hours of two-channel recording
-EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
-
-
-class Level(StrEnum):
-    """How much a finding matters."""
-
-    OK = "ok"
-    NOTE = "note"
-    PROBLEM = "PROBLEM"  # `serve` would not start, or would take no call
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing seen; a note or problem carries its remedy."""
-
-    level: Level
-    what: str
-    remedy: str = ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -156,93 +135,6 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.NOTE, f"the configured Redis does not answer ({type(error).__name__})", remedy)
     else:
         yield Finding(Level.OK, "the configured Redis answers")
-
-
-def _ports(settings: Settings) -> Iterator[Finding]:
-    sip, http = settings.sip, settings.http
-    plain = [one for one in sip.transports if one != "tls"]
-    wanted = [(sip.bind_address, sip.port, transport, "OFFHOOK_SIP__PORT") for transport in plain]
-    if "tls" in sip.transports:
-        wanted.append((sip.bind_address, sip.tls.port, "tcp", "OFFHOOK_SIP__TLS__PORT"))
-    wanted.append((http.bind_address, http.port, "tcp", "OFFHOOK_HTTP__PORT"))
-    if http.metrics_port is not None:
-        wanted.append((http.bind_address, http.metrics_port, "tcp", "OFFHOOK_HTTP__METRICS_PORT"))
-    for address, port, transport, variable in wanted:
-        cause = _why_not_bindable(address, port, transport)
-        if cause is None:
-            yield Finding(Level.OK, f"{transport.upper()} port {port} on {address} is free")
-        else:
-            remedy = f"stop what listens there (`ss -lnp 'sport = :{port}'`) or set {variable}"
-            yield Finding(Level.PROBLEM, f"{transport.upper()} port {port} on {address}: {cause}", remedy)
-
-
-def _why_not_bindable(address: str, port: int, transport: str) -> str | None:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM) as probe:
-        if transport != "udp":
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a closing connection is no obstacle
-        try:
-            probe.bind((address, port))
-        except OSError as error:
-            return error.strerror
-    return None
-
-
-def _rtp_range(settings: Settings) -> Iterator[Finding]:
-    low, high = settings.sip.rtp_port_min, settings.sip.rtp_port_max
-    with contextlib.suppress(OSError, ValueError):
-        first, last = map(int, EPHEMERAL_PORTS.read_text(encoding="ascii").split())
-        if first <= high and low <= last:
-            remedy = "choose other OFFHOOK_SIP__RTP_PORT_MIN and _MAX, or reserve them by sysctl"
-            what = f"RTP ports {low}-{high} overlap the kernel's own {first}-{last}"
-            yield Finding(Level.NOTE, what, remedy)
-            return
-    yield Finding(Level.OK, f"RTP ports {low}-{high}, {settings.sip.max_calls} calls at most")
-
-
-def _peers(settings: Settings) -> Iterator[Finding]:
-    for section, peers in (("SIP", settings.sip.allowed_peers), ("HTTP", settings.http.allowed_peers)):
-        for cidr in peers:
-            if cidr.endswith("/0"):
-                remedy = f"list your own networks in OFFHOOK_{section}__ALLOWED_PEERS"
-                if section == "SIP":  # a peer is never banned
-                    remedy += ", and those of unknown callers in OFFHOOK_SIP__OPEN_PEERS"
-                yield Finding(Level.NOTE, f"{section} answers the whole world ({cidr})", remedy)
-
-
-def _trunks(settings: Settings) -> Iterator[Finding]:
-    path = settings.sip.trunks_file
-    if "tls" in settings.sip.transports:
-        try:
-            settings.sip.tls.check_files()
-        except SettingsError as error:
-            yield Finding(Level.PROBLEM, str(error), "see OFFHOOK_SIP__TLS__*")
-    if path is None:
-        yield from _known_trunks(settings, ())
-        return
-    try:
-        tree = read_plan(path, os.environ)
-    except ConfigError as error:
-        for fault in str(error).splitlines():
-            yield Finding(Level.PROBLEM, fault, "mend the file; `serve` refuses to start with it")
-        return
-    yield Finding(Level.OK, f"{len(tree.trunks)} trunks and {len(tree.lines)} lines in {path}")
-    yield from _known_trunks(settings, tree.trunks)
-    for name, trunk in tree.trunks.items():
-        if trunk.transport not in settings.sip.transports:
-            remedy = f"add {trunk.transport} to OFFHOOK_SIP__TRANSPORTS"
-            yield Finding(Level.PROBLEM, f"trunk {name} wants {trunk.transport}, which is off", remedy)
-        if not trunk.callers and any(one.endswith("/0") for one in trunk.peers):
-            remedy = "list its networks in peers, or name its callers"
-            yield Finding(Level.NOTE, f"trunk {name} answers the whole world, unproved", remedy)
-
-
-def _known_trunks(settings: Settings, known: Collection[str]) -> Iterator[Finding]:
-    """Calls leave by the trunks of the trunks' file, whose names the outbound rules use."""
-    for name in settings.outbound.trunks:
-        if name not in known:
-            remedy = "name a trunk of OFFHOOK_SIP__TRUNKS_FILE in OFFHOOK_OUTBOUND__TRUNKS"
-            yield Finding(Level.PROBLEM, f"no trunk {name} is known: no call leaves by it", remedy)
 
 
 def _model(settings: Settings) -> Iterator[Finding]:
@@ -455,10 +347,10 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _python,
     _sip_library,
     _redis,
-    _ports,
-    _rtp_range,
-    _peers,
-    _trunks,
+    check_network.ports,
+    check_network.rtp_range,
+    check_network.peers,
+    check_network.trunks,
     _workers,
     _state,
     _recordings,

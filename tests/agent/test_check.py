@@ -2,12 +2,10 @@
 
 import argparse
 import asyncio
-import contextlib
 import importlib.util
 import resource
 import socket
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +14,9 @@ import pytest
 from agent import check
 from agent.calibration import Calibration, CalibrationFile
 from agent.cascade import voice_activity
-from agent.check import Finding, Level, describe, look, run
+from agent.check import describe, look, run
 from agent.engines import EngineChoice, EngineFactory
-from agent.outbound import OutboundSettings
+from agent.findings import Finding, Level
 from agent.redis_server import private_redis
 from agent.settings import (
     AgentSettings,
@@ -35,16 +33,6 @@ from tests.model.published import stacked, voice_file, write_folder, write_voice
 from tests.model.tiny import CODEC_CONFIG, WIDE_LM_CONFIG
 
 NO_ARGUMENTS = argparse.Namespace(settings=False)
-
-
-@contextlib.contextmanager
-def taken_port(kind: socket.SocketKind) -> Iterator[int]:
-    """A port of this machine that somebody holds."""
-    with socket.socket(socket.AF_INET, kind) as holder:
-        holder.bind(("127.0.0.1", 0))
-        if kind == socket.SOCK_STREAM:
-            holder.listen()
-        yield holder.getsockname()[1]
 
 
 def quiet() -> Settings:
@@ -70,28 +58,6 @@ def test_a_machine_that_is_set_up_can_serve(capsys: pytest.CaptureFixture[str]) 
 def test_whatever_is_not_ok_has_a_remedy() -> None:
     for finding in look(quiet()):
         assert bool(finding.remedy) is (finding.level is not Level.OK), finding
-
-
-@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
-def test_a_taken_sip_port_is_a_problem(kind: socket.SocketKind, capsys: pytest.CaptureFixture[str]) -> None:
-    with taken_port(kind) as port:
-        settings = with_(sip=SipSettings(port=port))
-        (found,) = obstacles(settings)
-        assert str(port) in found.what and "OFFHOOK_SIP__PORT" in found.remedy
-        assert run(NO_ARGUMENTS, settings) == 1
-    assert "1 would stop" in capsys.readouterr().out
-
-
-def test_a_taken_http_port_is_a_problem() -> None:
-    with taken_port(socket.SOCK_STREAM) as port:
-        (found,) = obstacles(with_(http=HttpSettings(port=port)))
-        assert "OFFHOOK_HTTP__PORT" in found.remedy
-
-
-def test_a_taken_metrics_port_is_a_problem() -> None:
-    with taken_port(socket.SOCK_STREAM) as port:
-        (found,) = obstacles(with_(http=HttpSettings(port=0, metrics_port=port)))
-        assert "OFFHOOK_HTTP__METRICS_PORT" in found.remedy
 
 
 def test_keys_that_cannot_be_read_or_kept_are_a_problem(tmp_path: Path) -> None:
@@ -185,11 +151,6 @@ def _redis(url: str) -> dict[str, str]:
     return {"OFFHOOK_REDIS_URL": url, "OFFHOOK_WORKER__ENGINE": "standin", "OFFHOOK_HTTP__PORT": "0"}
 
 
-def test_the_whole_world_as_peer_is_noted() -> None:
-    sip = SipSettings(port=0, allowed_peers=("0.0.0.0/0",))
-    assert any("whole world" in f.what and "SIP" in f.remedy for f in look(with_(sip=sip)))
-
-
 def test_transfer_target_is_told() -> None:
     settings = with_(call=CallSettings(transfer_target="sip:desk@192.0.2.7"))
     assert any("sip:desk@192.0.2.7" in f.what and f.level is Level.OK for f in look(settings))
@@ -265,22 +226,3 @@ def test_traces_are_noted_and_a_folder_that_cannot_be_written_is_a_problem(tmp_p
     assert any(f.level is Level.NOTE and "sound and words" in f.what for f in look(traced(tmp_path / "x")))
     (found,) = obstacles(traced(Path("/proc/traces")))
     assert "OFFHOOK_WORKER__TRACE_FOLDER" in found.remedy
-
-
-def test_the_trunks_file_is_read_and_its_faults_are_told(tmp_path: Path) -> None:
-    file = tmp_path / "trunks.yaml"
-    file.write_text("trunks:\n  a: {peers: [0.0.0.0/0], transport: tls}\nlines: [{called: order}]\n")
-    settings = with_(sip=SipSettings(port=0, trunks_file=file))
-    (problem,) = obstacles(settings)
-    assert "trunk a wants tls, which is off" in problem.what and "OFFHOOK_SIP__TRANSPORTS" in problem.remedy
-    told = [finding.what for finding in look(settings)]
-    assert any("1 trunks and 1 lines" in text for text in told)
-    assert any("trunk a answers the whole world" in text for text in told)
-    by_others = OutboundSettings.model_validate({"trunks": {"a": {}, "b": {}}})
-    found = [one.what for one in obstacles(with_(sip=settings.sip, outbound=by_others))]
-    assert found[0] == "no trunk b is known: no call leaves by it" and len(found) == 2
-    file.write_text("trunks: {a: {peer: []}}\n")
-    (problem,) = obstacles(settings)
-    assert "line 1, trunks.a.peer" in problem.what
-    (problem,) = obstacles(with_(sip=SipSettings(port=0, transports=("udp", "tls"))))
-    assert "needs tls certificate and tls key" in problem.what
