@@ -162,7 +162,7 @@ async def main() -> None:
         rtp_port_min=rtp_port,
         rtp_port_max=rtp_port + 99,
         outbound_enabled=True,
-        gate=GateSettings(rtp_port_rest_s=1),
+        gate=GateSettings(rtp_port_rest_s=0),
     )
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)

@@ -77,7 +77,7 @@ async def gateway() -> AsyncIterator[SipGateway]:
         rtp_port_min=30_000,
         rtp_port_max=30_099,
         retry_after_s=7,
-        gate=GateSettings(rtp_port_rest_s=1),  # many short calls share few ports
+        gate=GateSettings(rtp_port_rest_s=0),  # many short calls share few ports
     )
     async with SipGateway(settings) as gateway:
         yield gateway
