@@ -23,7 +23,7 @@ from tests.deploy.test_prometheus import CHOSEN, ask, free_port, in_one_window, 
 pytestmark = [pytest.mark.loopback, pytest.mark.redis, pytest.mark.timeout(180)]
 
 RATE_HZ = 8000
-ELSEWHERE = r"offhook_transfer_seconds"  # nobody is here to be transferred to
+ELSEWHERE = r"offhook_transfer"  # nobody is here to be transferred to
 KEY = secrets.token_urlsafe(32)
 
 
