@@ -64,7 +64,7 @@ class Answerer:
 
     async def _serve(self, invite: IncomingSipCall) -> None:
         extension = invite.called.partition("@")[0].rpartition(":")[2]
-        tell("invite", extension=extension, call_id=invite.call_id)
+        tell("invite", extension=extension, call_id=invite.call_id, caller=invite.caller)
         match extension:
             case "busy":
                 invite.reject(486)

@@ -27,7 +27,13 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """A gateway that may call one answerer, at some of its extensions."""
     with AnswererProcess(tmp_path_factory.mktemp("answerer")) as answerer:
         host = f"127.0.0.1:{answerer.udp_port}"
+        trunks = tmp_path_factory.mktemp("trunks") / "trunks.yaml"
+        trunk = f'peers: [127.0.0.0/8], servers: ["{host}"], user: "1000", domain: carrier.example'
+        trunks.write_text(f"trunks:\n  carrier: {{{trunk}}}\n")
+        of_carrier = {"enabled": True, "targets": [f"sip:busy@{host}"]}
         settings = {
+            "OFFHOOK_SIP__TRUNKS_FILE": str(trunks),
+            "OFFHOOK_OUTBOUND__TRUNKS": json.dumps({"carrier": of_carrier}),
             "OFFHOOK_WORKER__ENGINE": "standin",
             "OFFHOOK_WORKER__SLOTS": "2",
             "OFFHOOK_LOG__FORMAT": "json",
@@ -91,8 +97,10 @@ def test_what_is_not_allowed_is_not_dialled(scene: Scene) -> None:
 def test_busy_and_given_up_calls_leave_nothing(scene: Scene) -> None:
     gateway, answerer = scene
     host = f"127.0.0.1:{answerer.udp_port}"
-    dial(gateway, f"sip:busy@{host}")
-    until(lambda: [event["reason"] for event in gateway.events("call_not_taken")] == ["not_answered"])
+    for about, shown_as in (({}, "sip:+49301110@"), ({"trunk": "carrier"}, "sip:1000@carrier.example")):
+        dial(gateway, f"sip:busy@{host}", **about)
+        assert shown_as in answerer.wait("invite", extension="busy")["caller"]
+    until(lambda: [event["reason"] for event in gateway.events("call_not_taken")] == ["not_answered"] * 2)
     ringing = dial(gateway, f"sip:slow@{host}")
     answerer.wait("invite", extension="slow")
     gateway.post(f"/v1/calls/{ringing}/hangup")
