@@ -83,7 +83,7 @@ class Scriptwriter:
         self.tokenizer, self.num_columns = tokenizer, num_columns
         self.silence = library[0].codes[:, 0].astype(np.int64)
         self.library = Library({(line.text, line.is_soft): line for line in library[1:]}, self.silence)
-        self._spelling = Spelling(tokenizer)
+        self.spelling = Spelling(tokenizer)
 
     def draw(self, stem: TokenStem, rng: random.Random) -> Call:
         """One call of this caller."""
@@ -91,7 +91,7 @@ class Scriptwriter:
 
     def writer(self, stem: TokenStem, rng: random.Random) -> CallWriter:
         """An empty call on this caller's line."""
-        return CallWriter(stem, self.library, self._spelling, self.num_columns, rng)
+        return CallWriter(stem, self.library, self.spelling, self.num_columns, rng)
 
 
 class Drawing:
