@@ -46,7 +46,7 @@ def test_a_number_is_another_of_the_same_shape_and_answered_as_such(
     pairs: list[tuple[Call, Call]], alphabet: TextTokenizer
 ) -> None:
     numbers = set()
-    for plain, other in pairs:
+    for _, other in pairs:
         told = {
             tuple(_words(alphabet, other.read_back, columns))
             for words, columns in other.turns
@@ -61,14 +61,14 @@ def test_a_number_is_another_of_the_same_shape_and_answered_as_such(
             numbers.add(tuple(said))
             if said != "five five five one two three four".split():
                 assert (other.agent[:, columns] == ZERO_TOKEN).all()
-    assert len(numbers) > 10
+    assert len(numbers) > 5
 
 
 def test_an_order_is_another_of_the_same_shape(
     pairs: list[tuple[Call, Call]], alphabet: TextTokenizer
 ) -> None:
     drinks, sizes = set(), set()
-    for plain, other in pairs:
+    for _, other in pairs:
         for words, columns in other.turns:
             if words == "a large latte".split() and columns.stop < NUM_COLUMNS:
                 article, size, drink = _words(alphabet, other.read_back, columns)
