@@ -59,7 +59,7 @@ class LmDials:
     text_weight: float = 1.0
     transcript_weight: float = 1.0
     audio_weight: float = 0.5
-    reworded_share: float = 0.35  # of the calls
+    reworded_share: float = 0.3  # of the calls
 
     def gentle(self) -> LmDials:
         """For a language model that begins with trained weights."""

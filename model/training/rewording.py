@@ -1,9 +1,10 @@
 """Calls in other words: what is read back of the caller's, and what the agent says, changed alike.
 
-A bank has some hundred telephone numbers and a thousand orders, few enough to be learnt by heart; a model
-that knows them all repeats none that is new. Which digit is which, and which drink, is drawn anew here for
-each call: it can only be right by repeating what it reads of what it wrote down. What it is to *write*, and
-the caller's sound, stay as they were. The agent's sound would say the old words, so it is left out.
+A bank has a thousand orders, few enough to be learnt by heart; a model that knows them all repeats none that
+is new. Which drink is which, and which milk, is drawn anew here for each call: it can only be right by
+repeating what it reads of what it wrote down. What it is to *write*, and the caller's sound, stay as they
+were. The agent's sound would say the old words, so it is left out. Telephone numbers stay: repeating seven
+digits in their order was not learnt this way, and half learnt it spoilt those that were known.
 """
 
 from __future__ import annotations
@@ -48,16 +49,14 @@ def _exchange(groups: Sequence[Sequence[str]], spelling: Spelling, rng: random.R
 def reword(call: Call, spelling: Spelling, rng: random.Random) -> None:
     """Change the words of a whole call."""
     words = _exchange(ALIKE, spelling, rng)
-    digits = _exchange([DIGIT_WORDS], spelling, rng)
-    digits[spelling("oh")] = digits[spelling("zero")]
     call.read_back = call.transcript.copy()
     for heard, columns in call.turns:
-        table = digits if is_number(heard) else words
-        call.read_back[columns] = table[call.transcript[columns]]
+        if not is_number(heard):
+            call.read_back[columns] = words[call.transcript[columns]]
     before = call.text.copy()
     for said, columns in call.lines:  # where one was cut short the next stands
-        table = digits if is_number(said) else words
-        call.text[columns] = table[before[columns]]
+        if not is_number(said):
+            call.text[columns] = words[before[columns]]
     for _, columns in call.lines:
         if (call.text[columns] != before[columns]).any():
             call.agent[:, columns] = ZERO_TOKEN

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from model.config import ZERO_TOKEN
-from model.numbers import DIGIT_WORDS
 from model.tokenizer import TextTokenizer
 from model.training.call_writer import Call
 from model.training.dialogues import Scriptwriter
@@ -42,32 +41,21 @@ def test_what_was_heard_and_when_stays(pairs: list[tuple[Call, Call]]) -> None:
         assert not changed[plain.text < 4].any(), "padding stays, so that the words keep their moments"
 
 
-def test_a_number_is_another_of_the_same_shape_and_answered_as_such(
-    pairs: list[tuple[Call, Call]], alphabet: TextTokenizer
-) -> None:
-    numbers = set()
-    for _, other in pairs:
-        told = {
-            tuple(_words(alphabet, other.read_back, columns))
-            for words, columns in other.turns
-            if is_number(words)
-        }
-        for words, columns in other.lines:
-            said = [word for word in _words(alphabet, other.text, columns) if word in DIGIT_WORDS]
-            if not is_number([word.strip(",").lower() for word in words]) or len(said) < 7:
-                continue  # cut short
-            assert said[0] == said[1] == said[2] and len(set(said)) == 5, "five five five, one two three four"
-            assert any(list(one[-7:]) == said for one in told), "that is what the caller is read to have said"
-            numbers.add(tuple(said))
-            if said != "five five five one two three four".split():
-                assert (other.agent[:, columns] == ZERO_TOKEN).all()
-    assert len(numbers) > 5
+def test_numbers_and_their_answers_stay(pairs: list[tuple[Call, Call]]) -> None:
+    num_told = 0
+    for plain, other in pairs:
+        for words, columns in [*other.turns, *other.lines]:
+            if is_number(words):
+                np.testing.assert_array_equal(other.read_back[columns], plain.read_back[columns])
+                np.testing.assert_array_equal(other.text[columns], plain.text[columns])
+                num_told += 1
+    assert num_told > NUM_CALLS / 4
 
 
 def test_an_order_is_another_of_the_same_shape(
     pairs: list[tuple[Call, Call]], alphabet: TextTokenizer
 ) -> None:
-    drinks, sizes = set(), set()
+    drinks, sizes, num_silent = set(), set(), 0
     for _, other in pairs:
         for words, columns in other.turns:
             if words == "a large latte".split() and columns.stop < NUM_COLUMNS:
@@ -75,9 +63,11 @@ def test_an_order_is_another_of_the_same_shape(
                 assert article == "a"
                 drinks.add(drink)
                 sizes.add(size)
+                changed = [at for _, at in other.lines if (other.agent[:, at] == ZERO_TOKEN).all()]
+                num_silent += len(changed)
                 answers = [" ".join(_words(alphabet, other.text, at)) for _, at in other.lines]
                 assert any(f"{size} {drink}" in answer for answer in answers) or len(other.lines) < 3
-    assert drinks == set(ALIKE[0]) and sizes == set(ALIKE[2])
+    assert drinks == set(ALIKE[0]) and sizes == set(ALIKE[2]) and num_silent
 
 
 def test_what_tells_the_time_or_the_way_is_left(
