@@ -59,7 +59,7 @@ class LmDials:
     text_weight: float = 1.0
     transcript_weight: float = 1.0
     audio_weight: float = 0.5
-    reworded_share: float = 0.3  # of the calls
+    reworded_share: float = 0.6  # of the calls
 
     def gentle(self) -> LmDials:
         """For a language model that begins with trained weights."""
@@ -98,7 +98,9 @@ def collate(calls: Sequence[Call], rng: np.random.Generator) -> CallBatch:
     caller, read_back = codes[:, first:-1], codes[:, -1]
     lost = lost | (rng.random(caller.shape) < DROP_CODE_SHARE)
     caller[lost] = ZERO_TOKEN
-    read_back[rng.random(read_back.shape) < DROP_PIECE_SHARE] = PAD
+    # In a reworded call nothing but what is read back tells what to say.
+    own = np.array([[c.read_back is c.transcript] for c in calls])
+    read_back[own & (rng.random(read_back.shape) < DROP_PIECE_SHARE)] = PAD
     weight = np.stack([(np.arange(codes.shape[-1]) < c.end).astype(np.float32) for c in calls])
     transcript = np.stack([c.transcript for c in calls])
     given = np.stack([np.where(c.timed, TIMED, np.where(c.forced, FORCED, OWN)) for c in calls])
