@@ -38,9 +38,9 @@ __all__ = ["Call", "Drawing", "Scriptwriter"]
 # 0.5 / 0.68 that the turn is over, else it waits for what the next frame brings. The late moments are for
 # turns that looked unfinished and were not: an agent that never saw an answer come late would wait for ever.
 ANSWER_FRAMES, ANSWER_WEIGHTS = (1, 2, 8, 16), (0.68, 0.26, 0.045, 0.015)
-# Of the caller's speech before an interrupted agent falls silent: two where it is surer than 0.83 that this is
-# meant for it, else when it has heard more. Without the late moments an agent that was not sure after three
-# frames had learnt that who is still talking is not being interrupted: it yielded to 7 % of the callers.
+# Of the caller's speech before an interrupted agent falls silent: two where it is surer than 0.83 that this
+# is meant for it, else when it has heard more. Without the late moments an agent that was not sure after
+# three frames had learnt that who is still talking is not being interrupted: it yielded to 7 % of callers.
 YIELD_FRAMES, YIELD_WEIGHTS = (2, 4, 8), (0.6, 0.25, 0.15)
 # Of silence at least before an interrupted agent goes on: a shorter one is a break in what it says, no stop.
 STOP_FRAMES = 4
