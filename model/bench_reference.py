@@ -84,8 +84,8 @@ def lm_fields(config: LmConfig) -> dict[str, Any]:
         )
     if fields.pop("extra_heads_fed_back"):
         raise ConfigError(
-            "the moshi package does not run models that read back their transcript of the caller (as the "
-            "built-in one does); take --preset moshiko with --reference"
+            "the moshi package does not run models that read back their transcript of the caller; "
+            "take --preset moshiko with --reference"
         )
     for name in ("depformer_low_rank_embeddings", "depformer_weights_per_step_schedule"):
         fields[name] = fields[name] or None

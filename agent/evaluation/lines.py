@@ -126,7 +126,7 @@ class SipLine:
         if self.gateway is None or self.recordings is None:
             return None
         offered = await asyncio.to_thread(self.gateway.events, "call_offered")
-        ours = [event["call_id"] for event in offered if event["sip_call_id"] == sip_call_id]
+        ours = [event["call_id"] for event in offered if event["peer_call_id"] == sip_call_id]
         if not ours:
             return None
         for _ in range(20):  # it is written a moment after the call's end

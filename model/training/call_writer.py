@@ -34,8 +34,15 @@ class Call:
     end: int  # columns that belong to the call
     # [T] first pieces of words that the runtime chose, at moments that the model does; by default none
     timed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    # [T] what a model that reads its transcript is given of it; by default all of it
+    read_back: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    # The words of each turn that was written down, and of each line, with their columns.
+    turns: list[tuple[list[str], slice]] = field(default_factory=list)
+    lines: list[tuple[list[str], slice]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        if not len(self.read_back):
+            self.read_back = self.transcript
         if not len(self.timed):
             self.timed = np.zeros(len(self.text), bool)
 
@@ -127,14 +134,16 @@ class CallWriter:
         return turn.last + shift
 
     def _write_down(self, turn: TokenTurn, shift: int) -> None:
-        at = 0
+        at, first = 0, self.num_columns
         for word, frame in turn.words:
             # caller[:, i] is read at column i + 1, where the transcript is asked a little later.
             at = max(at, frame + shift + 1 + TRANSCRIPT_DELAY)
+            first = min(first, at)
             for piece in self.spelling(word):
                 if at < self.num_columns:
                     self.call.transcript[at] = piece
                 at += 1
+        self.call.turns.append(([word for word, _ in turn.words], slice(first, at)))
 
     def say(self, line: Line, start: int, *, is_told: bool = False) -> None:
         """Place a line of the agent from column `start` on.
@@ -162,6 +171,7 @@ class CallWriter:
         end = max(start + entry.codes.shape[1] - 2, at)
         if line.control in self.spelling.controls and end < length:
             self.call.text[end] = self.spelling.controls[line.control]
+        self.call.lines.append(([word for word, _ in entry.words], slice(start, max(end, stop))))
         self.at = max(end, stop)
 
     def force(self, token: int, at: int) -> None:

@@ -38,9 +38,10 @@ __all__ = ["Call", "Drawing", "Scriptwriter"]
 # 0.5 / 0.68 that the turn is over, else it waits for what the next frame brings. The late moments are for
 # turns that looked unfinished and were not: an agent that never saw an answer come late would wait for ever.
 ANSWER_FRAMES, ANSWER_WEIGHTS = (1, 2, 8, 16), (0.68, 0.26, 0.045, 0.015)
-# Of the caller's speech before an interrupted agent falls silent; two where it is surer than two thirds that
-# this is no hum and no cough.
-YIELD_FRAMES, YIELD_WEIGHTS = (2, 3), (0.75, 0.25)
+# Of the caller's speech before an interrupted agent falls silent: two where it is surer than 0.83 that this
+# is meant for it, else when it has heard more. Without the late moments an agent that was not sure after
+# three frames had learnt that who is still talking is not being interrupted: it yielded to 7 % of callers.
+YIELD_FRAMES, YIELD_WEIGHTS = (2, 4, 8), (0.6, 0.25, 0.15)
 # Of silence at least before an interrupted agent goes on: a shorter one is a break in what it says, no stop.
 STOP_FRAMES = 4
 # Of nobody speaking before the agent asks. One moment, not a spread: text is drawn greedily, and each of
@@ -48,7 +49,7 @@ STOP_FRAMES = 4
 SILENCE_FRAMES = 52
 NOD_FRAMES = 7  # of a pause in a long order before the agent hums: one moment, for the same reason
 LOOK_UP_FRAMES = (4, 44)  # from "One moment." to what the runtime has the agent say
-BARGE_IN_SHARE = 0.25
+BARGE_IN_SHARE = 0.3
 SILENT_TURN_SHARE = 0.12
 NOBODY_SHARE = 0.65
 BACKCHANNEL_SHARE = 0.25  # of the agent's longer lines, callers' hums over them
@@ -83,7 +84,7 @@ class Scriptwriter:
         self.tokenizer, self.num_columns = tokenizer, num_columns
         self.silence = library[0].codes[:, 0].astype(np.int64)
         self.library = Library({(line.text, line.is_soft): line for line in library[1:]}, self.silence)
-        self._spelling = Spelling(tokenizer)
+        self.spelling = Spelling(tokenizer)
 
     def draw(self, stem: TokenStem, rng: random.Random) -> Call:
         """One call of this caller."""
@@ -91,7 +92,7 @@ class Scriptwriter:
 
     def writer(self, stem: TokenStem, rng: random.Random) -> CallWriter:
         """An empty call on this caller's line."""
-        return CallWriter(stem, self.library, self._spelling, self.num_columns, rng)
+        return CallWriter(stem, self.library, self.spelling, self.num_columns, rng)
 
 
 class Drawing:

@@ -24,6 +24,7 @@ from model.tokenizer import EPAD, PAD
 from model.training.dialogues import Call, Scriptwriter
 from model.training.feed import Share
 from model.training.muon import MuonAdamW
+from model.training.rewording import reword
 from model.training.stage import Figures, Report, Stage, means
 from model.training.tokens_stage import TokenStem
 
@@ -58,6 +59,7 @@ class LmDials:
     text_weight: float = 1.0
     transcript_weight: float = 1.0
     audio_weight: float = 0.5
+    reworded_share: float = 0.6  # of the calls
 
     def gentle(self) -> LmDials:
         """For a language model that begins with trained weights."""
@@ -90,13 +92,15 @@ CallBatch = tuple[Tensor, Tensor, Tensor, Tensor]
 def collate(calls: Sequence[Call], rng: np.random.Generator) -> CallBatch:
     """Codes int64 [B, 2 + n_q, T] with frames lost, and pieces of the transcript that is their last stream;
     transcript, weight and whose the text is, each [B, T]."""
-    codes = np.stack([np.concatenate([c.text[None], c.agent, c.caller, c.transcript[None]]) for c in calls])
+    codes = np.stack([np.concatenate([c.text[None], c.agent, c.caller, c.read_back[None]]) for c in calls])
     first = 1 + calls[0].agent.shape[0]
     lost = rng.random((len(calls), 1, codes.shape[-1])) < DROP_SHARE
     caller, read_back = codes[:, first:-1], codes[:, -1]
     lost = lost | (rng.random(caller.shape) < DROP_CODE_SHARE)
     caller[lost] = ZERO_TOKEN
-    read_back[rng.random(read_back.shape) < DROP_PIECE_SHARE] = PAD
+    # In a reworded call nothing but what is read back tells what to say.
+    own = np.array([[c.read_back is c.transcript] for c in calls])
+    read_back[own & (rng.random(read_back.shape) < DROP_PIECE_SHARE)] = PAD
     weight = np.stack([(np.arange(codes.shape[-1]) < c.end).astype(np.float32) for c in calls])
     transcript = np.stack([c.transcript for c in calls])
     given = np.stack([np.where(c.timed, TIMED, np.where(c.forced, FORCED, OWN)) for c in calls])
@@ -108,11 +112,21 @@ def collate(calls: Sequence[Call], rng: np.random.Generator) -> CallBatch:
     )
 
 
+def _is_reworded(codes: Tensor, transcript: Tensor) -> Tensor:
+    """Which calls read back other words than were heard, bool [B]: what they say follows from these."""
+    read_back = codes[:, -1]
+    return ((read_back != transcript) & (read_back != PAD)).any(1)
+
+
 def call_batches(callers: Callers, writer: Scriptwriter, dials: LmDials, share: Share) -> Iterator[CallBatch]:
     """Endless batches of calls, each assembled anew."""
     rng, draws = share.rng, share.draws
     while True:
-        yield collate([writer.draw(callers.draw(rng), rng) for _ in range(dials.calls)], draws)
+        calls = [writer.draw(callers.draw(rng), rng) for _ in range(dials.calls)]
+        for call in calls:
+            if rng.random() < dials.reworded_share:
+                reword(call, writer.spelling, rng)
+        yield collate(calls, draws)
 
 
 class LmTraining(Stage[CallBatch]):
@@ -211,7 +225,7 @@ class LmTraining(Stage[CallBatch]):
         speaking = (audio != self.silence).any(-1)
         share = torch.where(speaking, DEPTH_SHARE, QUIET_DEPTH_SHARE) * (weight > 0)
         chosen = torch.rand(share.shape, device=self.device) < share
-        known = (audio[chosen] < self.config.card).all(-1)
+        known = ((audio[chosen] >= 0) & (audio[chosen] < self.config.card)).all(-1)
         audio, text, state = audio[chosen][known], target[..., 0][chosen][known], hidden[chosen][known]
         with torch.autocast(self.device.type, torch.bfloat16):
             logits = self.lm.depth(state, text, audio)
@@ -222,7 +236,8 @@ class LmTraining(Stage[CallBatch]):
         codes, *rest = (part.to(self.device, non_blocking=True) for part in batch)
         reads_own = self.config.extra_heads_fed_back > 0 and float(torch.rand(())) < OWN_TRANSCRIPT_SHARE
         if reads_own:
-            codes[:, -1] = self._written(codes)
+            is_reworded = _is_reworded(codes, rest[0])[:, None]
+            codes[:, -1] = torch.where(is_reworded, codes[:, -1], self._written(codes))
         total, figures = self.loss(codes, *rest, reads_own=reads_own)
         figures["grad"] = self.update(total)
         return figures

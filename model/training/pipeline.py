@@ -43,7 +43,7 @@ from model.training.tokens_stage import CODEC_FILE, TokenStem, build_tokens, loa
 from model.training.voice_stage import VoiceDials, VoiceTraining
 
 TRAIN_SEED, VALIDATION_SEED, ANNOUNCED_SEED = 1_000_000, 9_000_000, 1
-NUM_VALIDATION_CALLS, NUM_REHEARSALS = 24, 8
+NUM_VALIDATION_CALLS, NUM_REHEARSALS = 24, 24
 
 Batch = TypeVar("Batch")
 

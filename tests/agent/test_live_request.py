@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.live_errors import LiveError
@@ -95,6 +95,7 @@ JSON = st.recursive(
 NAMES = st.sampled_from(["model", "audio", "input", "delegation", "type", "sdp", "store", "x"])
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine draws slowly
 @given(st.dictionaries(st.sampled_from(["session", "transport", "x"]), st.dictionaries(NAMES, JSON) | JSON))
 def test_any_body_is_a_request_or_an_error_of_ours(tree: dict[str, Any]) -> None:
     try:

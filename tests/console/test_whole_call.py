@@ -7,7 +7,6 @@ the agent's own lines.
 from __future__ import annotations
 
 import base64
-import importlib.util
 import json
 import re
 import time
@@ -28,12 +27,10 @@ from telephony.audio import Pcm
 from telephony.endpoint import SAMPLE_RATE_HZ
 from tests.console.browser import Complaints, chromium, desk, ink
 
-HAS_WEBRTC = importlib.util.find_spec("agent.live_routes") is not None
 pytestmark = [
     pytest.mark.loopback,
     pytest.mark.redis,
     pytest.mark.timeout(180),
-    pytest.mark.skipif(not HAS_WEBRTC, reason="this tree has no WebRTC calls"),
 ]
 MICROPHONE_HZ = 48_000
 GREETING_S, ANSWER_S = 3.5, 9.0  # of the caller's silence, before and after the order

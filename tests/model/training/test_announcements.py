@@ -90,6 +90,7 @@ def test_answers_that_were_looked_up_are_told_like_any_sentence(
 
 def test_an_alphabet_without_the_token_announces_nothing() -> None:
     old = load_text_tokenizer(BUILTIN)
+    old.announce = -1  # as in a model that was trained before there was one
     told = [scripts.line(TEXTS[0], TOLD)]
     writer = AnnouncingScriptwriter(scripts.library(), told, old, NUM_COLUMNS)
     rng = random.Random(0)

@@ -90,6 +90,8 @@ def test_of_the_caller_alone_codes_and_words_go_missing() -> None:
         assert float((~kept[words]).mean()) == pytest.approx(DROP_PIECE_SHARE, abs=0.05)
         assert call.caller.min() >= 0, "the call itself is left whole"
     np.testing.assert_array_equal(transcript.numpy(), np.stack([call.transcript for call in calls]))
+    calls[0].read_back = calls[0].transcript + 1  # reworded: there all is read that tells what to say
+    np.testing.assert_array_equal(collate(calls, np.random.default_rng(0))[0][0, -1], calls[0].read_back)
     lost = codes[:, first:-1] == ZERO_TOKEN
     frames = lost.all(1, keepdim=True)
     assert float(frames.float().mean()) == pytest.approx(DROP_SHARE, abs=0.015)

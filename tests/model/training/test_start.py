@@ -17,7 +17,7 @@ from model.tokenizer import TOKENIZER_FILE, TextTokenizer, load_text_tokenizer
 from model.training.codec_stage import HEADS_ALONE_STEPS, INPUT_GAIN, CodecDials, CodecTraining
 from model.training.results import freeze
 from model.training.sizes import write_config
-from model.training.start import load_codec, load_lm
+from model.training.start import _moved, _source, load_codec, load_lm
 from tests.model import tiny
 
 
@@ -95,6 +95,15 @@ def test_pieces_keep_their_rows_and_new_ones_begin_as_their_spelling(
     assert torch.equal(lm.text_emb.weight[-1], before.text_emb.weight[-1]), "the initial token's row"
     name = "transformer.layers.0.norm1.alpha"
     assert torch.equal(lm.state_dict()[name], before.state_dict()[name])
+
+
+def test_a_control_token_that_was_not_there_begins_with_nothing(alphabet: TextTokenizer) -> None:
+    before = load_text_tokenizer(BUILTIN)
+    before.announce = -1
+    assert _source(alphabet, alphabet.announce, before, {}) == []
+    assert _source(alphabet, alphabet.hangup, before, {}) == [before.hangup]
+    moved = _moved(torch.ones(3, 2), [[0], [], [0, 1]])
+    assert moved.tolist() == [[1, 1], [0, 0], [1, 1]]
 
 
 @torch.no_grad()
