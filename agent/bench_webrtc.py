@@ -15,7 +15,7 @@ import json
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +102,7 @@ def halved(network: Impairment, num_turns: int) -> Impairment:
     """The same network for the first half of a call's turns, the greeting included."""
     if network == Impairment():
         return network
-    return Impairment(network.loss, network.jitter_s, GREETING_S + num_turns // 2 * TURN_S)
+    return replace(network, lasts_s=GREETING_S + num_turns // 2 * TURN_S)
 
 
 def sip_call(gateway: GatewayProcess, network: Impairment, num_turns: int, seed: int) -> Gaps:

@@ -126,7 +126,7 @@ class SipLine:
         if self.gateway is None or self.recordings is None:
             return None
         offered = await asyncio.to_thread(self.gateway.events, "call_offered")
-        ours = [event["call_id"] for event in offered if event["peer_call_id"] == sip_call_id]
+        ours = [event["call_id"] for event in offered if event["pii_peer_call_id"] == sip_call_id]
         if not ours:
             return None
         for _ in range(20):  # it is written a moment after the call's end
@@ -152,6 +152,7 @@ def sip_line(
     more = {
         "OFFHOOK_RECORDING__FOLDER": str(recordings.resolve()),
         "OFFHOOK_LOG__FORMAT": "json",
+        "OFFHOOK_LOG__PII": "yes",  # our own callers' calls are found by their Call-ID
         "OFFHOOK_WORKER__ENGINE": engine,
         "OFFHOOK_AGENT__DELEGATE_TIMEOUT_S": str(DELEGATE_TIMEOUT_S),
     }

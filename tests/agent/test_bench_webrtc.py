@@ -45,7 +45,7 @@ def test_the_bars_compare_medians() -> None:
 
 def test_networks_turn_clean_halfway() -> None:
     assert halved(Impairment(), 10) == Impairment()
-    assert halved(Impairment(loss=0.1), 10) == Impairment(0.1, 0.0, GREETING_S + 5 * TURN_S)
+    assert halved(Impairment(loss=0.1), 10) == Impairment(loss=0.1, lasts_s=GREETING_S + 5 * TURN_S)
 
 
 @pytest.mark.loopback
