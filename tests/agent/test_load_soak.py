@@ -40,6 +40,17 @@ def test_growth_that_goes_on_is_one() -> None:
     assert soak_of(samples(0, 0.01)).faults() == ["10.0 files more for every 1,000 calls"]
 
 
+def test_what_an_allocator_takes_and_gives_back_is_none_but_growth_in_steps_is() -> None:
+    def held(megabytes: list[float]) -> Soak:
+        found = [
+            replace(HELD, resident_bytes=round(1e6 * one)) for one in [*[80.0] * len(megabytes), *megabytes]
+        ]
+        return soak_of(tuple(Sample(50 * number, one) for number, one in enumerate(found)))
+
+    assert held([*[100.0] * 12, *[105.5] * 4, *[101.1] * 5]).faults() == []
+    assert held([100.0 + 2.0 * (number // 4) for number in range(21)]).bytes_per_call > 5_000
+
+
 @pytest.mark.parametrize("name", ["slots", "calls", "rtp_ports"])
 def test_what_is_held_after_all_calls_is_one(name: str) -> None:
     found = soak_of(samples(0.0), replace(HELD, **{name: 1}))
