@@ -104,8 +104,9 @@ def test_what_runs_has_every_library_that_the_sip_extension_links() -> None:
 
 
 def test_the_cpu_image_is_the_default_and_both_are_one_but_for_the_compiler() -> None:
-    assert list(stages()) == ["build", "runtime", "cuda", "cpu"]
+    assert list(stages()) == ["native", "build", "runtime", "cuda", "cpu"]
     assert [rest for name, rest in instructions() if name == "FROM"] == [
+        "scratch AS native",
         "${OFFHOOK_BASE} AS build",
         "${OFFHOOK_BASE} AS runtime",
         "runtime AS cuda",

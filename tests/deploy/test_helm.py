@@ -62,7 +62,7 @@ EVERYTHING: dict[str, Any] = {
     "dashboard": {"enabled": True},
 }
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "nobody may call": ({}, "/gateway/allowedPeers"),
+    "nobody may call": ({}, "gateway.allowedPeers"),
     "a network that is none": ({"gateway": {"allowedPeers": ["everybody"]}}, "/gateway/allowedPeers/0"),
     "a name that is misspelt": ({**PLAIN, "worker": {"slot": 2}}, "slot"),
     "a number of calls that is none": ({**PLAIN, "worker": {"slots": 0}}, "/worker/slots"),
@@ -80,7 +80,11 @@ Objects = dict[str, dict[str, Any]]
 @pytest.fixture(scope="module")
 def answers() -> list[dict[str, Any]]:
     """What Helm makes of every set of values above, in one run, and what it has to say against the chart."""
-    asked = [*(values for values, _ in REFUSED.values()), PLAIN, EVERYTHING]
+    return helm([*(values for values, _ in REFUSED.values()), PLAIN, EVERYTHING])
+
+
+def helm(asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What Helm makes of each, and what it has to say against the chart with the last."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.deploy.helm_template"],
         input=json.dumps(asked),
