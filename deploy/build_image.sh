@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Build the image where no container engine runs, by buildah without namespaces, and ask it `offhook check`.
+# Build the image where no container engine runs, by buildah without namespaces, ask it `offhook check`, and, where
+# it needs no GPU, call it once.
 #
 #   deploy/build_image.sh [cpu|cuda] [NAME]
 #
@@ -34,6 +35,8 @@ case $target in
     cuda) name=${2:-offhook-cuda} ;;
     *) fail "unknown target '$target'; use cpu or cuda" ;;
 esac
+[ -z "${OFFHOOK_NATIVE_CACHE:-}" ] || ls "$OFFHOOK_NATIVE_CACHE"/wheels/*-release/*.whl >/dev/null 2>&1 ||
+    fail "OFFHOOK_NATIVE_CACHE names '$OFFHOOK_NATIVE_CACHE', which holds no compiled SIP extension; unset it."
 needs buildah
 [ "$(id -u)" = 0 ] || fail "chroot needs root: run it by sudo, or use docker build"
 
@@ -62,17 +65,16 @@ fi
 
 offered=()
 if [ -n "${OFFHOOK_NATIVE_CACHE:-}" ]; then
-    ls "$OFFHOOK_NATIVE_CACHE"/wheels/*-release/*.whl >/dev/null 2>&1 ||
-        fail "OFFHOOK_NATIVE_CACHE names '$OFFHOOK_NATIVE_CACHE', which holds no compiled SIP extension; unset it."
     mkdir -p "$work/native/wheels"
     cp -r "$OFFHOOK_NATIVE_CACHE"/wheels/*-release "$work/native/wheels/"
     cp "$OFFHOOK_NATIVE_CACHE"/asterisk_*.orig-Xpjproject.tar.* "$work/native/" 2>/dev/null || true
     offered=(--build-context native="$work/native")
 fi
 
-say "building $name ($target) on $base"
+say "building $name ($target) on $base" # docker's format has the health check, OCI's has none
 # shellcheck disable=SC2086
-buildah bud --target "$target" -f deploy/Dockerfile --ignorefile deploy/Dockerfile.dockerignore -t "$name" \
+buildah bud --format docker -f deploy/Dockerfile --ignorefile deploy/Dockerfile.dockerignore \
+    --target "$target" -t "$name" \
     --build-arg OFFHOOK_BASE="$base" \
     --build-arg OFFHOOK_TORCH_INDEX="${OFFHOOK_TORCH_INDEX:-}" \
     --build-arg OFFHOOK_PJPROJECT_TARBALL="${OFFHOOK_PJPROJECT_TARBALL:-}" \
@@ -84,4 +86,5 @@ if [ "$target" = cuda ]; then # a machine that builds has no GPU: all but the mo
     buildah run --env OFFHOOK_WORKER__ENGINE=standin "$container" -- offhook check
 else
     buildah run "$container" -- offhook check
+    deploy/try_image.sh "$name"
 fi
