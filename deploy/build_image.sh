@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Build the image where no container engine runs, by buildah without namespaces, ask it `offhook check`, and, where
-# it needs no GPU, call it once.
+# Build the image where no container engine runs, by buildah without namespaces, ask it `offhook check`, and,
+# where it needs no GPU, call it once (try_image.sh).
 #
 #   deploy/build_image.sh [cpu|cuda] [NAME]
 #
@@ -9,12 +9,12 @@
 #                                registry of images is reached (needs debootstrap)
 #   OFFHOOK_TORCH_INDEX          package index of torch: a CPU-only one for cpu
 #   OFFHOOK_PJPROJECT_TARBALL    PJSIP's source at the top of the repository
-#   OFFHOOK_NATIVE_CACHE         where deploy/setup.sh keeps the SIP extension that it has compiled on this release of
-#                                Debian (~/.cache/offhook): taken if it is of these sources, else compiled anew
+#   OFFHOOK_NATIVE_CACHE         where deploy/setup.sh on this release of Debian keeps the SIP extensions that it
+#                                has compiled (~/.cache/offhook): one of these sources is taken, and none compiled
 #   OFFHOOK_BUILD_FLAGS          more flags of `buildah bud`, like -v /etc/pip.conf:/etc/pip.conf:ro for a mirror, and
 #                                -v /usr/local/share/ca-certificates:/usr/local/share/ca-certificates:ro for its
 #                                certificate (not the bundle in /etc/ssl: installing ca-certificates writes that)
-#   STORAGE_DRIVER               vfs, if buildah chooses overlay mounts and may not make them: 20 GB instead of 5
+#   STORAGE_DRIVER               vfs, where overlay mounts are forbidden: each step is then a copy of the image
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -36,7 +36,7 @@ case $target in
     *) fail "unknown target '$target'; use cpu or cuda" ;;
 esac
 [ -z "${OFFHOOK_NATIVE_CACHE:-}" ] || ls "$OFFHOOK_NATIVE_CACHE"/wheels/*-release/*.whl >/dev/null 2>&1 ||
-    fail "OFFHOOK_NATIVE_CACHE names '$OFFHOOK_NATIVE_CACHE', which holds no compiled SIP extension; unset it."
+    fail "OFFHOOK_NATIVE_CACHE names '$OFFHOOK_NATIVE_CACHE', which holds no compiled extension; unset it."
 needs buildah
 [ "$(id -u)" = 0 ] || fail "chroot needs root: run it by sudo, or use docker build"
 

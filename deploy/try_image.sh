@@ -3,8 +3,8 @@
 #
 #   deploy/try_image.sh NAME
 #
-# Read-only but for /tmp and its volumes, as its own user without any right, on a network of its own. It must become
-# ready, pass its own health check, say something to a caller, and end by itself when it is told to.
+# Read-only but for /tmp and its volumes, as its own user without any right, on a network of its own. It must
+# become ready, pass its own health check, say something to a caller, and end by itself when it is told to.
 # Needs root, and apt-get install buildah util-linux iproute2.
 set -euo pipefail
 

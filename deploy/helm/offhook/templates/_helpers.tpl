@@ -65,10 +65,10 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- $file := .Values.sip.trunksFile -}}
 {{- $places := list $file.content $file.configMap $file.existingSecret | compact -}}
 {{- if gt (len $places) 1 -}}
-{{- fail "sip.trunksFile has more than one of content, configMap and existingSecret: leave the one that holds the file" -}}
+{{- fail "sip.trunksFile has more than one of content, configMap, existingSecret: leave the one that is meant" -}}
 {{- end -}}
 {{- if and (not $places) $file.secrets -}}
-{{- fail "sip.trunksFile.secrets are named by a file, and there is none: set content, configMap or existingSecret" -}}
+{{- fail "sip.trunksFile.secrets are named by a file: set content, configMap or existingSecret, too" -}}
 {{- end -}}
 {{- if and (not $places) (not .Values.gateway.allowedPeers) -}}
 {{- fail "nobody may call: list networks in gateway.allowedPeers, or name trunks in sip.trunksFile" -}}
@@ -76,7 +76,7 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- if $places }}file{{ end -}}
 {{- end -}}
 
-{{/* What a gateway is told of TLS and trunks; the file's content is not in it, so that a change restarts nothing. */}}
+{{/* What a gateway is told of TLS and trunks; without the file's content, so that its change restarts nothing. */}}
 {{- define "offhook.sipSettings" -}}
 {{- with .Values.sip.tls -}}
 {{- if .existingSecret -}}
