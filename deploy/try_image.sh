@@ -41,16 +41,14 @@ root=$2 work=$3 log=$3/log
 mapfile -t env <"$work/env"
 mapfile -t command <"$work/command"
 mapfile -t health <"$work/health"
-as_user() {
-    chroot "$root" setpriv --reuid=offhook --regid=offhook --clear-groups --bounding-set=-all --no-new-privs \
-        env -i "${env[@]}" HOME=/home/offhook "$@"
-}
+as_user=(chroot "$root" setpriv --reuid=offhook --regid=offhook --clear-groups --bounding-set=-all --no-new-privs
+    env -i "${env[@]}" HOME=/home/offhook)
 
 # Wait until a command succeeds; $1 is how many seconds that may take, $2 what it would mean.
 within_s() {
     local left=$1 what=$2
     shift 2
-    until as_user "$@" >/dev/null 2>&1; do
+    until "${as_user[@]}" "$@" >/dev/null 2>&1; do
         kill -0 "$server" 2>/dev/null || fail "it ended before it $what; it said:"
         [ "$left" -gt 0 ] || fail "it never $what; it said:"
         left=$((left - 1))
@@ -67,10 +65,10 @@ mount -t sysfs -o ro sysfs "$root/sys"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 while read -r place; do mount -t tmpfs -o uid=990,gid=990 tmpfs "$root$place"; done <"$work/volumes"
-! as_user touch /opt/offhook/here 2>/dev/null || fail "its user may write to what it runs"
+! "${as_user[@]}" touch /opt/offhook/here 2>/dev/null || fail "its user may write to what it runs"
 
 began=$SECONDS
-as_user OFFHOOK_WORKER__SLOTS=1 "${command[@]}" >"$log" 2>&1 &
+"${as_user[@]}" OFFHOOK_WORKER__SLOTS=1 "${command[@]}" >"$log" 2>&1 &
 server=$!
 within_s 300 "was ready" python3 -c '
 import http.client
@@ -78,7 +76,7 @@ asked = http.client.HTTPConnection("127.0.0.1", 8080)
 asked.request("GET", "/readyz")
 raise SystemExit(asked.getresponse().status != 200)'
 within_s 3 "passed its health check" "${health[@]}"
-as_user offhook call sip:order@127.0.0.1:5060 --duration 8 || fail "a caller heard nothing; it said:"
+"${as_user[@]}" offhook call sip:order@127.0.0.1:5060 --duration 8 || fail "a caller heard nothing; it said:"
 kill -TERM "$server"
 wait "$server" || fail "it did not end by itself ($?); it said:"
 say "it ended by itself"

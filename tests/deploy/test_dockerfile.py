@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from agent.control import ControlServer
-from agent.settings import BUILTIN_MODEL, HttpSettings, setting_names
+from agent.settings import BUILTIN_MODEL, HttpSettings, load_settings, setting_names
 from telephony.settings import TlsSettings
 from tests.deploy.test_prometheus import NoCalls, free_port, no_keys
 
@@ -140,6 +140,10 @@ def test_it_ends_as_an_unprivileged_user_who_owns_only_the_recordings() -> None:
     owned = re.findall(r"(?:install -d|chown)\s[^&]*offhook[^&]*", runs)
     assert [one.split()[-1] for one in owned] == ["/var/lib/offhook"]
     assert ("VOLUME", "/var/lib/offhook") in instructions()
+    given = dict(w.split("=", 1) for name, rest in stages()["runtime"] if name == "ENV" for w in rest.split())
+    settings = load_settings({name: value for name, value in given.items() if name != "PATH"})
+    for folder in (settings.state, settings.cache):
+        assert folder is not None and folder.is_relative_to("/var/lib/offhook"), "the rest is read-only"
     assert BUILTIN_MODEL.is_relative_to(ROOT / "model")
 
 
