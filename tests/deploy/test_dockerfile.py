@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from agent.control import ControlServer
-from agent.settings import BUILTIN_MODEL, HttpSettings, setting_names
+from agent.settings import BUILTIN_MODEL, HttpSettings, load_settings, setting_names
+from telephony.settings import TlsSettings
 from tests.deploy.test_prometheus import NoCalls, free_port, no_keys
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,6 +88,10 @@ def test_what_setup_reads_is_there_before_it_runs() -> None:
     seen = {word for name, rest in before[:run] if name == "COPY" for word in rest.split()}
     assert {"deploy/setup.sh", "telephony/native", "requirements.txt", "pyproject.toml"} <= seen
     assert {"README.md", "LICENSE"} <= seen  # pyproject.toml names them
+    offered = next(rest for name, rest in before[:run] if name == "COPY" and "--from=native" in rest)
+    native = (ROOT / "telephony/native/build.sh").read_text()
+    assert "cache=${XDG_CACHE_HOME:-$HOME/.cache}/offhook\n" in native and "store=$cache/wheels/" in native
+    assert offered.split()[1:] == ["/", "/root/.cache/offhook/"]
 
 
 def test_what_runs_has_every_library_that_the_sip_extension_links() -> None:
@@ -103,9 +108,16 @@ def test_what_runs_has_every_library_that_the_sip_extension_links() -> None:
         assert packages & (installed("runtime") | {"libc6", "libgcc-s1"}), (library, packages)
 
 
+def test_tls_finds_whom_to_believe() -> None:
+    owner = ["dpkg", "-S", "/usr/sbin/update-ca-certificates"]
+    package = subprocess.run(owner, capture_output=True, text=True, check=True).stdout.partition(":")[0]
+    assert package in installed("runtime") and TlsSettings().authorities.exists()
+
+
 def test_the_cpu_image_is_the_default_and_both_are_one_but_for_the_compiler() -> None:
-    assert list(stages()) == ["build", "runtime", "cuda", "cpu"]
+    assert list(stages()) == ["native", "build", "runtime", "cuda", "cpu"]
     assert [rest for name, rest in instructions() if name == "FROM"] == [
+        "scratch AS native",
         "${OFFHOOK_BASE} AS build",
         "${OFFHOOK_BASE} AS runtime",
         "runtime AS cuda",
@@ -128,6 +140,10 @@ def test_it_ends_as_an_unprivileged_user_who_owns_only_the_recordings() -> None:
     owned = re.findall(r"(?:install -d|chown)\s[^&]*offhook[^&]*", runs)
     assert [one.split()[-1] for one in owned] == ["/var/lib/offhook"]
     assert ("VOLUME", "/var/lib/offhook") in instructions()
+    given = dict(w.split("=", 1) for name, rest in stages()["runtime"] if name == "ENV" for w in rest.split())
+    settings = load_settings({name: value for name, value in given.items() if name != "PATH"})
+    for folder in (settings.state, settings.cache):
+        assert folder is not None and folder.is_relative_to("/var/lib/offhook"), "the rest is read-only"
     assert BUILTIN_MODEL.is_relative_to(ROOT / "model")
 
 

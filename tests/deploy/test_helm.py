@@ -28,6 +28,10 @@ EVERYTHING: dict[str, Any] = {
         "OFFHOOK_AGENT__ROLE_FILE": "/etc/offhook/role.txt",
     },
     "secretSettings": [{"variable": "OFFHOOK_CASCADE__LLM_KEY", "secret": "llm", "key": "api-key"}],
+    "sip": {
+        "tls": {"existingSecret": "certificate"},
+        "trunksFile": {"existingSecret": "plan", "secrets": ["carrier"]},
+    },
     "gateway": {
         "replicas": 3,
         "allowedPeers": PEERS,
@@ -62,7 +66,7 @@ EVERYTHING: dict[str, Any] = {
     "dashboard": {"enabled": True},
 }
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "nobody may call": ({}, "/gateway/allowedPeers"),
+    "nobody may call": ({}, "gateway.allowedPeers"),
     "a network that is none": ({"gateway": {"allowedPeers": ["everybody"]}}, "/gateway/allowedPeers/0"),
     "a name that is misspelt": ({**PLAIN, "worker": {"slot": 2}}, "slot"),
     "a number of calls that is none": ({**PLAIN, "worker": {"slots": 0}}, "/worker/slots"),
@@ -80,7 +84,11 @@ Objects = dict[str, dict[str, Any]]
 @pytest.fixture(scope="module")
 def answers() -> list[dict[str, Any]]:
     """What Helm makes of every set of values above, in one run, and what it has to say against the chart."""
-    asked = [*(values for values, _ in REFUSED.values()), PLAIN, EVERYTHING]
+    return helm([*(values for values, _ in REFUSED.values()), PLAIN, EVERYTHING])
+
+
+def helm(asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What Helm makes of each, and what it has to say against the chart with the last."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.deploy.helm_template"],
         input=json.dumps(asked),
@@ -259,7 +267,8 @@ def test_selectors_select_the_pods(everything: Objects) -> None:
 def test_policies_open_what_is_needed_and_no_more(plain: Objects, everything: Objects) -> None:
     sip, media, http = everything["NetworkPolicy/line-offhook-gateway"]["spec"]["ingress"]
     assert [one["ipBlock"]["cidr"] for one in sip["from"]] == PEERS
-    assert {(port["port"], port["protocol"]) for port in sip["ports"]} == {(5060, "UDP"), (5060, "TCP")}
+    opened = {(port["port"], port["protocol"]) for port in sip["ports"]}
+    assert opened == {(5060, "UDP"), (5060, "TCP"), (5061, "TCP")}
     assert media["ports"] == [{"port": 20000, "endPort": 29999, "protocol": "UDP"}]
     assert {port["port"] for port in http["ports"]} == {8080, 9464}
     from_gateways = everything["NetworkPolicy/line-offhook-worker"]["spec"]["ingress"][0]["from"]

@@ -12,7 +12,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = ("deploy/setup.sh", "deploy/build_image.sh", "telephony/native/build.sh", ".ci/run")
+SCRIPTS = (
+    "deploy/setup.sh",
+    "deploy/build_image.sh",
+    "deploy/try_image.sh",
+    "telephony/native/build.sh",
+    ".ci/run",
+)
 LOCKS = ("requirements.txt", "requirements-test.txt")
 
 
@@ -105,6 +111,17 @@ def test_an_unknown_image_is_refused_before_anything_is_built() -> None:
         [str(ROOT / "deploy/build_image.sh"), "rocm"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1 and "unknown target 'rocm'; use cpu or cuda" in done.stderr
+
+
+def test_a_cache_without_a_compiled_extension_is_refused_before_anything_is_built(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [str(ROOT / "deploy/build_image.sh"), "cpu"],
+        env={"PATH": "/usr/bin:/bin", "OFFHOOK_NATIVE_CACHE": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1 and f"names '{tmp_path}', which holds no compiled" in done.stderr
 
 
 def test_what_the_tests_of_deployment_run_is_installed() -> None:

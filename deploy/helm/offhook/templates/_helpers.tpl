@@ -59,3 +59,38 @@ tolerations: {{- toYaml . | nindent 2 }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
+
+{{/* "file" if there is a trunks' file; stops where none can be meant. */}}
+{{- define "offhook.trunks" -}}
+{{- $file := .Values.sip.trunksFile -}}
+{{- $places := list $file.content $file.configMap $file.existingSecret | compact -}}
+{{- if gt (len $places) 1 -}}
+{{- fail "sip.trunksFile has more than one of content, configMap, existingSecret: leave the one that is meant" -}}
+{{- end -}}
+{{- if and (not $places) $file.secrets -}}
+{{- fail "sip.trunksFile.secrets are named by a file: set content, configMap or existingSecret, too" -}}
+{{- end -}}
+{{- if and (not $places) (not .Values.gateway.allowedPeers) -}}
+{{- fail "nobody may call: list networks in gateway.allowedPeers, or name trunks in sip.trunksFile" -}}
+{{- end -}}
+{{- if $places }}file{{ end -}}
+{{- end -}}
+
+{{/* What a gateway is told of TLS and trunks; without the file's content, so that its change restarts nothing. */}}
+{{- define "offhook.sipSettings" -}}
+{{- with .Values.sip.tls -}}
+{{- if .existingSecret -}}
+OFFHOOK_SIP__TRANSPORTS: udp,tcp,tls
+OFFHOOK_SIP__TLS__PORT: {{ .port | quote }}
+OFFHOOK_SIP__TLS__CERTIFICATE: /run/secrets/tls/{{ .certificate }}
+OFFHOOK_SIP__TLS__KEY: /run/secrets/tls/{{ .key }}
+{{- with .authorities }}
+OFFHOOK_SIP__TLS__AUTHORITIES: /run/secrets/tls/{{ . }}
+{{- end }}
+OFFHOOK_SIP__TLS__CLIENT_CERTIFICATES: {{ .clientCertificates | quote }}
+{{ end -}}
+{{- end -}}
+{{- if include "offhook.trunks" . -}}
+OFFHOOK_SIP__TRUNKS_FILE: /etc/offhook-trunks/{{ .Values.sip.trunksFile.key }}
+{{- end -}}
+{{- end -}}
