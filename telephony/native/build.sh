@@ -65,8 +65,9 @@ find_tarball() {
 # Debian strips bdimad_dev.c. Our SDP does not name the library. An offer that names one format twice is refused, where
 # PJSIP would write past its list of formats (or, with assertions, end the program). A media transport that a stream is
 # attached to keeps the address of its last packet: PJSIP would clear it while another thread may be comparing it, which
-# ends the program, too. And every piece of garbage on the SIP port is told to us, not only what the parser can name a
-# fault of.
+# ends the program, too. Every piece of garbage on the SIP port is told to us, not only what the parser can name a fault
+# of. And who offers us keys by DTLS and either role begins the handshake, once our answer is there (RFC 5763 section 5
+# allows it): PJSIP would begin it before, and Asterisk then starts anew in the middle, when the answer comes.
 patch_source() {
     sed -i 's/ bdimad_dev\.o//' pjmedia/build/Makefile
     local sdp=pjmedia/src/pjmedia/endpoint.c
@@ -82,6 +83,9 @@ patch_source() {
     sed -i 's/if (tmp\.slen && mgr->tp_drop_data_cb)/if (mgr->tp_drop_data_cb)/' "$transport"
     ! grep -q 'tmp\.slen && mgr->tp_drop_data_cb' "$transport" && grep -q 'syntax error' "$transport" ||
         fail "$transport is not the code that our patch knows; PJSIP 2.17 fits."
+    local dtls=pjmedia/src/pjmedia/transport_srtp_dtls.c
+    sed -i '/if (ds->setup == DTLS_SETUP_UNKNOWN)$/{n;s/DTLS_SETUP_ACTIVE/DTLS_SETUP_PASSIVE/}' "$dtls"
+    [ "$(grep -c 'ds->setup = DTLS_SETUP_PASSIVE;' "$dtls")" = 3 ] || fail "$dtls is not the code that our patch knows; PJSIP 2.17 fits."
     cp "$here/config_site.h" pjlib/include/pj/config_site.h
 }
 

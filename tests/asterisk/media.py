@@ -1,0 +1,99 @@
+"""Scenarios of sound and digits: each takes a rig and writes into a verdict."""
+
+from __future__ import annotations
+
+import asyncio
+
+from telephony.endpoint import EndpointEventKind
+from tests.asterisk import sound
+from tests.asterisk.report import Verdict
+from tests.asterisk.rig import WARM_UP_S, Phone, Rig
+
+WALK_S = 5
+READ_DIGITS, SENT_DIGITS = "4567", "159*"  # the second stands in the dialplan, too
+LONG_S = 1200
+REFRESH_S = 60  # two thirds of the shortest session there is: the one refresh is due at half of it
+
+
+async def echoed(phone: Phone, verdict: Verdict, what: str, seconds: int = WALK_S) -> None:
+    """Every second that we say to Asterisk's echo comes back."""
+    await phone.listen(WARM_UP_S)
+    heard = await phone.walk(seconds)
+    verdict.hear(what, sound.judge_ladder(heard, seconds), seconds)
+
+
+async def both_directions(rig: Rig, verdict: Verdict) -> None:
+    """We call Asterisk, it calls us; sound goes there and back in either call."""
+    for what, phone in (("called by us", await rig.dial("echo")), ("calling us", await rig.called("echo"))):
+        await echoed(phone, verdict, what)
+        codec = phone.endpoint.stats().codec
+        verdict.facts["codec"] = codec
+        verdict.check(codec.startswith(f"{rig.line.codec}/"), f"{what}: the codec is {codec}")
+        await phone.hang_up()
+
+
+async def digits(rig: Rig, verdict: Verdict) -> None:
+    """What we press is read there, what Asterisk presses is told here, each once."""
+    before = len(rig.asterisk.notes("read"))
+    phone = await rig.dial("read")
+    await phone.listen(WARM_UP_S)
+    phone.endpoint.send_dtmf(READ_DIGITS)
+    await phone.until(EndpointEventKind.ENDED)
+    read = rig.asterisk.notes("read")[before:]
+    verdict.facts["read by Asterisk"] = " ".join(read)
+    verdict.check(read == [READ_DIGITS], f"Asterisk read {read} of {READ_DIGITS}")
+    await digits_heard(rig, verdict)
+    await echo_after(rig, verdict)
+
+
+async def inband(rig: Rig, verdict: Verdict) -> None:
+    """Digits that Asterisk sends as sound alone are told here."""
+    await digits_heard(rig, verdict)
+    await echo_after(rig, verdict)
+
+
+async def digits_heard(rig: Rig, verdict: Verdict) -> None:
+    """Asterisk presses."""
+    phone = await rig.dial("digits")
+    await phone.until(EndpointEventKind.ENDED)
+    told = "".join(event.digit for event in phone.events if event.kind is EndpointEventKind.DTMF)
+    verdict.facts["told here"] = told
+    verdict.check(told == SENT_DIGITS, f"{told!r} of {SENT_DIGITS!r} was told here")
+
+
+async def echo_after(rig: Rig, verdict: Verdict) -> None:
+    """Such a line carries sound, too."""
+    phone = await rig.dial("echo")
+    await echoed(phone, verdict, "sound", 2)
+    told = [event.digit for event in phone.events if event.kind is EndpointEventKind.DTMF]
+    verdict.check(not told, f"the echo of tones was taken for the digits {told}")
+    await phone.hang_up()
+
+
+async def refreshed(rig: Rig, verdict: Verdict) -> None:
+    """A session of 90 s, in both directions at once, is refreshed and heard throughout (RFC 4028)."""
+    phones = await rig.dial("echo"), await rig.called("echo")
+    before = len(rig.refreshes())
+    await asyncio.gather(
+        *(echoed(phone, verdict, what, REFRESH_S) for phone, what in zip(phones, ("out", "in"), strict=True))
+    )
+    refreshes = rig.refreshes()[before:]
+    verdict.facts["refreshes"] = len(refreshes)
+    verdict.check(len(refreshes) >= 2, f"{len(refreshes)} refreshes of two calls in {REFRESH_S} s")
+    for phone in phones:
+        await phone.hang_up()
+
+
+async def long_call(rig: Rig, verdict: Verdict) -> None:
+    """Twenty minutes, refreshed again and again, every second heard."""
+    phone = await rig.dial("echo")
+    before = len(rig.refreshes())
+    await echoed(phone, verdict, "out", LONG_S)
+    refreshes = rig.refreshes()[before:]
+    verdict.facts["refreshes"] = len(refreshes)
+    stats = phone.endpoint.stats()
+    verdict.facts["lost packets"] = stats.rx_lost
+    verdict.check(
+        len(refreshes) >= LONG_S // 90, f"{len(refreshes)} refreshes in {LONG_S} s of 90 s sessions"
+    )
+    await phone.hang_up()
