@@ -47,10 +47,15 @@ async def on_hold(rig: Rig, verdict: Verdict) -> None:
         for phone in (holder, held):
             await phone.until(EndpointEventKind.RESUMED, number)
         await conversation(first, second, verdict, f"after hold {number}")
-    spoken = set(_DIRECTION.findall(rig.log.read_text(errors="replace"))) - {"sendrecv"}
-    verdict.facts["directions"] = "/".join(sorted(spoken))
     await first.hang_up()
     await second.until(EndpointEventKind.ENDED)
+
+
+def directions(log: str, verdict: Verdict) -> None:
+    """A look into the library's log: both sides have said it in their descriptions."""
+    spoken = set(_DIRECTION.findall(log)) - {"sendrecv"}
+    verdict.facts["directions"] = "/".join(sorted(spoken))
+    verdict.check("sendonly" in spoken, "nobody has offered sendonly")
 
 
 async def blind(rig: Rig, verdict: Verdict) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +25,6 @@ from tests.signals import Pcm
 WAIT_S = 15.0
 WARM_UP_S = 1.0  # of silence both ways, in which jitter buffers start and keys are agreed on
 TAIL_S = 2.0  # what was sent last is under way for less
-_REFRESH = re.compile(r"([RT]X) \d+ bytes Request msg (?:UPDATE|INVITE)/cseq=\d+")
 
 
 class Phone:
@@ -188,10 +185,6 @@ class Rig:
         calling = asyncio.create_task(self.dial("bridge"))
         called = await self.answered()
         return await calling, called
-
-    def refreshes(self) -> Sequence[str]:
-        """Of each UPDATE and INVITE so far, in either direction, whether we sent (TX) or got (RX) it."""
-        return _REFRESH.findall(self.log.read_text(errors="replace"))
 
     def _on_registered(self, trunk: str, is_registered: bool, result: RegistrationResult) -> None:
         if is_registered:

@@ -27,6 +27,7 @@ class Scenario:
     line: str
     play: Callable[[Rig, Verdict], Awaitable[None]]
     limit_s: float = LIMIT_S
+    after: Callable[[str, Verdict], None] | None = None  # looks into the library's log, whole by then
 
 
 ALWAYS: Final = (
@@ -36,15 +37,17 @@ ALWAYS: Final = (
     Scenario("digits-rfc4733", "pcmu", media.digits),
     Scenario("digits-info", "info", media.digits),
     Scenario("digits-inband", "inband", media.inband),
-    Scenario("hold", "hold", control.on_hold),
+    Scenario("hold", "hold", control.on_hold, after=control.directions),
     Scenario("blind-transfer", "hold", control.blind),
     Scenario("blind-transfer-to-nobody", "hold", control.blind_to_nobody),
     Scenario("transferred-by-others", "hold", control.moved),
     Scenario("refer-refused", "pcmu", control.refused),
     Scenario("attended-transfer", "pcmu", control.attended),
-    Scenario("session-timer", "timer", media.refreshed),
+    Scenario("session-timer", "timer", media.refreshed, after=media.refreshes(2)),
 )
-LONG: Final = Scenario("long-call", "timer", media.long_call, media.LONG_S + LIMIT_S)
+LONG: Final = Scenario(
+    "long-call", "timer", media.long_call, media.LONG_S + LIMIT_S, media.refreshes(media.LONG_S // 60)
+)
 
 
 async def run(scenario: Scenario, asterisk: Asterisk, folder: Path) -> Verdict:
@@ -54,6 +57,8 @@ async def run(scenario: Scenario, asterisk: Asterisk, folder: Path) -> Verdict:
     try:
         async with asyncio.timeout(scenario.limit_s), Rig(asterisk, line_named(scenario.line), log) as rig:
             await scenario.play(rig, verdict)
+        if scenario.after is not None:
+            scenario.after(log.read_text(errors="replace"), verdict)
     except (TelephonyError, TimeoutError, OSError, AssertionError) as error:
         verdict.faults.append(f"{type(error).__name__}: {error}")
     verdict.took_s = time.monotonic() - began_s

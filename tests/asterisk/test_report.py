@@ -31,7 +31,7 @@ def test_table_and_json_tell_the_same() -> None:
     wrong = Verdict("hold", [True, False], {}, ["in: 1 of 2 seconds wrong (1)"], 3.0)
     lines = table([right, wrong]).splitlines()
     assert lines[1].split() == "pcmu ok 5 of 5 12 s codec PCMU/8000".split()
-    assert len({line.index("s  ") for line in lines[1:]}) == 1, "columns"
+    assert lines[0].index("remarks") == lines[1].index("codec") == lines[2].index("in: ")
     assert lines[2].split() == "hold FAILED 1 of 2 3 s in: 1 of 2 seconds wrong (1)".split()
     told = json.loads(as_json("Asterisk 22.10.1", [right, wrong]))
     assert (told["asterisk"], told["is_right"]) == ("Asterisk 22.10.1", False)
