@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
-import offhook_pjsua2 as pj
 
 from agent.clock import now
 from agent.hold_music import ComfortTone, HoldMusic
@@ -25,6 +24,7 @@ from tests.asterisk import sound
 from tests.asterisk.media import echoed
 from tests.asterisk.report import Verdict
 from tests.asterisk.rig import WARM_UP_S, Phone, Rig
+from tests.telephony.sip_peer import unhold
 
 TALK_S = 3
 QUIET_S = 2
@@ -43,7 +43,7 @@ async def on_hold(rig: Rig, verdict: Verdict) -> None:
         await held.listen(SETTLE_S)
         quiet = await held.listen(QUIET_S)
         verdict.hear(f"silence in hold {number}", sound.judge_silence(quiet, SAMPLE_RATE_HZ), QUIET_S)
-        rig.gateway.act(holder.endpoint.number, _resume)
+        rig.gateway.act(holder.endpoint.number, unhold)
         for phone in (holder, held):
             await phone.until(EndpointEventKind.RESUMED, number)
         await conversation(first, second, verdict, f"after hold {number}")
@@ -183,9 +183,3 @@ async def _gone(phone: Phone) -> Any:
 
 def _hold(call: SipCall) -> None:
     call.setHold(audio_only())
-
-
-def _resume(call: SipCall) -> None:
-    parameters = audio_only()
-    parameters.opt.flag = pj.PJSUA_CALL_UNHOLD
-    call.reinvite(parameters)

@@ -27,19 +27,14 @@ class Asterisk:
         self.place = place
         self._folder, self._keep = folder, keep
         self._home = folder / place.home.removeprefix("/")
+        self._config = f"{place.home}/etc/asterisk.conf"
         self._process: subprocess.Popen[bytes] | None = None
         self.tls = self._home / "tls"
         self._write()
 
     def __enter__(self) -> Self:
-        command = [
-            "chroot",
-            str(self._folder),
-            "asterisk",
-            "-C",
-            f"{self.place.home}/etc/asterisk.conf",
-            "-f",
-        ]
+        command = ["setpriv", "--pdeathsig", "TERM"]  # however we end, it does, too
+        command += ["chroot", str(self._folder), "asterisk", "-f", "-C", self._config]
         with (self._home / "output").open("wb") as output:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
@@ -69,15 +64,7 @@ class Asterisk:
 
     def command(self, line: str) -> str:
         """What Asterisk answers to a line of its console."""
-        program = [
-            "chroot",
-            str(self._folder),
-            "asterisk",
-            "-C",
-            f"{self.place.home}/etc/asterisk.conf",
-            "-rx",
-            line,
-        ]
+        program = ["chroot", str(self._folder), "asterisk", "-C", self._config, "-rx", line]
         return subprocess.run(program, capture_output=True, text=True, timeout=30).stdout.strip()
 
     @property

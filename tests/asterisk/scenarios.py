@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import Final
 
 from telephony.errors import TelephonyError
@@ -59,7 +60,7 @@ async def run(scenario: Scenario, asterisk: Asterisk, folder: Path) -> Verdict:
             await scenario.play(rig, verdict)
         if scenario.after is not None:
             scenario.after(log.read_text(errors="replace"), verdict)
-    except (TelephonyError, TimeoutError, OSError, AssertionError) as error:
+    except (TelephonyError, TimeoutError, OSError, SubprocessError, AssertionError) as error:
         verdict.faults.append(f"{type(error).__name__}: {error}")
     verdict.took_s = time.monotonic() - began_s
     return verdict
