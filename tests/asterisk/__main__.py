@@ -60,7 +60,8 @@ def _play(scenarios: Sequence[Scenario], asterisk: Asterisk, folder: Path) -> li
     verdicts = []
     for scenario in scenarios:
         verdict = asyncio.run(run(scenario, asterisk, folder))
-        print(f"asterisk: {scenario.name} {'ok' if verdict.is_right else 'FAILED'}", flush=True)
+        came = "ok" if verdict.is_right else f"FAILED: {'; '.join(verdict.faults)}"
+        print(f"asterisk: {scenario.name} {came}", flush=True)
         verdicts.append(verdict)
     return verdicts
 

@@ -26,7 +26,8 @@ async def echoed(phone: Phone, verdict: Verdict, what: str, seconds: int = WALK_
 
 async def both_directions(rig: Rig, verdict: Verdict) -> None:
     """We call Asterisk, it calls us; sound goes there and back in either call."""
-    for what, phone in (("called by us", await rig.dial("echo")), ("calling us", await rig.called("echo"))):
+    for what, connect in (("called by us", rig.dial), ("calling us", rig.called)):
+        phone = await connect("echo")
         await echoed(phone, verdict, what)
         codec = phone.endpoint.stats().codec
         verdict.facts["codec"] = codec

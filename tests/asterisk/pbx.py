@@ -46,6 +46,10 @@ class Asterisk:
                 self.__exit__()
                 raise RigError("Asterisk does not start; its last words:\n" + "\n".join(said))
             time.sleep(0.2)
+        missing = [line.split("loader.c: ")[-1] for line in self.journal() if "declined to load" in line]
+        if missing:
+            self.__exit__()
+            raise RigError("this Asterisk has not all that its trial needs: " + " ".join(missing))
         return self
 
     def __exit__(self, *exc: object) -> None:

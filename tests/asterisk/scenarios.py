@@ -60,6 +60,8 @@ async def run(scenario: Scenario, asterisk: Asterisk, folder: Path) -> Verdict:
             await scenario.play(rig, verdict)
         if scenario.after is not None:
             scenario.after(log.read_text(errors="replace"), verdict)
+    except ExceptionGroup as group:
+        verdict.faults.append(f"{group.exceptions[0]!r}")
     except (TelephonyError, TimeoutError, OSError, SubprocessError, AssertionError) as error:
         verdict.faults.append(f"{type(error).__name__}: {error}")
     verdict.took_s = time.monotonic() - began_s
