@@ -15,6 +15,11 @@ WALK_S = 5
 READ_DIGITS, SENT_DIGITS = "4567", "159*"  # the second stands in the dialplan, too
 LONG_S = 1200
 REFRESH_S = 60  # two thirds of the shortest session there is: the one refresh is due at half of it
+MAX_HANDSHAKE_MS = 200  # on loopback; as long, every other call's sound may wait for it
+DAY_MS = 86_400_000
+_HANDSHAKE = re.compile(
+    r"^(\d\d):(\d\d):(\d\d)\.(\d{3}) .*(RTP channel negotiation initiated|SRTP started)", re.MULTILINE
+)
 
 
 async def echoed(phone: Phone, verdict: Verdict, what: str, seconds: int = WALK_S) -> None:
@@ -102,3 +107,19 @@ def refreshes(at_least: int) -> Callable[[str, Verdict], None]:
         verdict.check(sent + got >= at_least, f"{sent + got} of {at_least} refreshes")
 
     return look
+
+
+def keys(log: str, verdict: Verdict) -> None:
+    """A look into the library's log: each call has its keys soon after its handshake has begun."""
+    waits_ms: list[int] = []
+    began_ms: int | None = None
+    for hour, minute, second, thousandth, what in _HANDSHAKE.findall(log):
+        at_ms = ((int(hour) * 60 + int(minute)) * 60 + int(second)) * 1000 + int(thousandth)
+        if what != "SRTP started":
+            began_ms = at_ms
+        elif began_ms is not None:
+            waits_ms.append((at_ms - began_ms) % DAY_MS)
+            began_ms = None
+    verdict.facts["keys after"] = ", ".join(f"{wait} ms" for wait in waits_ms)
+    verdict.check(len(waits_ms) == 2, f"{len(waits_ms)} of 2 handshakes seen")
+    verdict.check(all(wait <= MAX_HANDSHAKE_MS for wait in waits_ms), "a handshake is slow")

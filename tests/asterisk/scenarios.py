@@ -34,7 +34,7 @@ class Scenario:
 ALWAYS: Final = (
     *(Scenario(line, line, media.both_directions) for line in ("pcmu", "pcma", "g722", "opus")),
     Scenario("sdes", "sdes", media.both_directions),
-    Scenario("dtls", "dtls", media.both_directions),
+    Scenario("dtls", "dtls", media.both_directions, after=media.keys),
     Scenario("digits-rfc4733", "pcmu", media.digits),
     Scenario("digits-info", "info", media.digits),
     Scenario("digits-inband", "inband", media.inband),
