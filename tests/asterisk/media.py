@@ -26,7 +26,10 @@ async def echoed(phone: Phone, verdict: Verdict, what: str, seconds: int = WALK_
     """Every second that we say to Asterisk's echo comes back."""
     await phone.listen(WARM_UP_S)
     heard = await phone.walk(seconds)
-    verdict.hear(what, sound.judge_ladder(heard, seconds), seconds)
+    right = sound.judge_ladder(heard, seconds)
+    verdict.hear(what, right, seconds)
+    if not all(right):
+        phone.keep(heard, f"{verdict.name} {what}")
 
 
 async def both_directions(rig: Rig, verdict: Verdict) -> None:
@@ -92,7 +95,9 @@ async def long_call(rig: Rig, verdict: Verdict) -> None:
     """Twenty minutes, refreshed again and again, every second heard."""
     phone = await rig.dial("echo")
     await echoed(phone, verdict, "out", LONG_S)
-    verdict.facts["lost packets"] = phone.endpoint.stats().rx_lost
+    stats = phone.endpoint.stats()
+    verdict.facts["packets"] = f"{stats.rx_packets}, {stats.rx_lost} lost, {stats.rx_discarded} late"
+    verdict.facts["of ours"] = f"{stats.playout_underruns} underruns, {stats.frames_dropped} frames missed"
     await phone.hang_up()
 
 

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+import soundfile
 
 from telephony.endpoint import FRAME_SAMPLES, SAMPLE_RATE_HZ, EndpointEvent, EndpointEventKind
 from telephony.errors import CallEnded
@@ -30,8 +31,9 @@ TAIL_S = 2.0  # what was sent last is under way for less
 class Phone:
     """One call: its sound as it is heard, while what it shall say is played; its events as they come."""
 
-    def __init__(self, endpoint: SipEndpoint) -> None:
+    def __init__(self, endpoint: SipEndpoint, folder: Path) -> None:
         self.endpoint = endpoint
+        self._folder = folder
         self.events: list[EndpointEvent] = []
         self._changed = asyncio.Event()
         self._frames: list[Pcm] = []
@@ -75,6 +77,10 @@ class Phone:
         self.endpoint.hang_up()
         await self.until(EndpointEventKind.ENDED)
         await asyncio.gather(*self._tasks)
+
+    def keep(self, heard: Pcm, name: str) -> None:
+        """Leave what was heard beside the library's logs, for whoever wants to know what was wrong with it."""
+        soundfile.write(self._folder / f"{name}.wav", heard, SAMPLE_RATE_HZ)
 
     def _heard(self) -> Pcm:
         frames, self._frames = self._frames, []
@@ -156,7 +162,7 @@ class Rig:
 
     def phone(self, endpoint: SipEndpoint) -> Phone:
         """Take up a call."""
-        phone = Phone(endpoint)
+        phone = Phone(endpoint, self.log.parent)
         self._phones.append(phone)
         return phone
 

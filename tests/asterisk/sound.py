@@ -51,7 +51,8 @@ def judge_ladder(heard: Pcm, num_seconds: int) -> list[bool]:
         near = range(max(0, lag - MAX_SLIP_PIECES), lag + MAX_SLIP_PIECES + 1)
         best = max(near, key=lambda one: (hits(second, one), -abs(one - lag)))
         found.append(hits(second, best) >= NEEDED_PIECES)
-        lag = best if found[-1] else lag
+        # A longer jump is heard, and makes this second wrong; those after it are judged from where it led.
+        lag = best if found[-1] else max(lags, key=lambda one: hits(second, one))
     return found
 
 

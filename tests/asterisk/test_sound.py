@@ -39,6 +39,12 @@ def test_jitter_buffers_may_move_it_by_and_by() -> None:
     assert judge_ladder(np.concatenate([*moved, TAIL]), 30) == [True] * 30
 
 
+def test_a_jump_is_wrong_once() -> None:
+    pcm = sent(10)
+    jumped = np.concatenate([pcm[: 4 * RATE], np.zeros(RATE // 2, np.float32), pcm[4 * RATE :]])
+    assert judge_ladder(jumped, 10) == [second != 4 for second in range(10)]
+
+
 def test_each_second_that_is_not_itself_is_found() -> None:
     pcm = sent(10)
     for second, wrong in (
