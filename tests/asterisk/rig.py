@@ -79,7 +79,7 @@ class Phone:
         await asyncio.gather(*self._tasks)
 
     def keep(self, heard: Pcm, name: str) -> None:
-        """Leave what was heard beside the library's logs, for whoever wants to know what was wrong with it."""
+        """Leave what was heard beside the library's logs, for whoever looks into what was wrong."""
         soundfile.write(self._folder / f"{name}.wav", heard, SAMPLE_RATE_HZ)
 
     def _heard(self) -> Pcm:

@@ -49,11 +49,16 @@ def judge_ladder(heard: Pcm, num_seconds: int) -> list[bool]:
     found: list[bool] = []
     for second in range(num_seconds):
         near = range(max(0, lag - MAX_SLIP_PIECES), lag + MAX_SLIP_PIECES + 1)
-        best = max(near, key=lambda one: (hits(second, one), -abs(one - lag)))
+        best = _best(hits, second, near, lag)
         found.append(hits(second, best) >= NEEDED_PIECES)
         # A longer jump is heard, and makes this second wrong; those after it are judged from where it led.
-        lag = best if found[-1] else max(lags, key=lambda one: hits(second, one))
+        lag = best if found[-1] else _best(hits, second, lags, lag)
     return found
+
+
+def _best(hits: Callable[[int, int], int], second: int, lags: range, lag: int) -> int:
+    """The lag at which a second is heard best; of equal ones the nearest to `lag`."""
+    return max(lags, key=lambda one: (hits(second, one), -abs(one - lag)))
 
 
 def judge_tone(heard: Pcm, rate: int, hz: float = MILLIWATT_HZ) -> list[bool]:
