@@ -10,6 +10,7 @@ from telephony.endpoint import EndpointEventKind
 from tests.asterisk import sound
 from tests.asterisk.report import Verdict
 from tests.asterisk.rig import WARM_UP_S, Phone, Rig
+from tests.signals import Pcm
 
 WALK_S = 5
 READ_DIGITS, SENT_DIGITS = "4567", "159*"  # the second stands in the dialplan, too
@@ -25,7 +26,11 @@ _HANDSHAKE = re.compile(
 async def echoed(phone: Phone, verdict: Verdict, what: str, seconds: int = WALK_S) -> None:
     """Every second that we say to Asterisk's echo comes back."""
     await phone.listen(WARM_UP_S)
-    heard = await phone.walk(seconds)
+    judge(phone, verdict, what, await phone.walk(seconds), seconds)
+
+
+def judge(phone: Phone, verdict: Verdict, what: str, heard: Pcm, seconds: int) -> None:
+    """Take in seconds of our own sound, float32 [T]; what was wrong stays as a recording."""
     right = sound.judge_ladder(heard, seconds)
     verdict.hear(what, right, seconds)
     if not all(right):
@@ -94,11 +99,13 @@ async def refreshed(rig: Rig, verdict: Verdict) -> None:
 async def long_call(rig: Rig, verdict: Verdict) -> None:
     """Twenty minutes, refreshed again and again, every second heard."""
     phone = await rig.dial("echo")
-    await echoed(phone, verdict, "out", LONG_S)
+    await phone.listen(WARM_UP_S)
+    heard = await phone.walk(LONG_S)
     stats = phone.endpoint.stats()
+    await phone.hang_up()
+    judge(phone, verdict, "out", heard, LONG_S)
     verdict.facts["packets"] = f"{stats.rx_packets}, {stats.rx_lost} lost, {stats.rx_discarded} late"
     verdict.facts["of ours"] = f"{stats.playout_underruns} underruns, {stats.frames_dropped} frames missed"
-    await phone.hang_up()
 
 
 def refreshes(at_least: int) -> Callable[[str, Verdict], None]:
