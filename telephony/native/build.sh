@@ -65,8 +65,11 @@ find_tarball() {
 # Debian strips bdimad_dev.c. Our SDP does not name the library. An offer that names one format twice is refused, where
 # PJSIP would write past its list of formats (or, with assertions, end the program). A media transport that a stream is
 # attached to keeps the address of its last packet: PJSIP would clear it while another thread may be comparing it, which
-# ends the program, too. And every piece of garbage on the SIP port is told to us, not only what the parser can name a
-# fault of.
+# ends the program, too. Every piece of garbage on the SIP port is told to us, not only what the parser can name a fault
+# of. And who offers us keys by DTLS and either role begins the handshake, once our answer is there (RFC 5763 section 5
+# allows it): PJSIP would begin it before, and Asterisk then starts anew in the middle, when the answer comes. At its end
+# the thread that receives every call's RTP waits for the handshake's clock: 20 ms at most, where PJSIP has 250. That clock
+# starts under the lock under which it is destroyed: a handshake that was over before could end the program.
 patch_source() {
     sed -i 's/ bdimad_dev\.o//' pjmedia/build/Makefile
     local sdp=pjmedia/src/pjmedia/endpoint.c
@@ -82,6 +85,17 @@ patch_source() {
     sed -i 's/if (tmp\.slen && mgr->tp_drop_data_cb)/if (mgr->tp_drop_data_cb)/' "$transport"
     ! grep -q 'tmp\.slen && mgr->tp_drop_data_cb' "$transport" && grep -q 'syntax error' "$transport" ||
         fail "$transport is not the code that our patch knows; PJSIP 2.17 fits."
+    local dtls=pjmedia/src/pjmedia/transport_srtp_dtls.c
+    sed -i '/if (ds->setup == DTLS_SETUP_UNKNOWN)$/{n;s/DTLS_SETUP_ACTIVE/DTLS_SETUP_PASSIVE/}' "$dtls"
+    [ "$(grep -c 'ds->setup = DTLS_SETUP_PASSIVE;' "$dtls")" = 3 ] || fail "$dtls is not the code that our patch knows; PJSIP 2.17 fits."
+    sed -i 's/pjmedia_clock_create(ds->pool, 4, 1, 1,/pjmedia_clock_create(ds->pool, 50, 1, 1,/' "$dtls"
+    grep -q 'pjmedia_clock_create(ds->pool, 50, 1, 1,' "$dtls" || fail "$dtls is not the code that our patch knows; PJSIP 2.17 fits."
+    sed -i -e '/Create and start clock @4Hz/,/Finally, DTLS nego started/s/goto on_return;/{ DTLS_UNLOCK(ds); goto on_return; }/' \
+        -e 's|^    /\* Create and start clock @4Hz|    DTLS_LOCK(ds);\n&|' \
+        -e 's|^    ds->nego_started\[idx\] = PJ_TRUE;|&\n    DTLS_UNLOCK(ds);|' "$dtls"
+    [ "$(grep -c '{ DTLS_UNLOCK(ds); goto on_return; }' "$dtls")$(grep -A 1 'nego_started\[idx\] = PJ_TRUE;' "$dtls" | grep -c DTLS_UNLOCK)" = 21 ] &&
+        grep -B 1 'Create and start clock @4Hz' "$dtls" | grep -q DTLS_LOCK ||
+        fail "$dtls is not the code that our patch knows; PJSIP 2.17 fits."
     cp "$here/config_site.h" pjlib/include/pj/config_site.h
 }
 

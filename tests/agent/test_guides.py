@@ -37,6 +37,15 @@ def test_the_trunks_file_that_the_guide_shows_is_accepted(tmp_path: Path) -> Non
     assert plan.find("sip:+1555@us.example", "carrier") is None
 
 
+def test_the_trunk_of_an_asterisk_is_accepted(tmp_path: Path) -> None:
+    guide = (ROOT / "docs/trunks.md").read_text(encoding="utf-8")
+    shown = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)[1]
+    file = tmp_path / "trunks.yaml"
+    file.write_text(shown, encoding="utf-8")
+    plan = read_plan(file, {"PBX_SECRET": "hush", "OUR_SECRET": "hush"})
+    assert plan.trunks["pbx"].srtp_keying == ("dtls",) and plan.trunks["pbx"].callers[0].user == "asterisk"
+
+
 @pytest.mark.parametrize("guide", GUIDES)
 def test_every_setting_that_a_guide_names_exists(guide: str) -> None:
     known = {line.partition("=")[0] for line in describe(Settings(), {})}

@@ -1,6 +1,7 @@
 """TLS with certificates of both ends, SRTP by SDES and by DTLS: what is right passes, nothing else."""
 
 import asyncio
+import socket
 import ssl
 from dataclasses import replace
 from pathlib import Path
@@ -81,6 +82,63 @@ async def test_baresip_calls_with_keys_by_dtls(network: Network, tmp_path: Path)
         late = sound[-rate:]  # the handshake takes up to a second: keys come with the answer
         assert find_tone(late, rate) == pytest.approx(500, abs=2)
         assert np.sqrt(np.mean(late**2)) == pytest.approx(0.2 / 2**0.5, rel=0.2)
+
+
+async def test_we_call_ourselves_with_keys_by_dtls() -> None:
+    secure = trunk(srtp="required", srtp_keying=["dtls"])
+    async with SipGateway(SETTINGS, trunks={"secure": secure}) as gateway:
+        await call_ourselves(gateway, f"sip:order@127.0.0.1:{gateway.udp_port}", "secure")
+
+
+def _invite(contact: int, media: int) -> bytes:
+    """An INVITE that leaves it to us who begins the DTLS handshake."""
+    offer = (
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+        f"m=audio {media} UDP/TLS/RTP/SAVP 0\r\na=setup:actpass\r\n"
+        f"a=fingerprint:SHA-256 {':'.join(['AB'] * 32)}\r\n"
+    )
+    head = (
+        f"INVITE sip:order@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{contact};branch=z9hG4bKdtls\r\n"
+        "From: <sip:pbx@127.0.0.1>;tag=1\r\nTo: <sip:order@127.0.0.1>\r\nCall-ID: dtls-1\r\n"
+        f"CSeq: 1 INVITE\r\nContact: <sip:pbx@127.0.0.1:{contact}>\r\nMax-Forwards: 9\r\n"
+        f"Content-Type: application/sdp\r\nContent-Length: {len(offer)}\r\n\r\n"
+    )
+    return (head + offer).encode()
+
+
+async def test_who_offers_either_role_of_dtls_begins_the_handshake_and_not_before_our_answer() -> None:
+    """Asterisk loses the keys of a handshake that begins while it still waits for the answer."""
+    loop, secure = asyncio.get_running_loop(), trunk(srtp="required", srtp_keying=["dtls"])
+    with socket.socket(type=socket.SOCK_DGRAM) as sip, socket.socket(type=socket.SOCK_DGRAM) as rtp:
+        for one in (sip, rtp):
+            one.bind(("127.0.0.1", 0))
+            one.setblocking(False)
+        async with SipGateway(SETTINGS, trunks={"pbx": secure}) as gateway:
+            there = "127.0.0.1", gateway.udp_port
+            await loop.sock_sendto(sip, _invite(sip.getsockname()[1], rtp.getsockname()[1]), there)
+            invite = await invited(gateway)
+            answering = asyncio.create_task(invite.answer())
+            async with asyncio.timeout(5):
+                while not (reply := await loop.sock_recv(sip, 4000)).startswith(b"SIP/2.0 200"):
+                    pass
+                assert b"a=setup:passive" in reply and b"a=fingerprint:SHA-256" in reply
+                ack = _invite(sip.getsockname()[1], 9).split(b"Content-Type")[0].replace(b"INVITE", b"ACK")
+                to = next(line for line in reply.split(b"\r\n") if line.startswith(b"To:"))
+                ack = ack.replace(b"To: <sip:order@127.0.0.1>", to).replace(b"bKdtls", b"bKack")
+                await loop.sock_sendto(sip, ack + b"Content-Length: 0\r\n\r\n", there)
+                endpoint = await answering
+            await asyncio.sleep(0.3)
+            with pytest.raises(BlockingIOError):
+                rtp.recv(4000)
+            endpoint.hang_up()
+            async with asyncio.timeout(5):
+                while not (bye := await loop.sock_recv(sip, 4000)).startswith(b"BYE"):
+                    pass
+                kept = [line for line in bye.split(b"\r\n") if line.split(b":")[0] in
+                        (b"Via", b"From", b"To", b"Call-ID", b"CSeq")]  # fmt: skip
+                ok = b"\r\n".join([b"SIP/2.0 200 OK", *kept, b"Content-Length: 0\r\n\r\n"])
+                await loop.sock_sendto(sip, ok, there)
+            assert await ended(endpoint) == 200
 
 
 async def test_a_server_that_nobody_vouches_for_gets_no_call(tls: TlsSettings, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Offhook against a real Asterisk 22: `python -m tests.asterisk`."""
