@@ -7,7 +7,6 @@ session.
 """
 
 import asyncio
-import contextlib
 import secrets
 import time
 from collections import deque
@@ -27,6 +26,7 @@ from agent.caller_hash import caller_hash
 from agent.consent import ConsentRules
 from agent.dial_plan import CallPlan, DialPlan
 from agent.dial_plan_watch import DialPlanBook
+from agent.drain import drained
 from agent.duplex import ModelSlot, Pcm, Tokens
 from agent.errors import EndReason, NoFreeSlot
 from agent.frame_phase import BridgeClock
@@ -224,9 +224,7 @@ class Gateway:
             self._sip.drain()
             metrics.DRAINING.set(1)
             log.info("gateway_stopping", num_calls=len(self._sessions))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.drain_timeout_s):
-                    await self._is_idle.wait()
+            await drained(self._settings, self._is_idle, lambda: list(self._sessions.values()))
             for task in tasks:
                 task.cancel()
             self._end_calls()
