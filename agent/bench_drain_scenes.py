@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -95,7 +96,7 @@ class Traffic:
             return doing.result()
 
 
-def gateway_settings(num_slots: int, index: int = 0, **more: str) -> dict[str, str]:
+def gateway_settings(num_slots: int, index: int = 0, more: Mapping[str, str] | None = None) -> dict[str, str]:
     """Of a gateway for so many calls; `index` tells apart those that run beside each other."""
     first = 20_000 + index * PORTS_EACH
     return {
@@ -108,7 +109,7 @@ def gateway_settings(num_slots: int, index: int = 0, **more: str) -> dict[str, s
         "OFFHOOK_WEBRTC__ENABLED": "false",
         "OFFHOOK_LOG__FORMAT": "json",
         "OFFHOOK_DRAIN_TIMEOUT_S": "300",
-        **more,
+        **(more or {}),
     }
 
 
@@ -202,7 +203,7 @@ def outlive(num_calls: int, drain_s: float = HANDING_S, *, has_target: bool = Tr
     if has_target:
         more["OFFHOOK_DRAIN_TRANSFER_TARGET"] = other.uri
         more["OFFHOOK_OUTBOUND__CALLS_PER_MINUTE"] = str(max(10, num_calls))
-    first = GatewayProcess(gateway_settings(num_calls + BRIEF + 2, **more))
+    first = GatewayProcess(gateway_settings(num_calls + BRIEF + 2, 0, more))
     with all_open([first, other] if has_target else [first]):
         with _callers(first.address, num_calls, hold_s) as generator:
             for _ in range(BRIEF):
@@ -235,12 +236,11 @@ def upgrade_under_calls(num_calls: int, hold_s: float) -> Taken:
         traffic.run(hold_s)
         told_s = time.monotonic()
         for index, port in enumerate(ports):
-            old = running[index]
-            old.terminate()
-            codes.append(traffic.meanwhile(lambda old=old: old.wait(hold_s + EXIT_S)))  # type: ignore[misc]
+            running[index].terminate()
+            codes.append(traffic.meanwhile(partial(running[index].wait, hold_s + EXIT_S)))
             new = _behind(index, port, num_calls)
-            traffic.meanwhile(lambda new=new: stack.enter_context(new))  # type: ignore[misc]
-            traffic.meanwhile(lambda new=new: _has_calls(new))  # type: ignore[misc]
+            traffic.meanwhile(partial(stack.enter_context, new))
+            traffic.meanwhile(partial(_has_calls, new))
         gone_s = time.monotonic()
         generator.run_until_over()
         ended = generator.take_ended()
@@ -305,9 +305,9 @@ def restart_workers(num_calls: int, hold_s: float) -> Taken:
         (folder / "secret").write_text(secret)
         addresses = [f"tcp:{HOST}:{free_port()}", f"unix:{folder}/worker.sock"]
         workers = [stack.enter_context(WorkerProcess(one, num_slots, folder)) for one in addresses]
-        settings = gateway_settings(num_slots, **_outside(addresses, secret))
+        settings = gateway_settings(num_slots, 0, _outside(addresses, secret))
         gateway = stack.enter_context(GatewayProcess(settings, START_S))
-        both = lambda: gateway.wait_for_metric("offhook_worker_slots", 2 * num_slots, START_S)  # noqa: E731
+        both = partial(gateway.wait_for_metric, "offhook_worker_slots", 2 * num_slots, START_S)
         both()
         with _callers(gateway.address, num_calls, hold_s) as generator:
             _placed(generator, num_calls, hold_s)

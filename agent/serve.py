@@ -83,7 +83,7 @@ async def _serve(settings: Settings) -> int:
         workers = WorkerPool(settings.worker, name=name, phase_s=phase_s, cache=settings.cache)
         pool = await stack.enter_async_context(workers)
         live = await _open_live(stack, settings, sip, pool) if num_peers else None
-        drain_targets = {settings.drain_transfer_target} - {None}
+        drain_targets = {settings.drain_transfer_target} if settings.drain_transfer_target else set()
         policy = OutboundPolicy(settings.outbound, lambda: plans.plan.transfer_targets | drain_targets)
         ledger = await stack.enter_async_context(OutboundLedger(redis_url, policy))
         gateway = Gateway(

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from agent import bench_dispatcher
 from agent.bench_dispatcher import CONFIG, Dispatcher, asked_options, flags
 from agent.bench_gateway import free_port
 from agent.errors import AgentError
@@ -17,7 +16,7 @@ def test_what_is_shipped_is_what_runs(tmp_path: Path) -> None:
 
 
 def test_a_missing_program_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_dispatcher.shutil, "which", lambda _: None)
+    monkeypatch.setattr("shutil.which", lambda _: None)
     with pytest.raises(AgentError, match="install kamailio"):
         Dispatcher([5060])
 

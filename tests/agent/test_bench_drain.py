@@ -26,10 +26,11 @@ def ended(
     number: int, failure: str = "", at_s: float = 100.0, *, hole_s: float = 0.0, **more: object
 ) -> Ended:
     """A call of 10 s that ended then, with a hole in its packets."""
-    came_s = at_s - 10 + 0.02 * np.arange(500)
+    media_s = np.linspace(0.0, 9.98, 500)
+    came_s = media_s + at_s - 10
     came_s[250:] += hole_s
-    nothing = np.zeros(500, np.float32), np.full(500, -1, np.int8)
-    heard = Heard(came_s, 0.02 * np.arange(500), *nothing, came_s, 0, 0)
+    power, line = np.zeros(500, np.float32), np.full(500, -1, np.int8)
+    heard = Heard(came_s, media_s, power, line, came_s, 0, 0)
     right = Turn(0, at_s - 5, 0.4, 1)
     verdict = CallVerdict(number, failure, 0.1, num_received=500, was_greeted=True, turns=(right,))
     return Ended("", verdict, heard, PROGRAM, at_s, **more)  # type: ignore[arg-type]
