@@ -224,10 +224,14 @@ class Gateway:
             self._sip.drain()
             metrics.DRAINING.set(1)
             log.info("gateway_stopping", num_calls=len(self._sessions))
-            await drained(self._settings, self._is_idle, lambda: list(self._sessions.values()))
+            await drained(self._settings, self._is_idle, self._transferable)
             for task in tasks:
                 task.cancel()
             self._end_calls()
+
+    def _transferable(self) -> list[Session]:
+        """Live calls that could go on with somebody else; a browser knows no REFER."""
+        return [session for session in self._sessions.values() if session.record.transport == "sip"]
 
     async def _apply_plan(self, plan: DialPlan) -> None:
         """Have the SIP side follow a new plan; calls that live keep the one they began with."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import threading
@@ -22,10 +23,8 @@ RATE_HZ = 16_000  # of what it plays and records
 CONFIG = """\
 [sip]
 sip_port={port}
-sip_tcp_port=0
-sip_tls_port=0
+sip_tcp_port={port}
 default_proxy=0
-register_only_when_network_is_up=0
 guess_hostname=1
 keepalive_period=0
 use_ipv6=0
@@ -77,6 +76,7 @@ class Linphone:
             f"[audio_codec_{number}]\nmime={name}\nrate={rate}\nenabled=1\n"
             for number, (name, rate) in enumerate(CODECS.items())
         ]
+        (folder / ".local/share/linphone").mkdir(parents=True, exist_ok=True)
         (folder / "linphonerc").write_text(
             CONFIG.format(**words, user=USER, secret=SECRET, realm=REALM) + "\n".join(codecs)
         )
@@ -85,15 +85,17 @@ class Linphone:
     def __enter__(self) -> Self:
         program = shutil.which("linphonec")
         assert program, "linphonec is missing; `make setup` installs it (Debian: linphone-cli)"
+        self._keys, terminal = os.openpty()  # it does nothing between lines where stdin is no terminal
         self._process = subprocess.Popen(
             [program, "-a", "-c", str(self._folder / "linphonerc")],
-            stdin=subprocess.PIPE,
+            stdin=terminal,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={"HOME": str(self._folder), "PATH": "/usr/bin:/bin"},
             text=True,
             errors="replace",
         )
+        os.close(terminal)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.tell("soundcard use files")
@@ -107,15 +109,13 @@ class Linphone:
             self._process.kill()
             self._process.wait()
         self._reader.join()
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.close()
+        os.close(self._keys)
+        assert self._process.stdout is not None
         self._process.stdout.close()
 
     def tell(self, *commands: str) -> None:
         """Type these lines."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("".join(f"{command}\n" for command in commands))
-        self._process.stdin.flush()
+        os.write(self._keys, "".join(f"{command}\n" for command in commands).encode())
 
     def take_only(self, codec: str) -> None:
         """The next call has this codec, plays from the beginning, and is recorded anew."""
