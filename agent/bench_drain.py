@@ -153,7 +153,7 @@ def _deadline_faults(taken: Taken, first: Sequence[Ended]) -> list[str]:
 
 def _probe_faults(probes: Sequence[Probe]) -> list[str]:
     wrong = Counter(
-        f"{one.method} was answered by {one.status}" for one in probes if one.status != UNAVAILABLE
+        f"{one.method} is answered by {one.status}" for one in probes if one.status != UNAVAILABLE
     )
     mute = Counter(
         f"{one.method} 503 has no Retry-After"
@@ -186,7 +186,7 @@ def _figures(one: Outcome) -> dict[str, str]:
         "turns; not answered; wrong sound": f"{one.turns}; {one.unanswered}; {one.wrong}",
         "newcomers heard": newcomers or "-",
         "exit code": codes or "-",
-        "exit after the last call, s": f"{one.exit_after_s:.1f}" if one.exit_codes else "-",
+        "exit after the last call, s": f"{one.exit_after_s:.1f}" if len(one.exit_codes) == 1 else "-",
         "without a model p50, max, ms": _told(one.back_ms, "p50", "max"),
     }
 

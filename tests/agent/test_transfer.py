@@ -111,13 +111,15 @@ async def test_what_the_policy_forbids_is_not_tried() -> None:
 
 
 async def test_a_caller_whom_nobody_takes_while_we_stop_is_told_and_hung_up_on() -> None:
-    scene = Scene(speaking_later)
+    scene = Scene(silent)
     scene.desk.settings = QUICK
     async with running(scene) as task:
         await begun(scene, TransferOrder(TARGET, is_last=True))
         await given_up(scene)
         assert scene.slot.forced == [NOBODY]
+        await settle()
         assert not task.done(), "first it hears why"
+        await scene.frames(8)
         assert await end_of(task) is EndReason.SHUTTING_DOWN
 
 
