@@ -34,7 +34,8 @@ from agent.bench_drain_scenes import (
 )
 from agent.errors import AgentError
 from agent.load_generator import Ended
-from agent.load_verdict import lateness_s, spread_ms
+from agent.load_media import NUM_LINES
+from agent.load_verdict import Turn, lateness_s, spread_ms
 from agent.machine import Machine, this_machine
 
 SCENES = ("drain", "rolling", "workers", "deadline")
@@ -81,13 +82,24 @@ def judge(taken: Taken) -> Outcome:
         _late_ms(taken.ended),
         len(turns),
         sum(turn.gap_s is None for turn in turns),
-        sum(turn.gap_s is not None and not turn.is_right for turn in turns),
+        sum(wrong_answers(one.verdict.turns) for one in taken.ended),
         dict(Counter(f"{probe.method} {probe.status}" for probe in taken.probes)),
         taken.exit_codes,
         taken.gone_s - max((one.ended_s for one in first), default=taken.gone_s),
         spread_ms(taken.took_s),
         tuple(_faults(taken, first, followers)),
     )
+
+
+def wrong_answers(turns: Sequence[Turn]) -> int:
+    """Answers with another line than the one after the line before; a turn without answer moves nothing on."""
+    wrong, expected = 0, 1
+    for turn in turns:
+        if turn.gap_s is None:
+            continue
+        wrong += turn.line != expected
+        expected = ((expected if turn.line is None else turn.line) + 1) % NUM_LINES
+    return wrong
 
 
 def lived(one: Ended) -> bool:

@@ -216,7 +216,7 @@ def outlive(num_calls: int, drain_s: float = HANDING_S, *, has_target: bool = Tr
             gone_s = time.monotonic()
             generator.run_until_over()
             ended = generator.take_ended()
-    name = "deadline, with a target" if has_target else "deadline"
+    name = "deadline, with a target" if has_target else "deadline, no target"
     return Taken(name, tuple(ended), probes, (code,), told_s, gone_s, drain_s=drain_s, has_target=has_target)
 
 

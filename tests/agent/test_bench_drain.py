@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.bench_drain import add_arguments, judge, longest_silence_s, report, run
+from agent.bench_drain import add_arguments, judge, longest_silence_s, report, run, wrong_answers
 from agent.bench_drain_scenes import BRIEF, Probe, Taken
 from agent.errors import AgentError
 from agent.load_generator import Ended
@@ -98,6 +98,22 @@ def test_without_a_target_the_deadline_ends_calls_and_not_before() -> None:
         "1 calls were hung up on before the deadline",
     )
     assert judge(drained([*brief, ended(2)], drain_s=8.0)).faults == ("1 calls outlived the deadline",)
+
+
+@pytest.mark.parametrize(
+    ("lines", "wrong"),
+    [
+        ([1, 2, 3, 4, 5, 6, 7, 0, 1], 0),
+        ([1, 0, 2, 3], 2),  # another call's, then its own again
+        ([1, -1, 2, 3], 0),  # a turn that was not answered
+        ([1, -1, 3, 4], 1),  # or whose answer nobody heard
+        ([2, 3], 1),
+        ([1, None, 3], 1),  # no one line's
+    ],
+)
+def test_answers_follow_each_other(lines: list[int | None], wrong: int) -> None:
+    turns = [Turn(n, n, None if line == -1 else 0.4, line) for n, line in enumerate(lines)]
+    assert wrong_answers(turns) == wrong
 
 
 def test_who_heard_nothing_was_in_silence_for_ever() -> None:

@@ -16,7 +16,14 @@ from tests.signals import find_tone, tone
 
 pytestmark = [pytest.mark.loopback, pytest.mark.timeout(60)]
 
-SETTINGS = SipSettings(port=0, max_calls=2, rtp_port_min=31_000, rtp_port_max=31_099, outbound_enabled=True)
+SETTINGS = SipSettings(
+    port=0,
+    max_calls=2,
+    codecs=("opus", "PCMU"),
+    rtp_port_min=31_000,
+    rtp_port_max=31_099,
+    outbound_enabled=True,
+)
 OURS_HZ, THEIRS_HZ = 500.0, 800.0
 FRAMES = 20  # 1.6 s
 
