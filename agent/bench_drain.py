@@ -92,7 +92,7 @@ def judge(taken: Taken) -> Outcome:
 
 
 def wrong_answers(turns: Sequence[Turn]) -> int:
-    """Answers with another line than the one after the line before; a turn without answer moves nothing on."""
+    """Answers that are not the line after the one before; a turn without an answer moves nothing on."""
     wrong, expected = 0, 1
     for turn in turns:
         if turn.gap_s is None:

@@ -129,10 +129,10 @@ class Linphone:
     def _heard(self) -> Path:
         return self._folder / f"heard{self._num_calls}.wav"
 
-    def wait(self, words: str, timeout_s: float = 10.0) -> None:
-        """Return when it has said so."""
+    def wait(self, words: str, count: int = 1, timeout_s: float = 10.0) -> None:
+        """Return when it has said so in so many lines."""
         deadline_s = time.monotonic() + timeout_s
-        while not any(words in line for line in list(self._lines)):
+        while sum(words in line for line in list(self._lines)) < count:
             assert time.monotonic() < deadline_s, f"no {words!r}: {self.log}"
             time.sleep(0.02)
 
@@ -142,7 +142,8 @@ class Linphone:
         return "\n".join(self._lines[-40:])
 
     def heard(self) -> tuple[Pcm, int]:
-        """What it recorded, float32 [T], and at which rate; once the call is over."""
+        """What it heard in the last call, float32 [T], and at which rate; once it has said that the call ended."""
+        self.wait("ended", self._num_calls)
         sound, rate = soundfile.read(self._heard, dtype="float32")
         return np.asarray(sound, np.float32).reshape(len(sound), -1)[:, 0], rate
 

@@ -70,8 +70,7 @@ async def test_linphone_is_reached_by_its_registration_and_reaches_us(tmp_path: 
             phone.tell("5")
             assert await pressed(endpoint) == "5"
             endpoint.hang_up()
-            await asyncio.to_thread(phone.wait, "ended")
-            assert_heard(phone)
+            await asyncio.to_thread(assert_heard, phone)
 
             phone.take_only("opus")
             phone.tell(f"call sip:order@127.0.0.1:{gateway.udp_port}")
@@ -84,4 +83,4 @@ async def test_linphone_is_reached_by_its_registration_and_reaches_us(tmp_path: 
             assert await pressed(endpoint) == "#"
             phone.tell("terminate")
             assert await ended(endpoint) == 200
-            assert_heard(phone)
+            await asyncio.to_thread(assert_heard, phone)
