@@ -142,7 +142,7 @@ class Linphone:
         return "\n".join(self._lines[-40:])
 
     def heard(self) -> tuple[Pcm, int]:
-        """What it heard in the last call, float32 [T], and at which rate; once it has said that the call ended."""
+        """What it heard in the last call, float32 [T], and at which rate; waits for that call's end."""
         self.wait("ended", self._num_calls)
         sound, rate = soundfile.read(self._heard, dtype="float32")
         return np.asarray(sound, np.float32).reshape(len(sound), -1)[:, 0], rate

@@ -25,7 +25,7 @@ SETTINGS = SipSettings(
     outbound_enabled=True,
 )
 OURS_HZ, THEIRS_HZ = 500.0, 800.0
-FRAMES = 20  # 1.6 s
+FRAMES = 14  # 1.1 s
 
 
 async def talk(endpoint: SipEndpoint) -> float:
