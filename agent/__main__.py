@@ -125,6 +125,11 @@ COMMANDS: dict[str, Command] = {
         "calls of the model whose worker is killed, or whose Redis is away",
         "offhook bench survival --calls 4",
     ),
+    "bench drain": Command(
+        "agent.bench_drain",
+        "stops, upgrades and worker restarts under live calls: none may be cut",
+        "offhook bench drain --calls 20",
+    ),
     "bench hostile": Command(
         "agent.bench_hostile",
         "a million broken packets, strangers, forged sound and slow connections beside live calls",

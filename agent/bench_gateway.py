@@ -30,8 +30,10 @@ class GatewayProcess:
     `settings` are further OFFHOOK_* variables; ours in the environment are not passed on.
     """
 
-    def __init__(self, settings: Mapping[str, str] | None = None, start_timeout_s: float = 60.0) -> None:
-        self.sip_port, self.http_port = free_port(), free_port()
+    def __init__(
+        self, settings: Mapping[str, str] | None = None, start_timeout_s: float = 60.0, sip_port: int = 0
+    ) -> None:
+        self.sip_port, self.http_port = sip_port or free_port(), free_port()
         self.key = secrets.token_urlsafe(32)  # with every right
         self._start_timeout_s = start_timeout_s
         self._folder = tempfile.TemporaryDirectory(prefix="offhook-bench-")
@@ -68,6 +70,17 @@ class GatewayProcess:
             self._process.kill()
             self._process.wait()
         self._folder.cleanup()
+
+    def terminate(self) -> None:
+        """Have it drain, as whoever stops a service does."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Its exit code, None if it still runs after so long."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
 
     @property
     def address(self) -> tuple[str, int]:

@@ -76,7 +76,15 @@ class Microphone(MediaStreamTrack):
 class WebPeer:
     """One call to the Live API of a gateway; an async context manager that closes it."""
 
-    def __init__(self, url: str, key: str, impairment: Impairment | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        impairment: Impairment | None = None,
+        seed: int = 0,
+        configuration: RTCConfiguration | None = None,
+    ) -> None:
+        """`configuration` is the browser's: its STUN and TURN servers, and whether only a relay will do."""
         self.base = f"{url}/v1"
         self._headers = {"Authorization": f"Bearer {key}"}
         self.microphone = Microphone()
@@ -85,7 +93,7 @@ class WebPeer:
         self.id = ""
         self.sent_s: list[float] = []  # when each packet left us, lost ones included
         self.received: list[tuple[float, Pcm]] = []  # when each packet came, and its sound
-        self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self.pc = RTCPeerConnection(configuration or RTCConfiguration(iceServers=[]))
         self.channel = self.pc.createDataChannel("oai-events")
         self.pc.addTrack(self.microphone)
         self.channel.on("message", self._on_message)

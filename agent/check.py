@@ -321,6 +321,16 @@ def _transfer(settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.OK, f"who asks for a person is sent to {settings.call.transfer_target}")
 
 
+def _drain(settings: Settings) -> Iterator[Finding]:
+    target, allowed = settings.drain_transfer_target, settings.outbound.calls_per_minute
+    if target is None:
+        return
+    yield Finding(Level.OK, f"who still talks when a drain is nearly over is handed to {target}")
+    if allowed < settings.sip.max_calls:
+        remedy = f"OFFHOOK_OUTBOUND__CALLS_PER_MINUTE={settings.sip.max_calls} would let all of them go"
+        yield Finding(Level.NOTE, f"at most {allowed} callers a minute are handed over", remedy)
+
+
 def _delegate(settings: Settings) -> Iterator[Finding]:
     if not settings.agent.delegate_url:
         remedy = "set OFFHOOK_AGENT__DELEGATE_URL=http://..., or answer by POST /v1/calls/{id}/say"
@@ -357,6 +367,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _traces,
     _open_files,
     _transfer,
+    _drain,
     _delegate,
     _model,
 )

@@ -7,7 +7,6 @@ session.
 """
 
 import asyncio
-import contextlib
 import secrets
 import time
 from collections import deque
@@ -27,6 +26,7 @@ from agent.caller_hash import caller_hash
 from agent.consent import ConsentRules
 from agent.dial_plan import CallPlan, DialPlan
 from agent.dial_plan_watch import DialPlanBook
+from agent.drain import drained
 from agent.duplex import ModelSlot, Pcm, Tokens
 from agent.errors import EndReason, NoFreeSlot
 from agent.frame_phase import BridgeClock
@@ -224,12 +224,14 @@ class Gateway:
             self._sip.drain()
             metrics.DRAINING.set(1)
             log.info("gateway_stopping", num_calls=len(self._sessions))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.drain_timeout_s):
-                    await self._is_idle.wait()
+            await drained(self._settings, self._is_idle, self._transferable)
             for task in tasks:
                 task.cancel()
             self._end_calls()
+
+    def _transferable(self) -> list[Session]:
+        """Live calls that could go on with somebody else; a browser knows no REFER."""
+        return [session for session in self._sessions.values() if session.record.transport == "sip"]
 
     async def _apply_plan(self, plan: DialPlan) -> None:
         """Have the SIP side follow a new plan; calls that live keep the one they began with."""

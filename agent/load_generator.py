@@ -11,12 +11,14 @@ import numpy as np
 
 from agent.bench_impairment import Impairment
 from agent.load_media import NUM_PHASES, PHASE_S, Heard, MediaBank
-from agent.load_signalling import Callers, Dialog, DialogState
+from agent.load_signalling import Callers, Dialog, DialogState, server_of
 from agent.load_speech import Program
 from agent.load_verdict import CallVerdict, Tally, judge_call, spread_ms
+from telephony.errors import MalformedPacket
 
 POLL_EVERY = 2  # phases
 GRACE_S = 8.0  # for the last BYEs
+MIN_FOLLOWED_S = 2.0  # how long a caller talks with whom they were handed to, at least
 
 
 @dataclass(slots=True)
@@ -29,6 +31,8 @@ class Placed:
     impairment: Impairment | None
     arm: str
     is_talking: bool = False
+    until_s: float = 0.0  # when to hang up, once it talks
+    referrer: Dialog | None = None  # whose REFER this call follows
 
 
 @dataclass(slots=True)
@@ -39,6 +43,10 @@ class Ended:
     verdict: CallVerdict
     heard: Heard | None
     program: Program
+    ended_s: float = 0.0  # monotonic
+    by_far: bool = False  # who hung up
+    referred_to: str = ""  # whom the far end's REFER named
+    is_follower: bool = False  # placed because of such a REFER
 
 
 @dataclass(slots=True)
@@ -92,6 +100,11 @@ class Generator:
         return len(self._calls)
 
     @property
+    def num_unreferred(self) -> int:
+        """Of these, all but those that follow a REFER."""
+        return sum(placed.referrer is None for placed in self._calls.values())
+
+    @property
     def num_talking(self) -> int:
         """Calls that were answered and are not over."""
         return sum(placed.is_talking for placed in self._calls.values())
@@ -112,11 +125,12 @@ class Generator:
         impairment: Impairment | None = None,
         arm: str = "",
         program: int | None = None,
+        uri: str = "",
     ) -> int:
-        """Call; hang up so long after the answer. The call's number."""
+        """Call, whom we always call or `uri`; hang up so long after the answer. The call's number."""
         assert hold_s <= self._max_call_s, (hold_s, self._max_call_s)
         number, self._next = self._next, self._next + 1
-        dialog = self._callers.invite(number, self._bank.reserve(number))
+        dialog = self._callers.invite(number, self._bank.reserve(number), uri=uri)
         said = number % self._num_programs if program is None else program
         self._calls[number] = Placed(dialog, said, hold_s, impairment, arm)
         return number
@@ -191,10 +205,12 @@ class Generator:
         changes = self._callers.poll(now_s)
         for dialog in changes.answered:
             self._begin(dialog, now_s)
+        for dialog in changes.referred:
+            self._follow(dialog, now_s)
         for dialog in changes.over:
             if dialog.number in self._calls:
-                is_far = dialog.was_ended_by_far
-                self._close(dialog.number, dialog.failure or ("the far end hung up" if is_far else ""))
+                is_cut = dialog.was_ended_by_far and not dialog.referred_to
+                self._close(dialog.number, dialog.failure or ("the far end hung up" if is_cut else ""))
         while self._due and self._due[0][0] <= now_s:
             number = heapq.heappop(self._due)[1]
             if number in self._calls:
@@ -204,15 +220,38 @@ class Generator:
         placed = self._calls.get(dialog.number)
         if placed is None or placed.is_talking or dialog.state is not DialogState.CONFIRMED:
             return
-        placed.is_talking = True
-        remote = self._remote[0], dialog.remote_media_port
+        placed.is_talking, placed.until_s = True, now_s + placed.hold_s
+        if placed.referrer is not None:
+            self._callers.notify(placed.referrer, 200)
+        remote = dialog.remote[0], dialog.remote_media_port
         self._bank.start(dialog.number, placed.program, remote, placed.impairment)
-        heapq.heappush(self._due, (now_s + placed.hold_s, dialog.number))
+        heapq.heappush(self._due, (placed.until_s, dialog.number))
+
+    def _follow(self, dialog: Dialog, now_s: float) -> None:
+        """Call whom a REFER names, for what is left of the call's time, as a telephone does."""
+        placed = self._calls.get(dialog.number)
+        if placed is None:
+            return
+        try:
+            server_of(dialog.referred_to)
+        except MalformedPacket:
+            self._callers.notify(dialog, 404)
+            return
+        self._callers.notify(dialog, 100)
+        left_s = max(MIN_FOLLOWED_S, placed.until_s - now_s)
+        number = self.place(left_s, None, placed.arm, placed.program, dialog.referred_to)
+        self._calls[number].referrer = dialog
 
     def _close(self, number: int, failure: str) -> None:
         placed = self._calls.pop(number)
+        if placed.referrer is not None and not placed.is_talking:
+            self._callers.notify(placed.referrer, placed.dialog.status or 408)
         heard = self._bank.stop(number)
         dialog, program = placed.dialog, self._bank.program_of(placed.program)
         setup_s = None if dialog.answered_s is None else dialog.answered_s - dialog.invited_s
         verdict = judge_call(number, setup_s, failure, heard, program)
-        self._ended.append(Ended(placed.arm, verdict, heard, program))
+        ended_s = dialog.ended_s if dialog.ended_s is not None else time.monotonic()
+        far, follows = dialog.was_ended_by_far, placed.referrer is not None
+        self._ended.append(
+            Ended(placed.arm, verdict, heard, program, ended_s, far, dialog.referred_to, follows)
+        )

@@ -1,12 +1,14 @@
 """Many SIP callers on one UDP socket, without a thread: the signalling of a load.
 
 INVITEs and BYEs are sent again until they are answered (RFC 3261 section 17.1, T1 = 500 ms), 2xx answers that
-come again are acknowledged again, and requests of the far end within a call get 200. Whoever owns this calls
-`poll`.
+come again are acknowledged again, and requests of the far end within a call get 200; a REFER gets 202, and
+`notify` tells what came of it (RFC 3515). There may be one proxy that records its route. Whoever owns this
+calls `poll`.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
 import socket
 import time
@@ -43,10 +45,13 @@ class Dialog:
     tag: str
     address: str  # ours, where media is wanted
     media_port: int
+    remote: tuple[str, int] = ("", 0)  # where our requests go
     cseq: int = 1
     state: DialogState = DialogState.INVITING
     to: str = ""
     contact: str = ""
+    route: str = ""  # the proxy's, if it wants to see all requests
+    referred_to: str = ""  # the URI of the far end's REFER
     invited_s: float = 0.0
     answered_s: float | None = None  # 200 to the INVITE
     ended_s: float | None = None
@@ -73,6 +78,7 @@ class Changes:
 
     answered: list[Dialog] = field(default_factory=list)  # an INVITE or re-INVITE got 200
     over: list[Dialog] = field(default_factory=list)
+    referred: list[Dialog] = field(default_factory=list)  # asked to call somebody else
 
 
 class Callers:
@@ -101,11 +107,12 @@ class Callers:
 
     # ---- what a caller does ----
 
-    def invite(self, number: int, media_port: int, address: str = "") -> Dialog:
-        """Place a call whose sound is wanted at `address` (ours unless told), PCMU."""
-        where = address or self.address
-        dialog = Dialog(number, secrets.token_hex(12), secrets.token_hex(6), where, media_port)
-        dialog.to, dialog.contact, dialog.invited_s = f"<{self.target}>", self.target, time.monotonic()
+    def invite(self, number: int, media_port: int, address: str = "", uri: str = "") -> Dialog:
+        """Place a call whose sound is wanted at `address` (ours unless told), PCMU; `uri`: somebody else."""
+        where, target = address or self.address, uri or self.target
+        remote = server_of(uri) if uri else self.remote
+        dialog = Dialog(number, secrets.token_hex(12), secrets.token_hex(6), where, media_port, remote)
+        dialog.to, dialog.contact, dialog.invited_s = f"<{target}>", target, time.monotonic()
         self._dialogs[dialog.call_id] = dialog
         self._request(dialog, "INVITE", sdp(media_port, CODEC, address=where))
         return dialog
@@ -127,6 +134,12 @@ class Callers:
             dialog.state = DialogState.ENDING
             dialog.cseq += 1
             self._request(dialog, "BYE")
+
+    def notify(self, dialog: Dialog, status: int) -> None:
+        """Tell how the call stands that the far end's REFER asked for; from 200 on that is the last word."""
+        if dialog.state is DialogState.CONFIRMED:
+            dialog.cseq += 1
+            self._request(dialog, "NOTIFY", f"SIP/2.0 {status} {'OK' if status == 200 else 'See status'}\r\n")
 
     # ---- the wire ----
 
@@ -156,7 +169,7 @@ class Callers:
             dialog.failure = dialog.failure or f"no answer to {dialog._method} in {GIVE_UP_S:g} s"
             self._end(dialog, changes)
             return
-        self._write(dialog._sent)
+        self._write(dialog._sent, dialog.remote)
         self.num_retransmissions += 1
         dialog._wait_s = min(MAX_RETRY_S, 2 * dialog._wait_s)
         dialog._due_s = now_s + dialog._wait_s
@@ -177,6 +190,8 @@ class Callers:
                 dialog.failure = f"BYE was answered with {message.status}"
             self._end(dialog, changes)
             return
+        if message.method != "INVITE":
+            return
         dialog.status = message.status
         if message.status < 300:
             self._confirmed(dialog, message)
@@ -190,6 +205,7 @@ class Callers:
     def _confirmed(self, dialog: Dialog, message: SipMessage) -> None:
         dialog.state = DialogState.CONFIRMED
         dialog.contact = message.headers.get("contact", dialog.contact).partition("<")[2].partition(">")[0]
+        dialog.route = message.headers.get("record-route", dialog.route)
         dialog.remote_media_port = message.media_port
         if dialog.answered_s is None:
             dialog.answered_s = time.monotonic()
@@ -199,8 +215,14 @@ class Callers:
     ) -> None:
         if message.method == "ACK":
             return
-        self._answer(message, source, "200 OK" if dialog is not None else "481 No such call")
-        if dialog is not None and message.method == "BYE":
+        if dialog is None:
+            self._answer(message, source, "481 No such call")
+            return
+        self._answer(message, source, "202 Accepted" if message.method == "REFER" else "200 OK")
+        if message.method == "REFER" and not dialog.referred_to:
+            dialog.referred_to = message.headers.get("refer-to", "").strip("<>")
+            changes.referred.append(dialog)
+        elif message.method == "BYE":
             dialog.was_ended_by_far = dialog.state is not DialogState.ENDING
             self._waiting.pop(dialog.call_id, None)
             self._end(dialog, changes)
@@ -217,7 +239,7 @@ class Callers:
         dialog._method, dialog._sent = method, self._message(dialog, method, body)
         dialog._wait_s, dialog._due_s, dialog._give_up_s = T1_S, now_s + T1_S, now_s + GIVE_UP_S
         self._waiting[dialog.call_id] = dialog
-        self._write(dialog._sent)
+        self._write(dialog._sent, dialog.remote)
 
     def _acknowledge(self, dialog: Dialog, answer: SipMessage) -> None:
         """To a 2xx in a transaction of its own, to a refusal in the INVITE's (RFC 3261 section 17.1.1.3)."""
@@ -225,8 +247,9 @@ class Callers:
             dialog._branch = "z9hG4bK" + secrets.token_hex(8)
             contact = answer.headers.get("contact", "").partition("<")[2].partition(">")[0]
             dialog.contact = contact or dialog.contact
+            dialog.route = answer.headers.get("record-route", dialog.route)
         number = answer.headers.get("cseq", "1").split(" ")[0]
-        self._write(self._message(dialog, "ACK", number=number))
+        self._write(self._message(dialog, "ACK", number=number), dialog.remote)
 
     def _message(self, dialog: Dialog, method: str, body: str = "", number: str = "") -> bytes:
         lines = [
@@ -238,7 +261,8 @@ class Callers:
             f"CSeq: {number or dialog.cseq} {method}",
             f"Contact: <sip:load@{self.address}:{self._port}>",
             "Max-Forwards: 70",
-            *(["Content-Type: application/sdp"] if body else []),
+            *([f"Route: {dialog.route}"] if dialog.route and method != "INVITE" else []),
+            *_about_body(method, body),
             f"Content-Length: {len(body)}",
         ]
         return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
@@ -252,8 +276,25 @@ class Callers:
         raw = "\r\n".join([f"SIP/2.0 {status}", *kept, "Content-Length: 0"]) + "\r\n\r\n"
         self._socket.sendto(raw.encode(), source)
 
-    def _write(self, raw: bytes) -> None:
+    def _write(self, raw: bytes, remote: tuple[str, int]) -> None:
         try:
-            self._socket.sendto(raw, self.remote)
+            self._socket.sendto(raw, remote)
         except BlockingIOError:  # the system's buffer is full: as lost, and sent again when due
             return
+
+
+def server_of(uri: str) -> tuple[str, int]:
+    """Where a SIP URI with a numeric host is reached. Raises MalformedPacket for any other."""
+    found = re.fullmatch(r"sip:[^@\s]+@(\d+(?:\.\d+){3})(?::(\d+))?(?:;\S*)?", uri)
+    if found is None:
+        raise MalformedPacket("a REFER names somebody whom this generator cannot call")
+    return found[1], int(found[2] or 5060)
+
+
+def _about_body(method: str, body: str) -> list[str]:
+    """The headers that tell what a request carries."""
+    if method != "NOTIFY":
+        return ["Content-Type: application/sdp"] if body else []
+    is_last = not body.startswith("SIP/2.0 1")
+    state = "terminated;reason=noresource" if is_last else "active;expires=60"
+    return ["Event: refer", f"Subscription-State: {state}", "Content-Type: message/sipfrag"]

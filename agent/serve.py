@@ -83,7 +83,8 @@ async def _serve(settings: Settings) -> int:
         workers = WorkerPool(settings.worker, name=name, phase_s=phase_s, cache=settings.cache)
         pool = await stack.enter_async_context(workers)
         live = await _open_live(stack, settings, sip, pool) if num_peers else None
-        policy = OutboundPolicy(settings.outbound, lambda: plans.plan.transfer_targets)
+        drain_targets = {settings.drain_transfer_target} if settings.drain_transfer_target else set()
+        policy = OutboundPolicy(settings.outbound, lambda: plans.plan.transfer_targets | drain_targets)
         ledger = await stack.enter_async_context(OutboundLedger(redis_url, policy))
         gateway = Gateway(
             settings, sip, pool, store, tokens, bridge_clock, profile, live, served.salt, plans, ledger
@@ -111,6 +112,7 @@ def _sip_settings(settings: Settings) -> SipSettings:
     names_somebody = (
         any(one.targets or one.prefixes for one in rules)
         or settings.call.transfer_target is not None
+        or settings.drain_transfer_target is not None
         or settings.sip.trunks_file is not None
     )
     return replace(settings.sip, outbound_enabled=settings.sip.outbound_enabled or names_somebody)

@@ -331,13 +331,16 @@ class Session:
         """Carry out transfers, until one succeeds; who is not taken is the agent's again."""
         if self._transfers is None:
             return
-        async for outcome in self._transfers.outcomes():
+        async for order, outcome in self._transfers.outcomes():
             self._note(transfer=outcome)
             if outcome == TransferResult.COMPLETED:
                 self.hang_up(EndReason.TRANSFERRED)
                 return
             if outcome != TRYING:
                 await self._duplex.force(self._parts.tokens.nobody)
+                if order.is_last:
+                    await self._duplex.until_quiet()
+                    self.hang_up(EndReason.SHUTTING_DOWN)
 
     # ---- the call ----
 

@@ -265,6 +265,11 @@ class AgentSettings(_Section):
         return self
 
 
+def _check_target(name: str, target: str | None) -> None:
+    if target is not None and not re.fullmatch(r"(sips?|tel):[^\s<>\"]+", target):
+        raise ValueError(f"{name}={target!r} is no SIP URI; write sip:desk@192.0.2.7")
+
+
 class CallSettings(_Section):
     """Limits and destinations of a call."""
 
@@ -276,9 +281,7 @@ class CallSettings(_Section):
 
     @model_validator(mode="after")
     def _target_is_uri(self) -> Self:
-        target = self.transfer_target
-        if target is not None and not re.fullmatch(r"(sips?|tel):[^\s<>\"]+", target):
-            raise ValueError(f"transfer_target={target!r} is no SIP URI; write sip:desk@192.0.2.7")
+        _check_target("transfer_target", self.transfer_target)
         return self
 
 
@@ -297,6 +300,7 @@ class Settings(_Section):
     cache: Path | None = None  # what can be made again, measured capacities first; None: ~/.cache/offhook
     state: Path | None = None  # keys, and what must outlive a restart; None: ~/.local/state/offhook
     drain_timeout_s: float = Field(default=30.0, ge=0)  # after SIGTERM, how long live calls may go on
+    drain_transfer_target: str | None = None  # who gets those left near its end; None: they are ended then
     sip: SipSettings = SipSettings()
     webrtc: WebRtcSettings = WebRtcSettings()
     http: HttpSettings = HttpSettings()
@@ -321,6 +325,11 @@ class Settings(_Section):
                 split = {key: _split(v) if key in lists else v for key, v in section.items()}
                 given = {**given, name: split}
         return given
+
+    @model_validator(mode="after")
+    def _drains_to_uri(self) -> Self:
+        _check_target("drain_transfer_target", self.drain_transfer_target)
+        return self
 
     @model_validator(mode="after")
     def _redis_scheme(self) -> Self:

@@ -58,6 +58,7 @@ class TransferOrder:
     mode: TransferMode = "blind"
     summary: str = ""  # what the target should know
     trunk: str = ""  # by whose rules and account; empty: the call's own
+    is_last: bool = False  # if nobody takes the caller, the call ends
 
 
 class Desk(Protocol):
@@ -127,12 +128,12 @@ class Transfers:
         self._orders.put_nowait(order)
         return True
 
-    async def outcomes(self) -> AsyncIterator[str]:
-        """TRYING and then the result of each order, one after the other."""
+    async def outcomes(self) -> AsyncIterator[tuple[TransferOrder, str]]:
+        """Each order with TRYING and then with its result, one after the other."""
         while True:
             order = await self._orders.get()
-            yield TRYING
-            yield await self.attempt(order)
+            yield order, TRYING
+            yield order, await self.attempt(order)
 
     def on_notify(self, code: int) -> bool:
         """A NOTIFY about a REFER of ours; True if the caller is elsewhere after we had given up on it."""

@@ -19,7 +19,7 @@ RUN_PACKAGES="build-essential swig pkg-config ca-certificates xz-utils libssl-de
     libspeexdsp-dev uuid-dev redis-server util-linux"
 VOICE_PACKAGES="espeak-ng libespeak-ng1 flite libflite1 festival festvox-kallpc16k festvox-kdlpc16k"
 TEST_PACKAGES="sip-tester baresip prometheus iproute2 chromium
-    kamailio systemd"
+    kamailio systemd coturn linphone-cli"
 STATE=.setup # what has been done; ignored by git
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -87,7 +87,7 @@ install_packages() {
         fail "apt-get could not install them (see above). Mend that, or run it by hand:" "  $command"
     }
     local service
-    for service in redis-server prometheus kamailio; do
+    for service in redis-server prometheus kamailio coturn; do
         case " $* " in *" $service "*) "${root[@]}" systemctl disable -q "$service" 2>/dev/null || true ;; esac
     done
 }

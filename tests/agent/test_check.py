@@ -17,6 +17,7 @@ from agent.cascade import voice_activity
 from agent.check import describe, look, run
 from agent.engines import EngineChoice, EngineFactory
 from agent.findings import Finding, Level
+from agent.outbound import OutboundSettings
 from agent.redis_server import private_redis
 from agent.settings import (
     AgentSettings,
@@ -154,6 +155,15 @@ def _redis(url: str) -> dict[str, str]:
 def test_transfer_target_is_told() -> None:
     settings = with_(call=CallSettings(transfer_target="sip:desk@192.0.2.7"))
     assert any("sip:desk@192.0.2.7" in f.what and f.level is Level.OK for f in look(settings))
+
+
+def test_where_a_drain_puts_callers_is_told_and_whether_the_rules_let_them_go() -> None:
+    drains = {"drain_transfer_target": "sip:desk@192.0.2.7"}
+    few = [f for f in look(with_(**drains)) if "handed" in f.what]
+    assert [f.level for f in few] == [Level.OK, Level.NOTE] and "sip:desk@192.0.2.7" in few[0].what
+    assert "OFFHOOK_OUTBOUND__CALLS_PER_MINUTE=" in few[1].remedy
+    many = with_(**drains, outbound=OutboundSettings(calls_per_minute=6000))
+    assert [f.level for f in look(many) if "handed" in f.what] == [Level.OK]
 
 
 def test_whom_the_model_asks_is_told() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from agent import load_signalling
 from agent.bench_sip import SipMessage, sdp
-from agent.load_signalling import Callers, Changes, DialogState
+from agent.load_signalling import Callers, Changes, Dialog, DialogState, server_of
+from telephony.errors import MalformedPacket
 
 HOST = "127.0.0.1"
 
@@ -39,6 +40,11 @@ class Far:
             f"Content-Length: {len(body)}",
         ]
         self.socket.sendto(("\r\n".join(lines) + "\r\n\r\n" + body).encode(), self.source)
+
+    def ask(self, dialog: Dialog, method: str, *more: str) -> None:
+        """A request of ours in its call."""
+        about = [f"Call-ID: {dialog.call_id}", f"CSeq: 1 {method}", "From: a", "To: b", "Via: v", *more]
+        self.socket.sendto("\r\n".join([f"{method} sip:x SIP/2.0", *about, "", ""]).encode(), self.source)
 
     def poll_until(self, is_done: Callable[[Changes], bool]) -> Changes:
         deadline_s = time.monotonic() + 5
@@ -115,10 +121,7 @@ def test_the_far_end_may_hang_up_and_who_never_answers_is_given_up(
     far.answer(invite, "200 OK", sdp(41_000, "PCMU"))
     far.poll_until(lambda found: bool(found.answered))
     far.hear("ACK")
-    bye = [
-        f"BYE sip:x SIP/2.0\r\nCall-ID: {dialog.call_id}\r\nCSeq: 1 BYE\r\nFrom: a\r\nTo: b\r\nVia: v\r\n\r\n"
-    ]
-    far.socket.sendto(bye[0].encode(), far.source)
+    far.ask(dialog, "BYE")
     assert far.poll_until(lambda found: bool(found.over)).over == [dialog]
     assert dialog.was_ended_by_far
     assert far.hear("SIP/2.0 200").headers["call-id"] == dialog.call_id
@@ -126,3 +129,61 @@ def test_the_far_end_may_hang_up_and_who_never_answers_is_given_up(
     silent = far.callers.invite(1, 40_000)
     assert far.poll_until(lambda found: bool(found.over)).over == [silent]
     assert "no answer to INVITE" in silent.failure
+
+
+def test_a_refer_is_taken_and_its_outcome_told(far: Far) -> None:
+    dialog = far.callers.invite(0, 40_000)
+    far.answer(far.hear("INVITE"), "200 OK", sdp(41_000, "PCMU"))
+    far.poll_until(lambda found: bool(found.answered))
+    far.hear("ACK")
+    for _ in range(2):  # the second is a repetition
+        far.ask(dialog, "REFER", "Refer-To: <sip:desk@127.0.0.1:5070>")
+    assert far.poll_until(lambda found: bool(found.referred)).referred == [dialog]
+    assert dialog.referred_to == "sip:desk@127.0.0.1:5070"
+    far.hear("SIP/2.0 202")
+    for status, state in ((100, "active"), (200, "terminated")):
+        far.callers.notify(dialog, status)
+        told = far.hear("NOTIFY") if status == 200 else first_of(far, "NOTIFY")
+        assert told.body.startswith(f"SIP/2.0 {status} ") and told.headers["event"] == "refer"
+        assert told.headers["subscription-state"].startswith(state)
+        assert told.headers["content-type"] == "message/sipfrag"
+        far.answer(told, "200 OK")
+        far.poll_until(lambda _: True)
+    assert dialog.state is DialogState.CONFIRMED and dialog.remote_media_port == 41_000
+    far.ask(dialog, "BYE")
+    assert far.poll_until(lambda found: bool(found.over)).over == [dialog]
+
+
+def first_of(far: Far, method: str) -> SipMessage:
+    """The next request, behind the answers to repetitions."""
+    while True:
+        raw, far.source = far.socket.recvfrom(65_535)
+        if raw.startswith(method.encode()):
+            return SipMessage.parse(raw)
+
+
+def test_somebody_else_is_called_at_their_address_and_a_proxy_sees_every_request(far: Far) -> None:
+    other = Far()
+    try:
+        port = other.socket.getsockname()[1]
+        dialog = far.callers.invite(0, 40_000, uri=f"sip:desk@{HOST}:{port}")
+        invite = other.hear("INVITE")
+        assert invite.headers["to"] == f"<sip:desk@{HOST}:{port}>" and "route" not in invite.headers
+        proxy = "<sip:127.0.0.1:5099;lr;ftag=a>"
+        other.answer(invite, f"200 OK\r\nRecord-Route: {proxy}", sdp(41_000, "PCMU"))
+        far.poll_until(lambda found: bool(found.answered))
+        assert other.hear("ACK").headers["route"] == proxy
+        far.callers.hang_up(dialog)
+        bye = other.hear("BYE")
+        assert bye.headers["route"] == proxy and bye.first_line.startswith("BYE sip:far@")
+    finally:
+        other.callers.close()
+        other.socket.close()
+
+
+def test_only_a_numeric_host_can_be_followed() -> None:
+    assert server_of("sip:desk@192.0.2.7") == ("192.0.2.7", 5060)
+    assert server_of("sip:a@127.0.0.1:5070;transport=udp") == ("127.0.0.1", 5070)
+    for wrong in ("sip:desk@example.org", "tel:+49", "sip:127.0.0.1", "sip:a@1.2.3.4:x"):
+        with pytest.raises(MalformedPacket):
+            server_of(wrong)

@@ -62,6 +62,7 @@ def test_variables_win_over_the_file(tmp_path: Path) -> None:
             "OFFHOOK_SIP__PROT is not a setting; did you mean OFFHOOK_SIP__PORT?",
         ),
         ({"OFFHOOK_SIP_PORT": "5080"}, "did you mean OFFHOOK_SIP__PORT?"),
+        ({"OFFHOOK_DRAIN_TRANSFER_TARGET": "desk"}, "drain_transfer_target='desk' is no SIP URI"),
         ({"OFFHOOK_HTTP__PORT": "eighty"}, "OFFHOOK_HTTP__PORT: .*valid integer"),
         ({"OFFHOOK_HTTP__PORT": "70000"}, "OFFHOOK_HTTP__PORT: .*65535"),
         (

@@ -110,6 +110,19 @@ async def test_what_the_policy_forbids_is_not_tried() -> None:
         assert scene.endpoint.referred_to == []
 
 
+async def test_a_caller_whom_nobody_takes_while_we_stop_is_told_and_hung_up_on() -> None:
+    scene = Scene(silent)
+    scene.desk.settings = QUICK
+    async with running(scene) as task:
+        await begun(scene, TransferOrder(TARGET, is_last=True))
+        await given_up(scene)
+        assert scene.slot.forced == [NOBODY]
+        await settle()
+        assert not task.done(), "first it hears why"
+        await scene.frames(8)
+        assert await end_of(task) is EndReason.SHUTTING_DOWN
+
+
 async def test_the_caller_waits_with_music_is_announced_and_joined_and_the_slot_is_free() -> None:
     scene = Scene(silent)
     scene.desk.music = np.full(2 * FRAME_SAMPLES, 0.2, np.float32)

@@ -4,64 +4,26 @@ import asyncio
 import contextlib
 import subprocess
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from agent.bench_dispatcher import CONFIG, Dispatcher, flags, kamailio_program
 from tests.deploy.plain_caller import PlainCall
 from tests.deploy.test_manifests import DEPLOY
 from tests.deploy.test_prometheus import free_port
-from tests.deploy.test_running import gateway, told
+from tests.deploy.test_running import gateway
 
-KAMAILIO = "/usr/sbin/kamailio"
-CONFIG = DEPLOY / "kamailio" / "kamailio.cfg"
 MOVED_WITHIN_S = 3.0  # fr_timer, and what a busy machine adds
-
-
-def flags(port: int, gateways: Path, folder: Path) -> list[str]:
-    """The command line that puts the shipped configuration onto loopback."""
-    values = {
-        "LISTEN_ADDRESS": "127.0.0.1",
-        "LISTEN_PORT": str(port),
-        "TRUNK": '"127.0.0.1/32"',
-        "GATEWAYS": f'"{gateways}"',
-        "PING_S": "1",
-    }
-    defined = [word for name, value in values.items() for word in ("-A", f"{name}={value}")]
-    return ["-f", str(CONFIG), *defined, "-Y", str(folder), "-P", str(folder / "pid"), "-m", "32", "-M", "4"]
 
 
 def test_kamailio_takes_what_is_shipped(tmp_path: Path) -> None:
     gateways = DEPLOY / "kamailio" / "dispatcher.list"
     for words in (["-f", str(CONFIG)], flags(free_port(), gateways, tmp_path)):
-        checked = subprocess.run([KAMAILIO, "-c", *words], capture_output=True, text=True, check=False)
+        checked = subprocess.run(
+            [kamailio_program(), "-c", *words], capture_output=True, text=True, check=False
+        )
         assert checked.returncode == 0 and "config file ok" in checked.stderr, checked.stderr
-
-
-@contextlib.asynccontextmanager
-async def kamailio(ports: tuple[int, int], folder: Path) -> AsyncIterator[tuple[str, int]]:
-    """Run it in front of gateways at these ports; its address."""
-    port, gateways, output = free_port(), folder / "dispatcher.list", folder / "kamailio.log"
-    gateways.write_text("".join(f"1 sip:127.0.0.1:{one};transport=udp\n" for one in ports))
-    with output.open("wb") as log:
-        server = await asyncio.create_subprocess_exec(
-            "/usr/bin/setpriv", "--pdeathsig", "TERM", KAMAILIO, "-DD", "-E", *flags(port, gateways, folder),
-            stdout=log, stderr=log,
-        )  # fmt: skip
-    try:
-        await told_by_options(("127.0.0.1", port), 200, within_s=20)
-        yield "127.0.0.1", port
-    except BaseException:
-        print(told(output))
-        raise
-    finally:
-        server.terminate()
-        try:
-            await asyncio.wait_for(server.wait(), 10)
-        except TimeoutError:
-            server.kill()
-            await server.wait()
 
 
 async def told_by_options(address: tuple[str, int], status: int, within_s: float) -> None:
@@ -108,7 +70,7 @@ async def test_new_calls_go_to_the_other_gateway_when_one_is_killed(tmp_path: Pa
             for port, rtp_port in zip(ports, (33_000, 34_000), strict=True)
         ]
         servers = dict(zip(ports, await asyncio.gather(*starting), strict=True))
-        address = await stack.enter_async_context(kamailio(ports, tmp_path))
+        address = (await asyncio.to_thread(stack.enter_context, Dispatcher(ports))).address
         assert {await answered_by(address) for _ in range(2)} == set(ports)
 
         live = stack.enter_context(PlainCall(address))

@@ -40,7 +40,12 @@ modparam("registrar", "min_expires", 1)
 modparam("auth", "algorithm", "{algorithm}")
 request_route {{
     if (!mf_process_maxfwd_header("10")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
-    if (has_totag()) {{ loose_route(); t_relay(); exit; }}
+    if (has_totag()) {{
+        loose_route();
+        if (is_gruu()) lookup("location");
+        t_relay();
+        exit;
+    }}
     if (is_method("CANCEL")) {{ if (t_check_trans()) t_relay(); exit; }}
     if (is_method("REGISTER")) {{
         if (!pv_www_authenticate("{realm}", "{secret}", "0")) {{
