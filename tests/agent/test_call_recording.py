@@ -1,5 +1,6 @@
 """A call's sound on disk, and with consent: nothing is kept before the caller was told and could refuse."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -71,6 +72,9 @@ async def test_who_presses_the_digit_is_not_recorded(tmp_path: Path, frames_befo
         await scene.frames(frames_before, SPEECH)
         scene.endpoint.happen(EndpointEventKind.DTMF, digit="9")
         await settle()
+        async with asyncio.timeout(5):
+            while not is_empty(tmp_path):  # noqa: ASYNC110  # before the call is over
+                await asyncio.sleep(0.01)
         await scene.frames(25, SPEECH)
         await hang_up(scene)
         assert await end_of(task) is EndReason.CALLER_HUNG_UP
