@@ -181,12 +181,18 @@ class OutboundPolicy:
 
         A caller who came by a trunk without rules of its own is handed over by the default's.
         """
-        found = self._rules.get(wish.trunk)
-        if found is None and wish.purpose is Purpose.TRANSFER:
-            found = self._rules[DEFAULT_TRUNK]
-        if found is None:
-            raise OutboundRefused(Refusal.UNKNOWN_TRUNK)
-        return found
+        return self._rules[self.counted_as(wish)]
+
+    def counted_as(self, wish: Wish) -> str:
+        """The trunk whose rules and figures a wish falls under; whoever names another gets no fresh figures.
+
+        Raises OutboundRefused as `rules`.
+        """
+        if wish.trunk in self._rules:
+            return wish.trunk
+        if wish.purpose is Purpose.TRANSFER:
+            return DEFAULT_TRUNK
+        raise OutboundRefused(Refusal.UNKNOWN_TRUNK)
 
     def route(self, wish: Wish) -> Route:
         """Who would be called, as whom. Raises OutboundRefused."""

@@ -129,10 +129,11 @@ class OutboundLedger:
         """One attempt. Raises WatchError if another gateway counted in between."""
         now_us = await self._now_us()
         grant_id, day = secrets.token_hex(8), now_us // 1_000_000 // DAY_S
-        live, recent, today = _keys(wish.trunk, day)
+        trunk = self.policy.counted_as(wish)
+        live, recent, today = _keys(trunk, day)
         async with self._redis.pipeline(transaction=True) as pipe:
             await pipe.watch(live, recent, today)
-            max_s = self.policy.allot(wish, await _usage(pipe, wish.trunk, now_us))
+            max_s = self.policy.allot(wish, await _usage(pipe, trunk, now_us))
             pipe.multi()  # type: ignore[no-untyped-call]
             pipe.zremrangebyscore(recent, "-inf", now_us - MINUTE_US)
             pipe.zadd(recent, {grant_id: now_us})
@@ -163,7 +164,8 @@ class OutboundLedger:
         now_us = await self._now_us()
         async with self._redis.pipeline(transaction=False) as pipe:
             for grant in self._held.values():
-                _hold(pipe, _keys(grant.wish.trunk, 0)[0], grant.grant_id, now_us)
+                live, _, _ = _keys(self.policy.counted_as(grant.wish), 0)
+                _hold(pipe, live, grant.grant_id, now_us)
             await pipe.execute()
 
     async def _settle(self) -> None:
@@ -173,7 +175,7 @@ class OutboundLedger:
             if over is None:
                 continue
             grant, used_s = over
-            live, _, today = _keys(grant.wish.trunk, grant.day)
+            live, _, today = _keys(self.policy.counted_as(grant.wish), grant.day)
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.zrem(live, grant_id)
                 pipe.hincrbyfloat(today, "seconds", used_s - grant.max_s)

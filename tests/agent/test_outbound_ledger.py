@@ -85,6 +85,16 @@ async def test_transfers_that_others_carry_hold_no_line() -> None:
         assert await ledger.usage("default") == Usage(1, 0, 1, 0)
 
 
+async def test_a_trunk_that_nobody_has_ruled_on_brings_no_fresh_figures() -> None:
+    rules = policy(targets=("sip:d@h",), calls_per_minute=1)
+    async with private_redis() as server, OutboundLedger(server.url, rules) as ledger:
+        made_up = Wish(Purpose.TRANSFER, "sip:d@h", trunk="made-up")
+        await ledger.give_back(await ledger.take(made_up), 60)
+        assert await ledger.usage("default") == Usage(1, 0, 1, 60)
+        another = Wish(Purpose.TRANSFER, "sip:d@h", trunk="made-up-too", holds_line=False)
+        assert await refusals([ledger], another) == [Refusal.TOO_FAST]
+
+
 async def test_the_minute_passes_and_days_forget() -> None:
     async with (
         private_redis() as server,
