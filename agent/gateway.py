@@ -394,6 +394,7 @@ class Gateway:
             caller_hash(self._salt, record.caller),
             headers or {},
             trunk or DEFAULT_TRUNK,
+            lambda: self._admission.let_go(call_id),
         )
         session = self._sessions[call_id] = Session(endpoint, slot, record, parts)
         if self._live is not None:
