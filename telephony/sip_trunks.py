@@ -22,6 +22,8 @@ from telephony.trunks import PeerMap, Trunk
 log = structlog.get_logger()
 
 REFRESH_BEFORE_S = 40  # longer than a transaction takes to fail: we move on while the old binding still lives
+FORBIDDEN = 403
+MAX_ACCOUNTS = 256  # PJSUA_MAX_ACC; one is the default's, and one more would end the program
 SETTLE_S = 2.0  # after which a binding is renewed that an unregistration elsewhere may have removed
 SRTP_USE = {
     "off": pj.PJMEDIA_SRTP_DISABLED,
@@ -64,6 +66,10 @@ class CallAccount(pj.Account):  # type: ignore[misc]  # the extension has no typ
     def onIncomingCall(self, prm: Any) -> None:
         """An INVITE whose offer we could answer; 488 is already out for any other."""
         self._on_invite(self, prm.callId, prm.rdata)
+
+    def onIncomingSubscribe(self, prm: Any) -> None:
+        """Presence is nobody's business; the library would accept, and keep a dialog for as long as asked."""
+        prm.code, prm.reason = FORBIDDEN, "Forbidden"
 
 
 class RegistrarAccount(pj.Account):  # type: ignore[misc]
@@ -117,19 +123,43 @@ class TrunkAccounts:
         self.apply(trunks)
 
     def apply(self, trunks: Mapping[str, Trunk]) -> None:
-        """Have exactly these trunks from now on; what has not changed stays, and so does every live call."""
-        for name, account in list(self._calls.items()):
-            if trunks.get(name) != account.trunk:
-                self._retired.append(self._calls.pop(name))
-        for name, trunk in trunks.items():
-            if name not in self._calls:
-                account = CallAccount(name, trunk, self._on_invite)
-                account.create(account_config(self._settings, trunk))
-                self._calls[name] = account
-        self._peers = PeerMap(trunks)
+        """Have exactly these trunks from now on; what has not changed stays, and so does every live call.
+
+        Raises TelephonyError, and has changed nothing, when the library refuses one of them.
+        """
+        self.sweep()
+        same = {name: one for name, one in self._calls.items() if trunks.get(name) == one.trunk}
+        new = self._made({name: trunk for name, trunk in trunks.items() if name not in same})
         set_networks(self._settings, trunks.values())
+        self._retired += [one for name, one in self._calls.items() if name not in same]
+        self._calls, self._peers = same | new, PeerMap(trunks)
         self._apply_registrations(trunks)
         self.sweep()
+
+    @property
+    def _room(self) -> int:
+        """Accounts that the library can still take."""
+        num_registrars = sum(len(one.accounts) for one in self._registrations.values())
+        return MAX_ACCOUNTS - 1 - len(self._calls) - len(self._retired) - num_registrars
+
+    def _made(self, trunks: Mapping[str, Trunk]) -> dict[str, CallAccount]:
+        """A new account for each of these, or none at all."""
+        made: dict[str, CallAccount] = {}
+        if len(trunks) > self._room:
+            raise TelephonyError(
+                f"{len(trunks)} trunks are new or changed, but only {self._room} accounts are left until "
+                "calls of the old ones are over; change fewer at a time"
+            )
+        for name, trunk in trunks.items():
+            account = CallAccount(name, trunk, self._on_invite)
+            try:
+                account.create(account_config(self._settings, trunk))
+            except pj.Error as error:
+                for one in made.values():
+                    one.shutdown()
+                raise TelephonyError(f"the library refuses trunk {name} ({error.reason}); mend it") from None
+            made[name] = account
+        return made
 
     def account_of(self, source: str) -> CallAccount:
         """The account that a source address's calls belong to."""
@@ -230,11 +260,12 @@ class TrunkAccounts:
         account = RegistrarAccount(server, one.answers)
         one.cycle.began(server)
         try:
+            if not self._room:
+                raise TelephonyError(f"all {MAX_ACCOUNTS} accounts are in use")
             account.create(registrar_config(self._settings, one.trunk, server))
-        except pj.Error as error:
-            log.warning(
-                "trunk_unregistered", trunk=one.name, server=one.trunk.servers[server], cause=error.reason
-            )
+        except (pj.Error, TelephonyError) as error:
+            cause = error.reason if isinstance(error, pj.Error) else str(error)
+            log.warning("trunk_unregistered", trunk=one.name, server=one.trunk.servers[server], cause=cause)
             one.answers.append((server, 503, ""))
             return
         one.accounts[server] = account

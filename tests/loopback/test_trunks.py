@@ -13,6 +13,7 @@ from telephony.errors import CallRefused, TelephonyError
 from telephony.registration import RegistrationResult
 from telephony.settings import SipSettings
 from telephony.sip import IncomingSipCall, SipEndpoint, SipGateway
+from telephony.sip_trunks import MAX_ACCOUNTS
 from telephony.trunks import Trunk
 from tests.loopback.kamailio import PROVED, REALM, SECRET, USER, Kamailio
 from tests.signals import find_tone, tone
@@ -139,6 +140,17 @@ async def test_trunks_come_change_and_go_while_a_call_lives(tmp_path: Path) -> N
             await gateway.set_trunks({"old": before})
             caller.hang_up()
             assert await ended(callee) == 200
+
+
+async def test_trunks_that_the_library_cannot_take_change_nothing() -> None:
+    proved = trunk(callers=[credentials("anna")])
+    many = {f"t{number}": trunk(peers=[], servers=["127.0.0.1:9"]) for number in range(MAX_ACCOUNTS)}
+    async with SipGateway(SETTINGS, trunks={"phones": proved}) as gateway:
+        changed = proved.model_copy(update={"max_calls": 3})
+        with pytest.raises(TelephonyError, match="change fewer at a time"):
+            await gateway.set_trunks({**many, "phones": changed})
+        with pytest.raises(CallRefused, match="401"):
+            await gateway.call(f"sip:order@127.0.0.1:{gateway.udp_port}")
 
 
 @pytest.mark.parametrize(
