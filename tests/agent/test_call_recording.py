@@ -106,6 +106,21 @@ async def test_an_announcement_that_another_sentence_replaced_was_not_said(tmp_p
     assert is_empty(tmp_path)
 
 
+@pytest.mark.parametrize("way", ["held", "muted"])
+async def test_an_announcement_that_could_not_be_heard_was_not_said(tmp_path: Path, way: str) -> None:
+    scene = a_scene(tmp_path)
+    async with running(scene) as task:
+        assert scene.latest is not None
+        await scene.frames(1)
+        setattr(scene.latest._duplex, f"is_{way}", True)
+        await scene.frames(4)
+        setattr(scene.latest._duplex, f"is_{way}", False)
+        await scene.frames(40, SPEECH)
+        await hang_up(scene)
+        assert await end_of(task) is EndReason.CALLER_HUNG_UP
+    assert is_empty(tmp_path)
+
+
 async def test_a_recording_and_its_sidecar_are_left_behind(tmp_path: Path) -> None:
     said = {3: Answer(SPEECH, text=12), 4: Answer(SPEECH)}
     scene = Scene(lambda number, pcm: said.get(number, Answer()))
