@@ -284,6 +284,10 @@ def _recordings(settings: Settings) -> Iterator[Finding]:
     folder = settings.recording.folder
     if folder is None:
         yield Finding(Level.OK, "recordings are off")
+        idle = sorted(settings.recording.model_fields_set - {"folder"})
+        if idle:
+            remedy = "set OFFHOOK_RECORDING__FOLDER to a folder for recordings"
+            yield Finding(Level.NOTE, f"without a folder recording's {', '.join(idle)} do nothing", remedy)
         return
     above = _existing(folder)
     cause = _why_not_writable(above)
@@ -294,8 +298,8 @@ def _recordings(settings: Settings) -> Iterator[Finding]:
     free_bytes = shutil.disk_usage(above).free
     if free_bytes < LEAST_FREE_BYTES:
         yield Finding(Level.NOTE, f"{free_bytes >> 20} MiB are left for recordings in {folder}", "make room")
-    if not settings.recording.consent:
-        remedy = "tell callers and set OFFHOOK_RECORDING__CONSENT=true, or unset OFFHOOK_RECORDING__FOLDER"
+    if not settings.recording.consent and not settings.recording.announcement:
+        remedy = "set OFFHOOK_RECORDING__ANNOUNCEMENT, or tell callers and set __CONSENT=true"
         yield Finding(Level.NOTE, "calls are recorded without a word on consent", remedy)
     yield Finding(Level.OK, f"recordings go to {folder}")
 
