@@ -20,6 +20,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from agent.private_files import make_private_folder, private
 from agent.recording_files import remove, sidecar_path, write_sidecar
 from agent.sealed import SealKey
 from agent.sealed_audio import FRAME_BYTES, SUFFIX, SealedSink, wav_header
@@ -51,7 +52,7 @@ class WavSink:
     """RIFF WAVE, 16 bits, two channels; the header is kept true while the file grows."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("xb")
+        self._file = open(path, "xb", opener=private)
         self._bytes = 0
         self._file.write(self._header())
 
@@ -83,8 +84,10 @@ class FlacSink:
     """FLAC by libsndfile, 16 bits, two channels; frames reach the disk as they fill."""
 
     def __init__(self, path: Path) -> None:
+        with open(path, "xb", opener=private):
+            pass
         self._file = soundfile.SoundFile(
-            str(path), "x", samplerate=SAMPLE_RATE_HZ, channels=2, format="FLAC", subtype="PCM_16"
+            str(path), "w", samplerate=SAMPLE_RATE_HZ, channels=2, format="FLAC", subtype="PCM_16"
         )
 
     def write(self, stereo: Stereo) -> None:
@@ -185,7 +188,7 @@ class Recorder:
 
     def _run(self) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(self.path.parent)
             sink = self._open_sink(self.path)
             self._has_file = True
         except (OSError, RuntimeError) as error:
