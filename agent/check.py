@@ -27,7 +27,7 @@ from agent.engines import CASCADE, STANDIN, WITHOUT_WEIGHTS, EngineChoice, Engin
 from agent.errors import AgentError, ConfigError, RedisUnavailable
 from agent.findings import Finding, Level
 from agent.keys_command import state_folder
-from agent.profile import build_profile, load_tokens
+from agent.profile import build_profile, check_announcement, load_tokens
 from agent.redis_server import find_redis_server
 from agent.settings import CONFIG_VARIABLE, Settings, setting_names
 from agent.standin import VOICES
@@ -187,7 +187,9 @@ def _agent(
     """Whether this model can be set up as `[agent]` says; with an engine a call is begun so."""
     agent = settings.agent
     try:
-        profile = build_profile(agent, load_tokens(settings.worker))
+        tokens = load_tokens(settings.worker)
+        profile = build_profile(agent, tokens)
+        check_announcement(settings.recording, tokens)
     except AgentError as error:
         yield Finding(Level.PROBLEM, str(error), "correct it, or unset it")
         return
