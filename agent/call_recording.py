@@ -15,6 +15,8 @@ from agent.recording import Recorder
 from agent.session_parts import Parts
 from agent.store import SessionRecord
 
+MAX_DIGITS = 1000  # of one call, in its sidecar: nothing else bounds how fast a caller presses
+
 log = structlog.get_logger(__name__)
 
 
@@ -51,7 +53,8 @@ class CallRecording:
 
     def pressed(self, digit: str) -> None:
         """The caller pressed a digit, which may be their refusal."""
-        self._digits.append((round(self._duplex.audio_s, 3), digit))
+        if len(self._digits) < MAX_DIGITS:
+            self._digits.append((round(self._duplex.audio_s, 3), digit))
         self._consent.pressed(digit)
 
     def tick(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from agent import session as module
+from agent.call_recording import MAX_DIGITS
 from agent.consent import ConsentRules
 from agent.errors import EndReason
 from agent.recording import Recorder
@@ -104,6 +105,19 @@ async def test_an_announcement_that_another_sentence_replaced_was_not_said(tmp_p
         await hang_up(scene)
         assert await end_of(task) is EndReason.CALLER_HUNG_UP
     assert is_empty(tmp_path)
+
+
+async def test_a_caller_who_never_stops_pressing_does_not_fill_the_sidecar(tmp_path: Path) -> None:
+    scene = Scene(silent)
+    scene.recorder = Recorder(tmp_path, "abc", "wav")
+    async with running(scene) as task:
+        for _ in range(6):
+            for _ in range(200):
+                scene.endpoint.happen(EndpointEventKind.DTMF, digit="1")
+            await settle()
+        await hang_up(scene)
+        assert await end_of(task) is EndReason.CALLER_HUNG_UP
+    assert len(json.loads(scene.recorder.sidecar_path.read_text())["dtmf"]) == MAX_DIGITS
 
 
 @pytest.mark.parametrize("way", ["held", "muted"])
