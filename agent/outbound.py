@@ -73,7 +73,7 @@ _REMEDIES = {
     Refusal.NOT_ALLOWED: "neither OFFHOOK_OUTBOUND__PREFIXES nor __TARGETS allows this destination",
     Refusal.NOT_OUR_NUMBER: "the caller's number is not in OFFHOOK_OUTBOUND__CALLER_IDS",
     Refusal.TOO_FAST: "too many calls in the last minute (OFFHOOK_OUTBOUND__CALLS_PER_MINUTE)",
-    Refusal.TOO_MANY: "too many calls at once (OFFHOOK_OUTBOUND__MAX_CONCURRENT)",
+    Refusal.TOO_MANY: "too many calls at once (OFFHOOK_OUTBOUND__MAX_CONCURRENT, or the trunk's max_calls)",
     Refusal.DAY_CALLS: "today's calls are used up (OFFHOOK_OUTBOUND__CALLS_PER_DAY)",
     Refusal.DAY_MINUTES: "today's minutes are used up (OFFHOOK_OUTBOUND__MINUTES_PER_DAY)",
     Refusal.COUNTERS_AWAY: "Redis, which counts the calls, is away",
@@ -156,6 +156,14 @@ class Route:
     caller_id: str  # empty: the account's own address
     host: str
     account: str = ""  # the trunk of the trunks' file that it goes by; empty: as ourselves
+
+    @property
+    def shown(self) -> str:
+        """The SIP address that the far end is shown; empty: the account's own."""
+        if not self.caller_id:
+            return ""
+        host = self.host or self.uri.rpartition("@")[2].partition(";")[0].removeprefix("sip:")
+        return f"sip:{self.caller_id}@{host}"
 
 
 @dataclass(frozen=True, slots=True)
