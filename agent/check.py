@@ -357,6 +357,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     check_network.rtp_range,
     check_network.peers,
     check_network.trunks,
+    check_network.outbound,
     _workers,
     _state,
     _recordings,

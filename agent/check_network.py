@@ -11,6 +11,7 @@ from pathlib import Path
 from agent.dial_plan_file import read_plan
 from agent.errors import ConfigError
 from agent.findings import Finding, Level
+from agent.outbound import DEFAULT_TRUNK
 from agent.settings import Settings
 from telephony.errors import SettingsError
 from telephony.settings import SipSettings
@@ -120,3 +121,11 @@ def _known_trunks(settings: Settings, known: Collection[str]) -> Iterator[Findin
         if name not in known:
             remedy = "name a trunk of OFFHOOK_SIP__TRUNKS_FILE in OFFHOOK_OUTBOUND__TRUNKS"
             yield Finding(Level.PROBLEM, f"no trunk {name} is known: no call leaves by it", remedy)
+
+
+def outbound(settings: Settings) -> Iterator[Finding]:
+    """A prefix that allows more than it seems to."""
+    for name, rules in {DEFAULT_TRUNK: settings.outbound, **settings.outbound.trunks}.items():
+        if "0" in rules.prefixes and not {"0", "00"} & set(rules.denied_prefixes):
+            remedy = "add 00 to denied_prefixes, or write longer prefixes"
+            yield Finding(Level.NOTE, f"by trunk {name} the prefix 0 allows 00, which leads abroad", remedy)

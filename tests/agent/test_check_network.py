@@ -78,3 +78,11 @@ def test_the_trunks_file_is_read_and_its_faults_are_told(tmp_path: Path) -> None
     assert "line 1, trunks.a.peer" in problem.what
     (problem,) = obstacles(with_(sip=SipSettings(port=0, transports=("udp", "tls"))))
     assert "needs tls certificate and tls key" in problem.what
+
+
+def test_a_prefix_that_allows_more_than_it_seems_to_is_noted() -> None:
+    loose = {"host": "h.example", "prefixes": ("0",)}
+    careful = {**loose, "denied_prefixes": ("00",)}
+    rules = OutboundSettings.model_validate({**loose, "trunks": {"careful": careful}})
+    told = [finding.what for finding in check_network.outbound(with_(outbound=rules))]
+    assert told == ["by trunk default the prefix 0 allows 00, which leads abroad"]
