@@ -72,7 +72,13 @@ class Admission:
     async def give_back(self, call_id: str, slot: Slot) -> None:
         """The call is over."""
         await slot.release()
-        self._store.release_slot(self._leases.pop(call_id))
+        self.let_go(call_id)
+
+    def let_go(self, call_id: str) -> None:
+        """The call needs its slot, which it has released, no more. Harmless twice."""
+        lease = self._leases.pop(call_id, None)
+        if lease is not None:
+            self._store.release_slot(lease)
         self._asked.pop(call_id, None)
 
     async def _claim(

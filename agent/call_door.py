@@ -1,7 +1,8 @@
 """Whether a caller may come in, and how they will be answered: the dial plan and the caps. Event loop only.
 
 door.enter(call_id, invite)     a CallPlan; or None, and the caller has heard why not
-door.leave(call_id)             whatever came of it
+door.enter_out(call_id, trunk)  a call of ours: False if its trunk has no more
+door.leave(call_id)             whatever came of either
 """
 
 from __future__ import annotations
@@ -41,6 +42,13 @@ class CallDoor:
             refused(invite.transport, EndReason.UNKNOWN_LINE)
         return plan
 
+    def enter_out(self, call_id: str, trunk: str) -> bool:
+        """Count a call of ours among its trunk's; False, and it is not counted, if there may be no more."""
+        known = self._plans.plan.trunks.get(trunk) if self._plans is not None else None
+        if known is None:
+            return True
+        return self._limiter.enter(call_id, [CallCap(f"trunk:{trunk}", known.max_calls or 0)]) is None
+
     def leave(self, call_id: str) -> None:
         """The call is over. Harmless for one that was refused."""
         self._limiter.leave(call_id)
@@ -64,8 +72,8 @@ class CallDoor:
         caps: list[CallCap] = []
         if plan is not None and (line := plan.key or called_user(invite.called)):
             caps.append(CallCap(f"line:{line}", plan.max_calls or limits.calls_per_line))
-        if trunk is not None and trunk.max_calls:
-            caps.append(CallCap(f"trunk:{invite.trunk}", trunk.max_calls))
+        if trunk is not None:  # counted without a cap, too: a reload may set one
+            caps.append(CallCap(f"trunk:{invite.trunk}", trunk.max_calls or 0))
         if invite.source:
             rate = limits.new_calls_per_source_s
             caps.append(CallCap(f"source:{invite.source}", limits.calls_per_source, rate))

@@ -11,8 +11,11 @@ import structlog
 
 from agent.consent import Consent, ConsentGate, ConsentRules
 from agent.duplex import Duplex
+from agent.recording import Recorder
 from agent.session_parts import Parts
 from agent.store import SessionRecord
+
+MAX_DIGITS = 1000  # of one call, in its sidecar: nothing else bounds how fast a caller presses
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +30,7 @@ class CallRecording:
         self._announced_at: int | None = None  # of the duplex's `num_said`
         self._began_s = 0.0  # on the audio clock
         self._digits: list[tuple[float, str]] = []
+        self._discarding: asyncio.Future[None] | None = None  # the caller has refused
         duplex.may_record = self._consent.may_record
 
     @property
@@ -49,7 +53,8 @@ class CallRecording:
 
     def pressed(self, digit: str) -> None:
         """The caller pressed a digit, which may be their refusal."""
-        self._digits.append((round(self._duplex.audio_s, 3), digit))
+        if len(self._digits) < MAX_DIGITS:
+            self._digits.append((round(self._duplex.audio_s, 3), digit))
         self._consent.pressed(digit)
 
     def tick(self) -> None:
@@ -73,7 +78,7 @@ class CallRecording:
             sidecar = self._sidecar(record, num_recoveries)
             await asyncio.shield(asyncio.to_thread(recorder.close, sidecar))
         else:
-            await asyncio.shield(asyncio.to_thread(recorder.discard))
+            await asyncio.shield(self._discarding or self._discard(recorder))
         if recorder.failure:
             log.warning("recording_failed", cause=recorder.failure)
 
@@ -86,6 +91,12 @@ class CallRecording:
         self._duplex.may_record = self._consent.may_record
         if state is Consent.RECORDING:
             self._began_s = self._duplex.audio_s
+        elif state is Consent.REFUSED and self._recorder is not None:
+            self._discarding = self._discard(self._recorder)  # now: nobody knows how this process will end
+
+    @staticmethod
+    def _discard(recorder: Recorder) -> asyncio.Future[None]:
+        return asyncio.ensure_future(asyncio.to_thread(recorder.discard))
 
     def _sidecar(self, record: SessionRecord, num_recoveries: int) -> dict[str, object]:
         """What lies next to the audio; `end_reason` is null while the call lives."""

@@ -27,7 +27,7 @@ from agent.engines import CASCADE, STANDIN, WITHOUT_WEIGHTS, EngineChoice, Engin
 from agent.errors import AgentError, ConfigError, RedisUnavailable
 from agent.findings import Finding, Level
 from agent.keys_command import state_folder
-from agent.profile import build_profile, load_tokens
+from agent.profile import build_profile, check_announcement, load_tokens
 from agent.redis_server import find_redis_server
 from agent.settings import CONFIG_VARIABLE, Settings, setting_names
 from agent.standin import VOICES
@@ -187,7 +187,9 @@ def _agent(
     """Whether this model can be set up as `[agent]` says; with an engine a call is begun so."""
     agent = settings.agent
     try:
-        profile = build_profile(agent, load_tokens(settings.worker))
+        tokens = load_tokens(settings.worker)
+        profile = build_profile(agent, tokens)
+        check_announcement(settings.recording, tokens)
     except AgentError as error:
         yield Finding(Level.PROBLEM, str(error), "correct it, or unset it")
         return
@@ -284,6 +286,10 @@ def _recordings(settings: Settings) -> Iterator[Finding]:
     folder = settings.recording.folder
     if folder is None:
         yield Finding(Level.OK, "recordings are off")
+        idle = sorted(settings.recording.model_fields_set - {"folder"})
+        if idle:
+            remedy = "set OFFHOOK_RECORDING__FOLDER to a folder for recordings"
+            yield Finding(Level.NOTE, f"without a folder recording's {', '.join(idle)} do nothing", remedy)
         return
     above = _existing(folder)
     cause = _why_not_writable(above)
@@ -294,8 +300,8 @@ def _recordings(settings: Settings) -> Iterator[Finding]:
     free_bytes = shutil.disk_usage(above).free
     if free_bytes < LEAST_FREE_BYTES:
         yield Finding(Level.NOTE, f"{free_bytes >> 20} MiB are left for recordings in {folder}", "make room")
-    if not settings.recording.consent:
-        remedy = "tell callers and set OFFHOOK_RECORDING__CONSENT=true, or unset OFFHOOK_RECORDING__FOLDER"
+    if not settings.recording.consent and not settings.recording.announcement:
+        remedy = "set OFFHOOK_RECORDING__ANNOUNCEMENT, or tell callers and set __CONSENT=true"
         yield Finding(Level.NOTE, "calls are recorded without a word on consent", remedy)
     yield Finding(Level.OK, f"recordings go to {folder}")
 
@@ -361,6 +367,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     check_network.rtp_range,
     check_network.peers,
     check_network.trunks,
+    check_network.outbound,
     _workers,
     _state,
     _recordings,

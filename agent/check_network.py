@@ -11,8 +11,11 @@ from pathlib import Path
 from agent.dial_plan_file import read_plan
 from agent.errors import ConfigError
 from agent.findings import Finding, Level
+from agent.outbound import DEFAULT_TRUNK
 from agent.settings import Settings
 from telephony.errors import SettingsError
+from telephony.settings import SipSettings
+from telephony.trunks import Trunk
 
 EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
@@ -92,12 +95,24 @@ def trunks(settings: Settings) -> Iterator[Finding]:
     yield Finding(Level.OK, f"{len(tree.trunks)} trunks and {len(tree.lines)} lines in {path}")
     yield from _known_trunks(settings, tree.trunks)
     for name, trunk in tree.trunks.items():
-        if trunk.transport not in settings.sip.transports:
-            remedy = f"add {trunk.transport} to OFFHOOK_SIP__TRANSPORTS"
-            yield Finding(Level.PROBLEM, f"trunk {name} wants {trunk.transport}, which is off", remedy)
-        if not trunk.callers and any(one.endswith("/0") for one in trunk.peers):
-            remedy = "list its networks in peers, or name its callers"
-            yield Finding(Level.NOTE, f"trunk {name} answers the whole world, unproved", remedy)
+        yield from _of_trunk(name, trunk, settings.sip)
+
+
+def _of_trunk(name: str, trunk: Trunk, sip: SipSettings) -> Iterator[Finding]:
+    """What one trunk needs, and what it may not mean."""
+    if trunk.transport not in sip.transports:
+        remedy = f"add {trunk.transport} to OFFHOOK_SIP__TRANSPORTS"
+        yield Finding(Level.PROBLEM, f"trunk {name} wants {trunk.transport}, which is off", remedy)
+    if trunk.registration is not None and not trunk.peers:
+        remedy = "list the networks that its calls come from in peers"
+        yield Finding(Level.NOTE, f"trunk {name} registers but names no peers: no call is its own", remedy)
+    whole_world = [one for one in trunk.peers if one.endswith("/0")]
+    if whole_world and not trunk.callers:
+        remedy = "list its networks in peers, or name its callers"
+        yield Finding(Level.NOTE, f"trunk {name} answers the whole world, unproved", remedy)
+    elif not set(whole_world) <= set(sip.open_peers):
+        remedy = f"add {', '.join(whole_world)} to OFFHOOK_SIP__OPEN_PEERS: then guessing leads to a ban"
+        yield Finding(Level.NOTE, f"trunk {name} lets the whole world guess its callers' secrets", remedy)
 
 
 def _known_trunks(settings: Settings, known: Collection[str]) -> Iterator[Finding]:
@@ -106,3 +121,11 @@ def _known_trunks(settings: Settings, known: Collection[str]) -> Iterator[Findin
         if name not in known:
             remedy = "name a trunk of OFFHOOK_SIP__TRUNKS_FILE in OFFHOOK_OUTBOUND__TRUNKS"
             yield Finding(Level.PROBLEM, f"no trunk {name} is known: no call leaves by it", remedy)
+
+
+def outbound(settings: Settings) -> Iterator[Finding]:
+    """A prefix that allows more than it seems to."""
+    for name, rules in {DEFAULT_TRUNK: settings.outbound, **settings.outbound.trunks}.items():
+        if "0" in rules.prefixes and not {"0", "00"} & set(rules.denied_prefixes):
+            remedy = "add 00 to denied_prefixes, or write longer prefixes"
+            yield Finding(Level.NOTE, f"by trunk {name} the prefix 0 allows 00, which leads abroad", remedy)

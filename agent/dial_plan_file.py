@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 from agent.dial_plan import CallPlan, DialPlan, Line, PlanTree
 from agent.duplex import Tokens
 from agent.errors import ConfigError
-from agent.profile import build_profile
+from agent.profile import build_profile, check_announcement
 from agent.settings import AgentSettings, CallSettings, Settings
 from telephony.trunks import Caller, Credentials, Registration, SessionTimer, Trunk
 
@@ -166,8 +166,9 @@ def _told(path: Path, unfolded: _Unfolded, fault: ErrorDetails) -> str:
 def resolve(tree: PlanTree, settings: Settings, tokens: Tokens, path: Path | None = None) -> DialPlan:
     """The plans of every line, with what the settings say where a line says nothing.
 
-    Raises ConfigError when a line's persona asks for what the model cannot do.
+    Raises ConfigError when a line's persona, or the announcement, asks for what the model cannot do.
     """
+    check_announcement(settings.recording, tokens)
     base = CallPlan("", "", settings.agent, build_profile(settings.agent, tokens), settings.call)
     lines = []
     for number, line in enumerate(tree.lines, start=1):

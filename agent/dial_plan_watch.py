@@ -65,8 +65,14 @@ class DialPlanBook:
             if plan != self.plan:
                 await apply(plan)
                 self.plan = plan
-        except (ConfigError, TelephonyError) as error:
-            log.error("dial_plan_refused", cause=str(error), remedy="mend the file; the plan before stays")
+        except Exception as error:  # whatever it is, the plan before goes on, and so do its calls
+            is_known = isinstance(error, ConfigError | TelephonyError)
+            log.error(
+                "dial_plan_refused",
+                cause=str(error) if is_known else type(error).__name__,
+                remedy="mend the file; the plan before stays",
+                exc_info=not is_known,
+            )
             metrics.DIAL_PLAN_RELOADS.labels("refused").inc()
             return False
         log.info("dial_plan_loaded", num_trunks=len(plan.trunks), num_lines=len(plan.lines))

@@ -134,7 +134,7 @@ class Duplex:
         self.is_muted = False  # a transfer is under way: the model keeps quiet
         self.music: HoldMusic | ComfortTone | None = None  # heard meanwhile
         self.may_record = True
-        self.num_said = 0  # tokens of sentences that the model was given, said so far
+        self.num_said = 0  # tokens of given sentences, said so far where they could be heard
         self.frames_heard = 0
         self.frames_answered = 0
         self._endpoint = endpoint
@@ -296,7 +296,7 @@ class Duplex:
         self._history.append(reply.tokens)
         if self._to_say and reply.text == self._to_say[0]:
             self._to_say.popleft()
-            self.num_said += 1
+            self.num_said += not (self.is_held or self.is_muted)
         was_sounding = self._silence.is_sounding
         frame = self._silence.push(self._centre.push(reply.pcm))
         if self.is_held or self.is_muted:

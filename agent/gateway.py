@@ -104,7 +104,7 @@ class Gateway:
         rules = settings.recording
         self._consent = ConsentRules(rules.announcement, rules.opt_out_digit, rules.opt_out_window_s)
         self._ledger = ledger
-        self._desk = None if ledger is None else TransferDesk(settings.transfer, ledger, sip)
+        self._desk = None if ledger is None else self._make_desk(ledger)
         self._dialler = None if ledger is None else self._make_dialler(ledger)
         self._group: asyncio.TaskGroup | None = None  # while we serve
         self._sessions: dict[str, Session] = {}
@@ -116,10 +116,22 @@ class Gateway:
         self._is_idle = asyncio.Event()
         self._is_idle.set()
 
+    def _make_desk(self, ledger: OutboundLedger) -> TransferDesk:
+        door = self._door
+        return TransferDesk(self._settings.transfer, ledger, self._sip, door.enter_out, door.leave)
+
     def _make_dialler(self, ledger: OutboundLedger) -> Dialler:
         timeout_s = self._settings.outbound.answer_timeout_s
         return Dialler(
-            self._gateway_id, self._sip, ledger, self._admission, self._talk_out, self._note, timeout_s
+            self._gateway_id,
+            self._sip,
+            ledger,
+            self._admission,
+            self._talk_out,
+            self._note,
+            timeout_s,
+            self._door.enter_out,
+            self._door.leave,
         )
 
     # ---- for the control API ----
@@ -396,6 +408,7 @@ class Gateway:
             caller_hash(self._salt, record.caller),
             headers or {},
             trunk or DEFAULT_TRUNK,
+            lambda: self._admission.let_go(call_id),
         )
         session = self._sessions[call_id] = Session(endpoint, slot, record, parts)
         if self._live is not None:

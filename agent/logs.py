@@ -93,4 +93,6 @@ def _shared_processors(show_pii: bool) -> list[Processor]:
 def _renderers(log_format: LogFormat, out: TextIO) -> list[Processor]:
     if log_format == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    return [structlog.dev.ConsoleRenderer(colors=out.isatty())]
+    # Its own choice shows every local variable where `rich` is installed: numbers, words, secrets.
+    plain = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain)]

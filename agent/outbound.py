@@ -73,7 +73,7 @@ _REMEDIES = {
     Refusal.NOT_ALLOWED: "neither OFFHOOK_OUTBOUND__PREFIXES nor __TARGETS allows this destination",
     Refusal.NOT_OUR_NUMBER: "the caller's number is not in OFFHOOK_OUTBOUND__CALLER_IDS",
     Refusal.TOO_FAST: "too many calls in the last minute (OFFHOOK_OUTBOUND__CALLS_PER_MINUTE)",
-    Refusal.TOO_MANY: "too many calls at once (OFFHOOK_OUTBOUND__MAX_CONCURRENT)",
+    Refusal.TOO_MANY: "too many calls at once (OFFHOOK_OUTBOUND__MAX_CONCURRENT, or the trunk's max_calls)",
     Refusal.DAY_CALLS: "today's calls are used up (OFFHOOK_OUTBOUND__CALLS_PER_DAY)",
     Refusal.DAY_MINUTES: "today's minutes are used up (OFFHOOK_OUTBOUND__MINUTES_PER_DAY)",
     Refusal.COUNTERS_AWAY: "Redis, which counts the calls, is away",
@@ -157,6 +157,14 @@ class Route:
     host: str
     account: str = ""  # the trunk of the trunks' file that it goes by; empty: as ourselves
 
+    @property
+    def shown(self) -> str:
+        """The SIP address that the far end is shown; empty: the account's own."""
+        if not self.caller_id:
+            return ""
+        host = self.host or self.uri.rpartition("@")[2].partition(";")[0].removeprefix("sip:")
+        return f"sip:{self.caller_id}@{host}"
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -181,12 +189,18 @@ class OutboundPolicy:
 
         A caller who came by a trunk without rules of its own is handed over by the default's.
         """
-        found = self._rules.get(wish.trunk)
-        if found is None and wish.purpose is Purpose.TRANSFER:
-            found = self._rules[DEFAULT_TRUNK]
-        if found is None:
-            raise OutboundRefused(Refusal.UNKNOWN_TRUNK)
-        return found
+        return self._rules[self.counted_as(wish)]
+
+    def counted_as(self, wish: Wish) -> str:
+        """The trunk whose rules and figures a wish falls under; whoever names another gets no fresh figures.
+
+        Raises OutboundRefused as `rules`.
+        """
+        if wish.trunk in self._rules:
+            return wish.trunk
+        if wish.purpose is Purpose.TRANSFER:
+            return DEFAULT_TRUNK
+        raise OutboundRefused(Refusal.UNKNOWN_TRUNK)
 
     def route(self, wish: Wish) -> Route:
         """Who would be called, as whom. Raises OutboundRefused."""

@@ -22,7 +22,7 @@ from structlog.contextvars import bound_contextvars
 from agent import clock, metrics
 from agent.admission import Admission
 from agent.errors import EndReason, NoFreeSlot
-from agent.outbound import Purpose, Wish
+from agent.outbound import OutboundRefused, Purpose, Refusal, Wish
 from agent.outbound_ledger import Grant, OutboundLedger
 from agent.slot import Slot
 from agent.store import SessionRecord
@@ -78,8 +78,14 @@ class Dialler:
         talk: Callable[[SessionRecord, MediaEndpoint, Slot, Answered], Awaitable[None]],
         note: Callable[[SessionRecord], None],
         answer_timeout_s: float,
+        enter_out: Callable[[str, str], bool],
+        leave: Callable[[str], None],
     ) -> None:
-        """`talk` lives a taken call's life; `note` is told of every state before."""
+        """`talk` lives a taken call's life; `note` is told of every state before.
+
+        `enter_out` and `leave` are a `CallDoor`'s.
+        """
+        self._enter_out, self._leave = enter_out, leave
         self._gateway_id, self._lines, self._ledger = gateway_id, lines, ledger
         self._admission, self._talk, self._note = admission, talk, note
         self._answer_timeout_s = answer_timeout_s
@@ -110,6 +116,8 @@ class Dialler:
         grant = await self._ledger.take(Wish(Purpose.DIAL, order.to, order.trunk, order.caller_id))
         slot: Slot | None = None
         try:
+            if not self._enter_out(call_id, grant.route.account):
+                raise OutboundRefused(Refusal.TOO_MANY)
             slot = await self._admission.grant(call_id)
             if slot is None:
                 raise NoFreeSlot("every slot is taken; call again in a few seconds")
@@ -128,16 +136,15 @@ class Dialler:
         except BaseException:
             if slot is not None:
                 await self._admission.give_back(call_id, slot)
+            self._leave(call_id)
             await self._ledger.give_back(grant, 0)
             raise
         self._note(record)
         return record
 
     async def _dial(self, grant: Grant) -> MediaEndpoint:
-        shown = f"sip:{grant.route.caller_id}@{grant.route.host}" if grant.route.caller_id else ""
-        return await self._lines.call(
-            grant.route.uri, self._answer_timeout_s, shown, trunk=grant.route.account
-        )
+        route = grant.route
+        return await self._lines.call(route.uri, self._answer_timeout_s, route.shown, trunk=route.account)
 
     async def _live(
         self,
@@ -164,6 +171,7 @@ class Dialler:
                 log.exception("call_failed")
             finally:
                 self._dialling.pop(record.call_id, None)
+                self._leave(record.call_id)
                 await self._admission.give_back(record.call_id, slot)
                 used_s = 0.0 if answered_s is None else clock.now() - answered_s
                 await self._ledger.give_back(grant, used_s)

@@ -14,9 +14,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import structlog
 from redis.asyncio import Redis
@@ -26,6 +27,8 @@ from redis.exceptions import RedisError, WatchError
 from agent import metrics
 from agent.outbound import OutboundPolicy, OutboundRefused, Purpose, Refusal, Route, Usage, Wish
 from agent.store import connect
+
+T = TypeVar("T")
 
 LEASE_US = 15_000_000
 RENEW_S = 5.0
@@ -61,7 +64,9 @@ class OutboundLedger:
         self._redis: Redis = connect(url)
         self._held: dict[str, Grant] = {}
         self._settling: dict[str, tuple[Grant, float]] = {}  # over, with the seconds used; to be written
-        self._one = asyncio.Lock()  # our own wishes need not race each other
+        self._doubtful: dict[str, Grant] = {}  # nobody's: counted or not, the answer was lost
+        self._one = asyncio.Lock()
+        self._beside: set[asyncio.Task[Any]] = set()
         self._tasks = asyncio.TaskGroup()
         self._closing = asyncio.Event()
 
@@ -77,16 +82,16 @@ class OutboundLedger:
         try:
             await self._tasks.__aexit__(kind, error, trace)
         finally:
-            with contextlib.suppress(RedisError, OSError):
-                await self._settle()
+            if self._beside:
+                await asyncio.wait(self._beside)
+            await self._settle_or_keep()
             await self._redis.aclose()
 
     async def take(self, wish: Wish) -> Grant:
         """Count one more call and allow it. Raises OutboundRefused."""
         try:
             route = self.policy.route(wish)
-            async with self._one:
-                grant = await self._count(wish, route)
+            grant = await self._counted(wish, route)
         except OutboundRefused as error:
             metrics.OUTBOUND_DECISIONS.labels(wish.purpose.value, error.refusal.value).inc()
             log.info("outbound_refused", purpose=wish.purpose.value, refusal=error.refusal.value)
@@ -101,9 +106,7 @@ class OutboundLedger:
         if self._held.pop(grant.grant_id, None) is None:
             return
         self._settling[grant.grant_id] = (grant, min(max(0.0, used_s), grant.max_s))
-        with contextlib.suppress(RedisError, OSError, TimeoutError):
-            async with asyncio.timeout(TIMEOUT_S):
-                await self._settle()
+        await asyncio.wait({self._aside(self._settle_or_keep())}, timeout=TIMEOUT_S)
 
     async def usage(self, trunk: str) -> Usage:
         """What the trunk has done. Raises RedisError."""
@@ -114,6 +117,37 @@ class OutboundLedger:
     async def _now_us(self) -> int:
         seconds, microseconds = await self._redis.time()
         return int(seconds) * 1_000_000 + int(microseconds)
+
+    def _aside(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """A task of its own: whoever calls redis-py can have their cancellation swallowed, and never end."""
+        task = asyncio.ensure_future(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+        return task
+
+    async def _counted(self, wish: Wish, route: Route) -> Grant:
+        """Count in turn. Raises OutboundRefused; who is cancelled meanwhile has used nothing."""
+
+        async def in_turn() -> Grant:
+            async with self._one:  # our own wishes need not race each other
+                return await self._count(wish, route)
+
+        counting = self._aside(in_turn())
+        try:
+            await asyncio.wait({counting})
+        except asyncio.CancelledError:
+            counting.add_done_callback(self._drop)
+            raise
+        return counting.result()
+
+    def _drop(self, counting: asyncio.Task[Grant]) -> None:
+        """Nobody waits for this grant any more."""
+        if not counting.cancelled() and counting.exception() is None and counting.result().wish.holds_line:
+            self._settling[counting.result().grant_id] = counting.result(), 0.0
+
+    async def _settle_or_keep(self) -> None:
+        with contextlib.suppress(RedisError, OSError):
+            await self._settle()
 
     async def _count(self, wish: Wish, route: Route) -> Grant:
         try:
@@ -129,10 +163,11 @@ class OutboundLedger:
         """One attempt. Raises WatchError if another gateway counted in between."""
         now_us = await self._now_us()
         grant_id, day = secrets.token_hex(8), now_us // 1_000_000 // DAY_S
-        live, recent, today = _keys(wish.trunk, day)
+        trunk = self.policy.counted_as(wish)
+        live, recent, today = _keys(trunk, day)
         async with self._redis.pipeline(transaction=True) as pipe:
             await pipe.watch(live, recent, today)
-            max_s = self.policy.allot(wish, await _usage(pipe, wish.trunk, now_us))
+            max_s = self.policy.allot(wish, await _usage(pipe, trunk, now_us))
             pipe.multi()  # type: ignore[no-untyped-call]
             pipe.zremrangebyscore(recent, "-inf", now_us - MINUTE_US)
             pipe.zadd(recent, {grant_id: now_us})
@@ -143,8 +178,16 @@ class OutboundLedger:
             if wish.holds_line:
                 pipe.zremrangebyscore(live, "-inf", now_us)
                 _hold(pipe, live, grant_id, now_us)
-            await pipe.execute()
-        return Grant(grant_id, wish, route, max_s, day)
+            grant = Grant(grant_id, wish, route, max_s, day)
+            try:
+                await pipe.execute()
+            except WatchError:
+                raise
+            except BaseException:  # cancelled, too slow, or the connection was lost
+                if wish.holds_line:
+                    self._doubtful[grant_id] = grant
+                raise
+        return grant
 
     async def _renew_until_closed(self) -> None:
         while not self._closing.is_set():
@@ -153,6 +196,7 @@ class OutboundLedger:
                     await self._closing.wait()
             try:
                 await self._settle()
+                await self._undo()
                 await self._renew()
             except (RedisError, OSError) as error:
                 log.warning("outbound_counters_away", cause=type(error).__name__, num_held=len(self._held))
@@ -163,8 +207,22 @@ class OutboundLedger:
         now_us = await self._now_us()
         async with self._redis.pipeline(transaction=False) as pipe:
             for grant in self._held.values():
-                _hold(pipe, _keys(grant.wish.trunk, 0)[0], grant.grant_id, now_us)
+                live, _, _ = _keys(self.policy.counted_as(grant.wish), 0)
+                _hold(pipe, live, grant.grant_id, now_us)
             await pipe.execute()
+
+    async def _undo(self) -> None:
+        """Give back what nobody got: it was counted if it still stands among the live ones."""
+        for grant_id, grant in list(self._doubtful.items()):
+            live, _, today = _keys(self.policy.counted_as(grant.wish), grant.day)
+            async with self._redis.pipeline(transaction=True) as pipe:
+                await pipe.watch(live)
+                if await pipe.zscore(live, grant_id) is not None:
+                    pipe.multi()  # type: ignore[no-untyped-call]
+                    pipe.zrem(live, grant_id)
+                    pipe.hincrbyfloat(today, "seconds", -grant.max_s)
+                    await pipe.execute()
+            del self._doubtful[grant_id]
 
     async def _settle(self) -> None:
         """Write what calls that are over have left of their allowance."""
@@ -173,7 +231,7 @@ class OutboundLedger:
             if over is None:
                 continue
             grant, used_s = over
-            live, _, today = _keys(grant.wish.trunk, grant.day)
+            live, _, today = _keys(self.policy.counted_as(grant.wish), grant.day)
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.zrem(live, grant_id)
                 pipe.hincrbyfloat(today, "seconds", used_s - grant.max_s)

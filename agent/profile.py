@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from agent.duplex import Tokens, sayable
 from agent.engines import model_folder, tokenizer_file
 from agent.errors import ConfigError
-from agent.settings import AgentSettings, WorkerSettings
+from agent.settings import AgentSettings, RecordingSettings, WorkerSettings
 from agent.standin_tokens import StandInTokens
 from agent.wire_fields import MAX_BANNED_TOKENS, MAX_BIAS_TOKENS, MAX_ROLE_BYTES
 from model.control import CallProfile
@@ -47,6 +47,12 @@ def build_profile(settings: AgentSettings, tokens: Tokens) -> CallProfile:
         ),
         banned=tuple(dict.fromkeys(token_of(word, tokens, "BANNED") for word in settings.banned)),
     )
+
+
+def check_announcement(settings: RecordingSettings, tokens: Tokens) -> None:
+    """Raises ConfigError for one that no caller will ever have heard: no call would be recorded after it."""
+    if settings.announcement and not sayable(tokens, settings.announcement):
+        raise ConfigError("OFFHOOK_RECORDING__ANNOUNCEMENT holds nothing that this model can say")
 
 
 def read_role(settings: AgentSettings) -> str:

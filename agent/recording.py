@@ -7,6 +7,7 @@ the call goes on. Nothing that goes wrong here (folder gone, disk full) touches 
 `failure` says why. File names hold a time and a random word only.
 """
 
+import contextlib
 import os
 import queue
 import threading
@@ -19,6 +20,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from agent.private_files import make_private_folder, private
 from agent.recording_files import remove, sidecar_path, write_sidecar
 from agent.sealed import SealKey
 from agent.sealed_audio import FRAME_BYTES, SUFFIX, SealedSink, wav_header
@@ -50,7 +52,7 @@ class WavSink:
     """RIFF WAVE, 16 bits, two channels; the header is kept true while the file grows."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("xb")
+        self._file = open(path, "xb", opener=private)
         self._bytes = 0
         self._file.write(self._header())
 
@@ -82,8 +84,10 @@ class FlacSink:
     """FLAC by libsndfile, 16 bits, two channels; frames reach the disk as they fill."""
 
     def __init__(self, path: Path) -> None:
+        with open(path, "xb", opener=private):
+            pass
         self._file = soundfile.SoundFile(
-            str(path), "x", samplerate=SAMPLE_RATE_HZ, channels=2, format="FLAC", subtype="PCM_16"
+            str(path), "w", samplerate=SAMPLE_RATE_HZ, channels=2, format="FLAC", subtype="PCM_16"
         )
 
     def write(self, stereo: Stereo) -> None:
@@ -123,6 +127,7 @@ class Recorder:
         self.frames_dropped = 0
         self._open_sink = sink if key is None else lambda path: SealedSink(path, key)
         self._is_unwanted = False  # written by the event loop, read by the thread at the end
+        self._has_file = False  # written by the thread; a file that it did not open is another call's
         self._queue: queue.Queue[HeardFrame | Mapping[str, object] | None] = queue.Queue(QUEUE_FRAMES)
         self._lag_samples: int | None = None  # of the agent's channel, set before the first frame is queued
         self._first_tick: int | None = None  # thread only, like all below
@@ -163,18 +168,29 @@ class Recorder:
                 self._queue.put(last, timeout=JOIN_TIMEOUT_S)
             except queue.Full:
                 self.failure = self.failure or "the disk did not take the recording's end in time"
+                self._cut_short()
                 return
         self._thread.join(JOIN_TIMEOUT_S)
+
+    def _cut_short(self) -> None:
+        """Let the thread end once the disk is back, at the cost of what waits longest."""
+        with contextlib.suppress(queue.Empty):
+            self._queue.get_nowait()
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(None)
 
     def discard(self) -> None:
         """End the recording and delete what there is of it; blocks as `close`."""
         self._is_unwanted = True
         self.close({})
+        if self._has_file and not self._thread.is_alive():  # it may have failed before it was unwanted
+            self._remove()
 
     def _run(self) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(self.path.parent)
             sink = self._open_sink(self.path)
+            self._has_file = True
         except (OSError, RuntimeError) as error:
             self._fail(error)
             return
@@ -235,7 +251,7 @@ class Recorder:
         try:
             remove(self.path.parent, self.path.stem)
         except OSError as error:
-            self._fail(error)
+            self.failure = f"what may not be kept could not be deleted: {type(error).__name__}: {error}"
 
     def _fail(self, error: Exception) -> None:
         self.failure = self.failure or f"{type(error).__name__}: {error}"

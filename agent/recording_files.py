@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from agent.private_files import private
 from agent.sealed import Keyring, SealError, SealKey, seal, unseal
 from agent.sealed_audio import SUFFIX as SEALED_SUFFIX
 
@@ -51,7 +52,8 @@ def write_sidecar(audio: Path, sidecar: dict[str, object], key: SealKey | None) 
         seal(raw, key, out)
         raw = out.getvalue()
     partial = audio.with_suffix(SIDECAR + ".part")
-    partial.write_bytes(raw)
+    with open(partial, "wb", opener=private) as file:
+        file.write(raw)
     partial.replace(sidecar_path(audio))
 
 

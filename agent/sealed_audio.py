@@ -17,6 +17,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from agent.errors import AudioFileError
+from agent.private_files import private
 from agent.sealed import Keyring, SealedReader, SealedWriter, SealError, SealKey
 from telephony.endpoint import SAMPLE_RATE_HZ
 
@@ -32,7 +33,7 @@ class SealedSink:
     """A recording that is being written; an `AudioSink`."""
 
     def __init__(self, path: Path, key: SealKey) -> None:
-        self._file = path.open("xb")
+        self._file = open(path, "xb", opener=private)
         self._writer = SealedWriter(self._file, key)
         self._waiting: list[Stereo] = []
         self._num_waiting = 0

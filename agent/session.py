@@ -101,7 +101,8 @@ class Session:
 
     def hang_up(self, reason: EndReason) -> None:
         """Begin to end the call; the first reason stands."""
-        self._stopped.set()
+        if reason is not EndReason.TRANSFERRED:  # that is how a handover begins, not how it ends
+            self._stopped.set()
         if not self._end.done():
             self._end.set_result(reason)
             self._tell_end(reason)
@@ -205,7 +206,7 @@ class Session:
         slot, self._slot = self._slot, None
         if slot is not None:
             await slot.release()
-        self._stopped.clear()
+        self._parts.let_go()
         stopped = asyncio.ensure_future(self._stopped.wait())
 
         async def gone() -> None:

@@ -50,3 +50,4 @@ class Parts:
     caller_hash: str | None = None  # for the sidecar: finds a caller's recordings, tells no number
     headers: Mapping[str, str] = field(default_factory=dict)  # of the INVITE, that its trunk passes on
     trunk: str = DEFAULT_TRUNK  # that the call came or went by
+    let_go: Callable[[], None] = lambda: None  # the call goes on without its slot: others may lease it

@@ -119,6 +119,7 @@ class Transfers:
         self._is_late = False  # a REFER was given up, and may still succeed
         self._orders: asyncio.Queue[TransferOrder] = asyncio.Queue(1)
         self.is_active = False
+        self._used_s = 0.0  # of a target that answered and was not joined
         self.handover: Handover | None = None
 
     def order(self, order: TransferOrder) -> bool:
@@ -179,7 +180,8 @@ class Transfers:
         finally:
             if self.handover is None:
                 conversation.is_muted, conversation.music = False, None
-                await self._desk.settle(grant, 0.0)
+                used_s, self._used_s = self._used_s, 0.0
+                await self._desk.settle(grant, used_s)
 
     async def _blind(self, uri: str) -> TransferResult:
         refer = self._refer = _Refer(asyncio.Event(), asyncio.get_running_loop().create_future())
@@ -221,6 +223,7 @@ class Transfers:
         finally:
             if target is not None and self.handover is None:
                 target.hang_up()
+                self._used_s = self._now() - answered_s
         return TransferResult.COMPLETED
 
     async def until_over(self, caller_gone: Callable[[], asyncio.Future[None]]) -> None:
@@ -229,10 +232,9 @@ class Transfers:
         assert handover is not None
         target_gone = asyncio.ensure_future(_ended(handover.target))
         gone = caller_gone()
+        left_s = max(0.0, handover.grant.max_s - (self._now() - handover.began_s))
         try:
-            await asyncio.wait(
-                {target_gone, gone}, timeout=handover.grant.max_s, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait({target_gone, gone}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             handover.target.hang_up()
             target_gone.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -10,7 +11,7 @@ import structlog
 
 from agent.cascade.mouth import Synthesiser, sentences
 from agent.hold_music import load_music
-from agent.outbound import DEFAULT_TRUNK, Purpose, Wish
+from agent.outbound import DEFAULT_TRUNK, OutboundRefused, Purpose, Refusal, Wish
 from agent.outbound_ledger import Grant, OutboundLedger
 from agent.transfer import TransferOrder
 from agent.transfer_settings import TransferSettings
@@ -39,9 +40,17 @@ class Lines(Protocol):
 class TransferDesk:
     """One for all calls of a gateway."""
 
-    def __init__(self, settings: TransferSettings, ledger: OutboundLedger, lines: Lines) -> None:
-        """Raises ConfigError for music that is none."""
+    def __init__(
+        self,
+        settings: TransferSettings,
+        ledger: OutboundLedger,
+        lines: Lines,
+        enter_out: Callable[[str, str], bool] = lambda call_id, trunk: True,
+        leave: Callable[[str], None] = lambda call_id: None,
+    ) -> None:
+        """`enter_out` and `leave` are a `CallDoor`'s. Raises ConfigError for music that is none."""
         self.settings = settings
+        self._enter_out, self._leave = enter_out, leave
         self.music: Pcm | None = load_music(settings.hold_music) if settings.hold_music else None
         self._ledger, self._lines = ledger, lines
         self._mouth = Synthesiser("flite")
@@ -52,20 +61,23 @@ class TransferDesk:
 
     async def allow(self, order: TransferOrder) -> Grant:
         """Count it and allow it. Raises OutboundRefused."""
-        return await self._ledger.take(_wish(order))
+        grant = await self._ledger.take(_wish(order))
+        if order.mode == "attended" and not self._enter_out(grant.grant_id, grant.route.account):
+            await self._ledger.give_back(grant, 0)
+            raise OutboundRefused(Refusal.TOO_MANY)
+        return grant
 
     async def settle(self, grant: Grant, used_s: float) -> None:
         """It is over."""
+        self._leave(grant.grant_id)
         await self._ledger.give_back(grant, used_s)
 
     async def consult(self, grant: Grant, summary: str) -> MediaEndpoint:
         """Call the target. Raises CallRefused, TelephonyError, TimeoutError."""
         route = grant.route
-        host = route.host or route.uri.rpartition("@")[2]
-        shown = f"sip:{route.caller_id}@{host}" if route.caller_id else ""
         subject = summary if self.settings.send_summary else ""
         timeout_s = self.settings.answer_timeout_s
-        return await self._lines.call(route.uri, timeout_s, shown, subject, route.account)
+        return await self._lines.call(route.uri, timeout_s, route.shown, subject, route.account)
 
     async def speak(self, target: MediaEndpoint, summary: str) -> None:
         """Read it out, in the target's own time. Raises CallEnded if they hang up meanwhile."""

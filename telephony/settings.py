@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from telephony.errors import SettingsError
 from telephony.gate_settings import GateSettings
+from telephony.trunks import cidr_of
 
 CODECS = ("PCMU", "PCMA", "G722", "opus")
 TRANSPORTS = ("udp", "tcp", "tls")
@@ -171,7 +172,7 @@ class SipSettings:
     def _check_peers(self) -> None:
         for name in ("allowed_peers", "open_peers"):
             for cidr in getattr(self, name):
-                _network(name, cidr)
+                _check_network(name, cidr)
         try:
             address = ipaddress.ip_address(self.bind_address)
         except ValueError:
@@ -224,9 +225,9 @@ class WebRtcSettings:
             raise SettingsError("a TURN server needs turn_username and turn_password; set both")
 
 
-def _network(name: str, cidr: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def _check_network(name: str, cidr: str) -> None:
     try:
-        return ipaddress.ip_network(cidr)
+        cidr_of(cidr)
     except ValueError as error:
         raise SettingsError(
             f"{name} has {cidr!r}, which is not a network ({error}); "

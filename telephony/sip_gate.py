@@ -10,7 +10,7 @@ import offhook_pjsua2 as pj
 
 from telephony.gate_settings import BURST_S, GateSettings
 from telephony.settings import SipSettings
-from telephony.trunks import Trunk, networks
+from telephony.trunks import Trunk, cidr_of, networks
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
@@ -72,9 +72,11 @@ def gate_networks(settings: SipSettings, trunks: Iterable[Trunk]) -> tuple[tuple
     What a trunk and `open_peers` both name stays open: its callers are known by what they prove, and who
     fails to is banned.
     """
-    of_trunks = tuple(network for network in networks(trunks) if network not in settings.open_peers)
-    peers = tuple(dict.fromkeys((*settings.allowed_peers, *of_trunks)))
-    return peers if peers or settings.open_peers else LOOPBACK, settings.open_peers
+    unknown = tuple(cidr_of(text) for text in settings.open_peers)
+    allowed = (cidr_of(text) for text in settings.allowed_peers)
+    of_trunks = (network for network in networks(trunks) if network not in unknown)
+    peers = tuple(dict.fromkeys((*allowed, *of_trunks)))
+    return peers if peers or unknown else LOOPBACK, unknown
 
 
 def open_gate(settings: SipSettings, trunks: Iterable[Trunk]) -> None:

@@ -20,7 +20,7 @@ from telephony.trunks import Trunk
 
 log = structlog.get_logger()
 
-UNAUTHORIZED, SERVICE_UNAVAILABLE = 401, 503
+UNAUTHORIZED, SERVER_ERROR, SERVICE_UNAVAILABLE = 401, 500, 503
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,15 +185,22 @@ class SipLines:
         self._calls[link.number] = call
 
     def _on_invite(self, account: CallAccount, pj_id: int, rdata: Any) -> None:
-        message, source = rdata.wholeMsg, host_of(rdata.srcAddress)
         link = self._new_link()
         link.dtmf_ways = account.dtmf_ways
         call = SipCall(account, link, pj_id)
         self._calls[link.number] = call
+        try:
+            self._weigh(call, account, rdata)
+        except Exception as error:  # the library would only print it, and keep the call for ever
+            log.error("invite_failed", error=type(error).__name__)
+            call.answer_with(SERVER_ERROR)
+
+    def _weigh(self, call: SipCall, account: CallAccount, rdata: Any) -> None:
+        """Ask for a proof, offer the call to asyncio, or refuse it."""
+        link, message, source = call.link, rdata.wholeMsg, host_of(rdata.srcAddress)
         shown = call.getInfo()
         link.call_id, link.remote = shown.callIdString, shown.remoteUri
-        called = message.split("\r\n", 1)[0].split(" ")[1] if " " in message else ""
-        headers = headers_of(message)
+        called, headers = requested(message), headers_of(message)
         if not self._is_proved(call, account, headers, called, source):
             return
         if not self._offer(link, Invite(shown.remoteUri, called, source, headers, account.name)):
@@ -225,6 +232,12 @@ class SipLines:
             parameters.txOption.headers.append(header)
         call.answer(parameters)  # hangup, within this callback, would drop the headers
         return False
+
+
+def requested(message: str) -> str:
+    """The Request-URI of a request; like the library's parser, words may stand apart by any white space."""
+    words = message.lstrip().split("\n", 1)[0].split()
+    return words[1] if len(words) > 1 else ""
 
 
 def host_of(source: str) -> str:

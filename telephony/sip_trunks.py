@@ -22,6 +22,9 @@ from telephony.trunks import PeerMap, Trunk
 log = structlog.get_logger()
 
 REFRESH_BEFORE_S = 40  # longer than a transaction takes to fail: we move on while the old binding still lives
+FORBIDDEN = 403
+MAX_ACCOUNTS = 256  # PJSUA_MAX_ACC; one is the default's, and one more would end the program
+EARLY = 0.6  # of a registration for less than that, after which it is renewed
 SETTLE_S = 2.0  # after which a binding is renewed that an unregistration elsewhere may have removed
 SRTP_USE = {
     "off": pj.PJMEDIA_SRTP_DISABLED,
@@ -65,11 +68,15 @@ class CallAccount(pj.Account):  # type: ignore[misc]  # the extension has no typ
         """An INVITE whose offer we could answer; 488 is already out for any other."""
         self._on_invite(self, prm.callId, prm.rdata)
 
+    def onIncomingSubscribe(self, prm: Any) -> None:
+        """Presence is nobody's business; the library would accept, and keep a dialog for as long as asked."""
+        prm.code, prm.reason = FORBIDDEN, "Forbidden"
+
 
 class RegistrarAccount(pj.Account):  # type: ignore[misc]
     """One binding at one server."""
 
-    def __init__(self, server: int, answers: list[tuple[int, int, str]]) -> None:
+    def __init__(self, server: int, answers: list[tuple[int, int, int, str]]) -> None:
         super().__init__()
         self.server = server
         self._answers = answers  # read outside of callbacks
@@ -77,7 +84,7 @@ class RegistrarAccount(pj.Account):  # type: ignore[misc]
     def onRegState(self, prm: Any) -> None:
         """A REGISTER has its final answer; an unregistration's counts no more."""
         if prm.expiration > 0 or not 200 <= prm.code < 300:
-            self._answers.append((self.server, int(prm.code), prm.rdata.wholeMsg))
+            self._answers.append((self.server, int(prm.code), int(prm.expiration), prm.rdata.wholeMsg))
 
 
 @dataclass(slots=True, eq=False)
@@ -87,7 +94,7 @@ class _Registered:
     name: str
     trunk: Trunk
     cycle: RegistrationCycle
-    answers: list[tuple[int, int, str]]
+    answers: list[tuple[int, int, int, str]]  # server, status, seconds that were granted, message
     accounts: dict[int, RegistrarAccount]
     renew_at_s: float | None = None
 
@@ -117,19 +124,43 @@ class TrunkAccounts:
         self.apply(trunks)
 
     def apply(self, trunks: Mapping[str, Trunk]) -> None:
-        """Have exactly these trunks from now on; what has not changed stays, and so does every live call."""
-        for name, account in list(self._calls.items()):
-            if trunks.get(name) != account.trunk:
-                self._retired.append(self._calls.pop(name))
-        for name, trunk in trunks.items():
-            if name not in self._calls:
-                account = CallAccount(name, trunk, self._on_invite)
-                account.create(account_config(self._settings, trunk))
-                self._calls[name] = account
-        self._peers = PeerMap(trunks)
+        """Have exactly these trunks from now on; what has not changed stays, and so does every live call.
+
+        Raises TelephonyError, and has changed nothing, when the library refuses one of them.
+        """
+        self.sweep()
+        same = {name: one for name, one in self._calls.items() if trunks.get(name) == one.trunk}
+        new = self._made({name: trunk for name, trunk in trunks.items() if name not in same})
         set_networks(self._settings, trunks.values())
+        self._retired += [one for name, one in self._calls.items() if name not in same]
+        self._calls, self._peers = same | new, PeerMap(trunks)
         self._apply_registrations(trunks)
         self.sweep()
+
+    @property
+    def _room(self) -> int:
+        """Accounts that the library can still take."""
+        num_registrars = sum(len(one.accounts) for one in self._registrations.values())
+        return MAX_ACCOUNTS - 1 - len(self._calls) - len(self._retired) - num_registrars
+
+    def _made(self, trunks: Mapping[str, Trunk]) -> dict[str, CallAccount]:
+        """A new account for each of these, or none at all."""
+        made: dict[str, CallAccount] = {}
+        if len(trunks) > self._room:
+            raise TelephonyError(
+                f"{len(trunks)} trunks are new or changed, but only {self._room} accounts are left until "
+                "calls of the old ones are over; change fewer at a time"
+            )
+        for name, trunk in trunks.items():
+            account = CallAccount(name, trunk, self._on_invite)
+            try:
+                account.create(account_config(self._settings, trunk))
+            except pj.Error as error:
+                for one in made.values():
+                    one.shutdown()
+                raise TelephonyError(f"the library refuses trunk {name} ({error.reason}); mend it") from None
+            made[name] = account
+        return made
 
     def account_of(self, source: str) -> CallAccount:
         """The account that a source address's calls belong to."""
@@ -165,7 +196,7 @@ class TrunkAccounts:
             if one.renew_at_s is not None and now_s >= one.renew_at_s:
                 one.renew_at_s = None
                 for account in one.accounts.values():
-                    account.setRegistration(True)
+                    _register_again(account)
 
     def unregister_all(self) -> None:
         """Tell every registrar that we are going; `is_unregistered` says when they know. Harmless twice."""
@@ -193,20 +224,23 @@ class TrunkAccounts:
     # ---- registrations ----
 
     def _apply_registrations(self, trunks: Mapping[str, Trunk]) -> None:
+        replaced: set[str] = set()
         for name, one in list(self._registrations.items()):
             if name not in trunks or _registers_as(trunks[name]) != _registers_as(one.trunk):
                 for account in one.accounts.values():
                     account.shutdown()
                 del self._registrations[name]
+                replaced.add(name)
         for name, trunk in trunks.items():
             if trunk.registration is not None and name not in self._registrations:
                 now_s = time.monotonic()
                 cycle = RegistrationCycle(trunk.registration, len(trunk.servers), random.random, now_s)
-                self._registrations[name] = _Registered(name, trunk, cycle, [], {})
+                renew_at_s = now_s + SETTLE_S if name in replaced else None
+                self._registrations[name] = _Registered(name, trunk, cycle, [], {}, renew_at_s)
 
     def _take_answers(self, one: _Registered, now_s: float) -> None:
         while one.answers:
-            server, code, message = one.answers.pop(0)
+            server, code, granted_s, message = one.answers.pop(0)
             was = one.cycle.server
             one.cycle.on_answer(server, code, now_s, retry_after_s(message))
             result = result_of(code)
@@ -224,18 +258,21 @@ class TrunkAccounts:
             elif was is not None and was != one.cycle.server:
                 self._leave(one, was)
                 one.renew_at_s = now_s + SETTLE_S
+            elif result is RegistrationResult.OK and granted_s <= REFRESH_BEFORE_S and one.renew_at_s is None:
+                one.renew_at_s = now_s + granted_s * EARLY  # the library would wait until it has ended
 
     def _register(self, one: _Registered, server: int) -> None:
         self._leave(one, server)
         account = RegistrarAccount(server, one.answers)
         one.cycle.began(server)
         try:
+            if not self._room:
+                raise TelephonyError(f"all {MAX_ACCOUNTS} accounts are in use")
             account.create(registrar_config(self._settings, one.trunk, server))
-        except pj.Error as error:
-            log.warning(
-                "trunk_unregistered", trunk=one.name, server=one.trunk.servers[server], cause=error.reason
-            )
-            one.answers.append((server, 503, ""))
+        except (pj.Error, TelephonyError) as error:
+            cause = error.reason if isinstance(error, pj.Error) else str(error)
+            log.warning("trunk_unregistered", trunk=one.name, server=one.trunk.servers[server], cause=cause)
+            one.answers.append((server, 503, 0, ""))
             return
         one.accounts[server] = account
 
@@ -322,6 +359,13 @@ def _is_gone(account: CallAccount) -> bool:
     except pj.Error:
         return False
     return True
+
+
+def _register_again(account: RegistrarAccount) -> None:
+    try:
+        account.setRegistration(True)
+    except pj.Error as error:
+        log.debug("registration_not_renewed", cause=error.reason)  # one is on its way
 
 
 def _unregister(account: RegistrarAccount) -> None:

@@ -62,12 +62,21 @@ def _secret(value: object, info: ValidationInfo) -> object:
     return text
 
 
+def cidr_of(text: str) -> str:
+    """A network as the native gate reads it: `192.0.2.7` and netmasks become /32 and a number of bits.
+
+    Raises ValueError for what is no network, or names an interface.
+    """
+    if "%" in text:
+        raise ValueError("an interface cannot be named")
+    return str(ipaddress.ip_network(text))
+
+
 def _network(text: str) -> str:
     try:
-        ipaddress.ip_network(text)
+        return cidr_of(text)
     except ValueError as error:
         raise ValueError(f"{text!r} is no network ({error}); write 192.0.2.0/24 or 192.0.2.7/32") from None
-    return text
 
 
 def _server(text: str) -> str:

@@ -53,3 +53,13 @@ async def test_a_call_whose_worker_died_gets_a_new_lease_or_none() -> None:
     assert pool.claims[-1] == ("w1", 2, False)  # nothing was said yet: no history to prime with
     await gate.give_back("call", again)
     assert store.held == []
+
+
+async def test_a_call_that_goes_on_without_its_slot_lets_others_lease_it() -> None:
+    slot = a_slot()
+    gate, _, store = admission({"w0": [slot]})
+    await gate.grant("call")
+    gate.let_go("call")
+    assert store.held == []
+    await gate.give_back("call", cast(Any, slot))
+    assert slot.num_releases == 1 and store.held == []

@@ -69,6 +69,25 @@ def test_a_full_line_or_trunk_is_busy_and_others_are_not() -> None:
     assert knock(door, "e", called="sip:other@x")[1] is None, "the trunk is full, not the line"
 
 
+def test_calls_of_ours_count_among_their_trunks() -> None:
+    carrier, other = {"peers": ["192.0.2.0/24"], "max_calls": 2}, {"peers": ["::1/128"]}
+    door = a_door(trunks={"carrier": carrier, "b": other})
+    assert knock(door, "a", trunk="carrier")[1] is None
+    assert door.enter_out("b", "carrier") and not door.enter_out("c", "carrier")
+    assert knock(door, "d", trunk="carrier")[1] == (486, None)
+    door.leave("b")
+    assert knock(door, "e", trunk="carrier")[1] is None
+    assert door.enter_out("f", "") and door.enter_out("g", "b"), "no cap"
+
+
+def test_a_cap_that_a_reload_sets_counts_the_calls_that_live() -> None:
+    book = Book(trunks={"carrier": {"peers": ["192.0.2.0/24"]}})
+    door = CallDoor(Settings(), PLAIN, cast(Any, book))
+    assert knock(door, "a", trunk="carrier")[1] is None
+    book.plan = Book(trunks={"carrier": {"peers": ["192.0.2.0/24"], "max_calls": 1}}).plan
+    assert knock(door, "b", trunk="carrier")[1] == (486, None)
+
+
 def test_a_line_without_a_cap_of_its_own_has_that_of_every_line() -> None:
     door = a_door(CallLimitSettings(calls_per_line=1), lines=[{"called": "+49*"}, {"called": "*"}])
     assert knock(door, "a", called="sip:+4930@x")[1] is None

@@ -1,5 +1,6 @@
 """A call's sound on disk, and with consent: nothing is kept before the caller was told and could refuse."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import soundfile
 
 from agent import session as module
+from agent.call_recording import MAX_DIGITS
 from agent.consent import ConsentRules
 from agent.errors import EndReason
 from agent.recording import Recorder
@@ -71,6 +73,9 @@ async def test_who_presses_the_digit_is_not_recorded(tmp_path: Path, frames_befo
         await scene.frames(frames_before, SPEECH)
         scene.endpoint.happen(EndpointEventKind.DTMF, digit="9")
         await settle()
+        async with asyncio.timeout(5):
+            while not is_empty(tmp_path):  # noqa: ASYNC110  # before the call is over
+                await asyncio.sleep(0.01)
         await scene.frames(25, SPEECH)
         await hang_up(scene)
         assert await end_of(task) is EndReason.CALLER_HUNG_UP
@@ -97,6 +102,34 @@ async def test_an_announcement_that_another_sentence_replaced_was_not_said(tmp_p
         await scene.frames(1)
         assert await scene.latest.say("hello latte")
         await scene.frames(40)
+        await hang_up(scene)
+        assert await end_of(task) is EndReason.CALLER_HUNG_UP
+    assert is_empty(tmp_path)
+
+
+async def test_a_caller_who_never_stops_pressing_does_not_fill_the_sidecar(tmp_path: Path) -> None:
+    scene = Scene(silent)
+    scene.recorder = Recorder(tmp_path, "abc", "wav")
+    async with running(scene) as task:
+        for _ in range(6):
+            for _ in range(200):
+                scene.endpoint.happen(EndpointEventKind.DTMF, digit="1")
+            await settle()
+        await hang_up(scene)
+        assert await end_of(task) is EndReason.CALLER_HUNG_UP
+    assert len(json.loads(scene.recorder.sidecar_path.read_text())["dtmf"]) == MAX_DIGITS
+
+
+@pytest.mark.parametrize("way", ["held", "muted"])
+async def test_an_announcement_that_could_not_be_heard_was_not_said(tmp_path: Path, way: str) -> None:
+    scene = a_scene(tmp_path)
+    async with running(scene) as task:
+        assert scene.latest is not None
+        await scene.frames(1)
+        setattr(scene.latest._duplex, f"is_{way}", True)
+        await scene.frames(4)
+        setattr(scene.latest._duplex, f"is_{way}", False)
+        await scene.frames(40, SPEECH)
         await hang_up(scene)
         assert await end_of(task) is EndReason.CALLER_HUNG_UP
     assert is_empty(tmp_path)

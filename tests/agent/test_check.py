@@ -101,6 +101,17 @@ def test_a_worker_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
         assert obstacles(with_(worker=worker)) == []
 
 
+def test_recording_settings_that_do_nothing_and_calls_recorded_without_a_word_are_noted(
+    tmp_path: Path,
+) -> None:
+    told = [finding.what for finding in check._recordings(with_(recording=RecordingSettings(keep_days=30)))]
+    assert "without a folder recording's keep_days do nothing" in told
+    word = "calls are recorded without a word on consent"
+    for about, is_noted in ({}, True), ({"consent": True}, False), ({"announcement": "Recorded."}, False):
+        settings = with_(recording=RecordingSettings.model_validate({"folder": tmp_path, **about}))
+        assert (word in [finding.what for finding in check._recordings(settings)]) is is_noted
+
+
 def test_a_recordings_folder_that_cannot_be_written_is_a_problem() -> None:
     folder = Path("/proc/offhook-recordings")
     (found,) = obstacles(with_(recording=RecordingSettings(folder=folder)))

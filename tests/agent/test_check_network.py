@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent import check_network
 from agent.check import look, run
 from agent.outbound import OutboundSettings
 from agent.settings import HttpSettings
@@ -63,8 +64,25 @@ def test_the_trunks_file_is_read_and_its_faults_are_told(tmp_path: Path) -> None
     by_others = OutboundSettings.model_validate({"trunks": {"a": {}, "b": {}}})
     found = [one.what for one in obstacles(with_(sip=settings.sip, outbound=by_others))]
     assert found[0] == "no trunk b is known: no call leaves by it" and len(found) == 2
+    file.write_text(
+        "trunks:\n  far: {servers: [sip.example.net], registration: {}}\n"
+        "  phones: {peers: [0.0.0.0/0], callers: [{user: desk, password: {env: PATH}}]}\n"
+    )
+    told = [finding.what for finding in check_network.trunks(settings)]
+    assert "trunk far registers but names no peers: no call is its own" in told
+    assert "trunk phones lets the whole world guess its callers' secrets" in told
+    banning = with_(sip=SipSettings(port=0, trunks_file=file, open_peers=("0.0.0.0/0",)))
+    assert not any("guess" in finding.what for finding in check_network.trunks(banning))
     file.write_text("trunks: {a: {peer: []}}\n")
     (problem,) = obstacles(settings)
     assert "line 1, trunks.a.peer" in problem.what
     (problem,) = obstacles(with_(sip=SipSettings(port=0, transports=("udp", "tls"))))
     assert "needs tls certificate and tls key" in problem.what
+
+
+def test_a_prefix_that_allows_more_than_it_seems_to_is_noted() -> None:
+    loose = {"host": "h.example", "prefixes": ("0",)}
+    careful = {**loose, "denied_prefixes": ("00",)}
+    rules = OutboundSettings.model_validate({**loose, "trunks": {"careful": careful}})
+    told = [finding.what for finding in check_network.outbound(with_(outbound=rules))]
+    assert told == ["by trunk default the prefix 0 allows 00, which leads abroad"]

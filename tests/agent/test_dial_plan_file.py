@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from agent.dial_plan import PlanTree
 from agent.dial_plan_file import merged, read_plan, resolve
 from agent.errors import ConfigError
-from agent.settings import AgentSettings, CallSettings, Settings
+from agent.settings import AgentSettings, CallSettings, RecordingSettings, Settings
 from agent.standin_tokens import StandInTokens
+from tests.fakes import FakeTokens
 
 GOOD = """\
 version: 1
@@ -111,6 +112,14 @@ def test_a_persona_that_the_model_cannot_be_is_told_with_its_line() -> None:
     tree = PlanTree.model_validate({"lines": [{"called": "a"}, {"called": "b", "greeting": " "}]})
     with pytest.raises(ConfigError, match=r"lines\[1\]: .*holds nothing that this model can say"):
         resolve(tree, Settings(), StandInTokens())
+
+
+def test_an_announcement_that_the_model_cannot_say_is_told_since_no_call_would_be_recorded() -> None:
+    recording = RecordingSettings(announcement="hello latte")
+    assert resolve(PlanTree(), Settings(recording=recording), FakeTokens()).lines == ()
+    recording = RecordingSettings(announcement="nothing known")
+    with pytest.raises(ConfigError, match="ANNOUNCEMENT holds nothing that this model can say"):
+        resolve(PlanTree(), Settings(recording=recording), FakeTokens())
 
 
 def test_a_role_in_one_place_drops_it_in_the_other(tmp_path: Path) -> None:

@@ -78,6 +78,8 @@ async def test_a_file_with_a_fault_changes_nothing_and_says_why(tmp_path: Path) 
     file.write_text(OTHER)
     applied.error = TelephonyError("stopped")
     assert not await made.reload(applied) and made.plan is plan, "not in force if SIP did not take it"
+    applied.error = ValueError("what nobody thought of")
+    assert not await made.reload(applied) and made.plan is plan, "and the gateway lives"
     applied.error = None
     assert await made.reload(applied) and made.plan is not plan
 

@@ -55,6 +55,22 @@ def test_libraries_log_the_same_way() -> None:
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
+def test_an_error_shows_where_it_was_and_not_what_was_there(log_format: logs.LogFormat) -> None:
+    def fail(number: int) -> None:
+        caller = f"+4930{number}"
+        raise ValueError("no caller was meant") if caller else AssertionError
+
+    out = io.StringIO()
+    logs.configure(log_format, "info", stream=out)
+    try:
+        fail(7_654_321)
+    except ValueError:
+        structlog.get_logger("agent.x").exception("call_failed")
+    assert "test_logs.py" in out.getvalue() and "no caller was meant" in out.getvalue()
+    assert "+49307654321" not in out.getvalue() and "locals" not in out.getvalue()
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
 @pytest.mark.parametrize("show_pii", [False, True])
 def test_persons_are_left_out_unless_asked_for(log_format: logs.LogFormat, show_pii: bool) -> None:
     out = io.StringIO()

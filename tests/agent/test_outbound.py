@@ -12,6 +12,7 @@ from agent.outbound import (
     OutboundSettings,
     Purpose,
     Refusal,
+    Route,
     Usage,
     Wish,
 )
@@ -127,6 +128,16 @@ def test_each_trunk_has_its_own_rules() -> None:
 def test_a_caller_of_a_trunk_without_rules_is_handed_over_by_it_under_the_defaults() -> None:
     assert refusal_of(Wish(Purpose.TRANSFER, "+4930900123", "pbx")) is Refusal.NOT_ALLOWED
     assert POLICY.route(Wish(Purpose.TRANSFER, DESK, "pbx")).account == "pbx"
+
+
+def test_a_number_is_shown_at_the_trunks_host_or_else_at_whom_we_call() -> None:
+    targets = ("sip:desk@192.0.2.7:5080;transport=tcp", "sip:192.0.2.8")
+    policy = OutboundPolicy(OutboundSettings(enabled=True, targets=targets, caller_ids=("+49301110",)))
+    wishes = (Wish(Purpose.DIAL, to) for to in targets)
+    shown = [policy.route(wish).shown for wish in wishes]
+    assert shown == ["sip:+49301110@192.0.2.7:5080", "sip:+49301110@192.0.2.8"]
+    assert Route("sip:a@b", "", "carrier.example").shown == ""
+    assert Route("sip:a@b", "+491", "carrier.example").shown == "sip:+491@carrier.example"
 
 
 def test_only_numbers_that_are_ours_are_shown() -> None:

@@ -155,6 +155,15 @@ async def test_a_call_that_may_not_be_or_finds_no_slot_leaves_nothing() -> None:
         assert here.sip.dialled == [] and here.store.held == [] and here.gateway.calls() == []
 
 
+async def test_a_trunk_with_all_its_calls_is_not_called_by_and_nothing_is_booked() -> None:
+    async with scene() as here:
+        assert here.gateway._dialler is not None
+        here.gateway._dialler._enter_out = lambda call_id, trunk: False
+        with pytest.raises(OutboundRefused, match="max_calls"):
+            await here.gateway.dial(DialOrder(TO, "default"))
+        assert await here.usage() == Usage(1, 0, 1, 0) and here.store.held == []
+
+
 async def test_a_call_lasts_no_longer_than_it_is_allowed_to() -> None:
     async with scene(RULES.model_copy(update={"max_duration_s": 0.5})) as here:
         await here.gateway.dial(DialOrder(TO, "default"))

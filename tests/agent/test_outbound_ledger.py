@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from agent import metrics
 from agent import outbound_ledger as module
 from agent.outbound import OutboundPolicy, OutboundRefused, OutboundSettings, Purpose, Refusal, Usage, Wish
-from agent.outbound_ledger import OutboundLedger
+from agent.outbound_ledger import Grant, OutboundLedger
 from agent.redis_server import private_redis
 
 pytestmark = pytest.mark.redis
@@ -85,6 +85,16 @@ async def test_transfers_that_others_carry_hold_no_line() -> None:
         assert await ledger.usage("default") == Usage(1, 0, 1, 0)
 
 
+async def test_a_trunk_that_nobody_has_ruled_on_brings_no_fresh_figures() -> None:
+    rules = policy(targets=("sip:d@h",), calls_per_minute=1)
+    async with private_redis() as server, OutboundLedger(server.url, rules) as ledger:
+        made_up = Wish(Purpose.TRANSFER, "sip:d@h", trunk="made-up")
+        await ledger.give_back(await ledger.take(made_up), 60)
+        assert await ledger.usage("default") == Usage(1, 0, 1, 60)
+        another = Wish(Purpose.TRANSFER, "sip:d@h", trunk="made-up-too", holds_line=False)
+        assert await refusals([ledger], another) == [Refusal.TOO_FAST]
+
+
 async def test_the_minute_passes_and_days_forget() -> None:
     async with (
         private_redis() as server,
@@ -96,6 +106,40 @@ async def test_the_minute_passes_and_days_forget() -> None:
         await redis.zincrby("offhook:outbound:default:recent", -60e6, grant.grant_id)
         await ledger.take(WISH)
         assert all([await redis.ttl(key) > 0 async for key in redis.scan_iter("offhook:outbound:*")])
+
+
+async def test_who_goes_away_while_it_is_counted_costs_no_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RENEW_S", 0.02)
+    rules = policy()
+    async with private_redis() as server, OutboundLedger(server.url, rules) as ledger:
+        asking = asyncio.ensure_future(ledger.take(WISH))
+        allot = rules.allot
+
+        def allot_and_lose(wish: Wish, usage: Usage) -> float:
+            asyncio.get_running_loop().call_soon(asking.cancel)  # when the last step has been sent
+            return allot(wish, usage)
+
+        monkeypatch.setattr(rules, "allot", allot_and_lose)
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        monkeypatch.undo()
+        assert (await ledger.usage("default")).calls_today == 1, "it was counted"
+        async with asyncio.timeout(10):
+            while (await ledger.usage("default")).seconds_today:  # noqa: ASYNC110 - Redis tells no event
+                await asyncio.sleep(0.02)
+        assert (await ledger.usage("default")).live == 0
+
+
+async def test_what_was_counted_and_not_answered_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RENEW_S", 0.02)
+    async with private_redis() as server, OutboundLedger(server.url, policy()) as ledger:
+        mine, lost = await ledger.take(WISH), await ledger.take(WISH)
+        never = Grant("never counted", lost.wish, lost.route, lost.max_s, lost.day)
+        ledger._doubtful = {one.grant_id: one for one in (ledger._held.pop(lost.grant_id), never)}
+        async with asyncio.timeout(10):
+            while ledger._doubtful:  # noqa: ASYNC110 - Redis tells no event
+                await asyncio.sleep(0.02)
+        assert await ledger.usage("default") == Usage(2, 1, 2, mine.max_s)
 
 
 async def test_without_redis_no_call_leaves_and_none_is_counted_as_allowed() -> None:

@@ -130,6 +130,52 @@ def test_a_slow_disk_drops_and_counts_and_keeps_places(
     assert len(audio) == 4 * FRAME_SAMPLES
 
 
+def test_what_is_unwanted_goes_also_after_the_disk_was_full_or_stood_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "QUEUE_FRAMES", 2)
+    monkeypatch.setattr(module, "JOIN_TIMEOUT_S", 0.1)
+    back = threading.Event()
+
+    class Full(WavSink):
+        def write(self, stereo: Stereo) -> None:
+            super().write(stereo)
+            raise OSError(28, "No space left on device")
+
+    class Still(WavSink):
+        def write(self, stereo: Stereo) -> None:
+            back.wait(5)
+            super().write(stereo)
+
+    full = Recorder(tmp_path, "full", "wav", Full)
+    full.push(frame(4))
+    full._thread.join(5)
+    assert "No space left" in full.failure and list(tmp_path.iterdir()), "there is something to delete"
+    full.discard()
+    assert not list(tmp_path.iterdir())
+    still = Recorder(tmp_path, "still", "wav", Still)
+    for index in range(8):
+        still.push(frame(4 + 4 * index))
+    still.discard()
+    assert "did not take" in still.failure
+    back.set()
+    still._thread.join(5)
+    assert not still._thread.is_alive() and not list(tmp_path.iterdir())
+
+
+def test_what_another_call_recorded_is_not_deleted(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, "abc", "wav")
+    recorder.close({})
+
+    def taken(path: Path) -> WavSink:
+        return WavSink(recorder.path)
+
+    other = Recorder(tmp_path, "abd", "wav", taken)
+    other.path = recorder.path
+    other.discard()
+    assert recorder.path.exists() and "FileExistsError" in other.failure
+
+
 def test_file_names_hold_no_number_and_never_overwrite(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, "abc", "flac")
     recorder.close({})

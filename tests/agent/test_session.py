@@ -71,6 +71,8 @@ class FakeDesk:
         self.settled: list[float] = []
         self.spoken: list[str] = []
         self.joined: list[tuple[object, object]] = []
+        self.on_speak: Callable[[], object] = lambda: None
+        self.on_join: Callable[[], object] = lambda: None
 
     async def allow(self, order: TransferOrder) -> Grant:
         if self.refusal is not None:
@@ -88,9 +90,11 @@ class FakeDesk:
 
     async def speak(self, target: MediaEndpoint, summary: str) -> None:
         self.spoken.append(summary)
+        self.on_speak()
 
     async def join(self, caller: MediaEndpoint, target: MediaEndpoint) -> None:
         self.joined.append((caller, target))
+        self.on_join()
 
 
 class Scene:
@@ -113,6 +117,7 @@ class Scene:
         self.agent = AgentSettings()
         self.prompt_refusal: PromptRefused | None = None
         self.latest: Session | None = None
+        self.num_let_go = 0
 
     def session(self) -> Session:
         record = SessionRecord("abc", "gw", "inbound", "confirmed", 1, caller=self.endpoint.remote)
@@ -131,9 +136,13 @@ class Scene:
             hangs_up_on_machines=self.hangs_up_on_machines,
             caller_hash="0123456789abcdef",
             trunk="carrier",
+            let_go=self._let_go,
         )
         self.latest = Session(self.endpoint, self.slot, record, parts)
         return self.latest
+
+    def _let_go(self) -> None:
+        self.num_let_go += 1
 
     async def frames(self, count: int, caller: Pcm | None = None) -> None:
         for _ in range(count):

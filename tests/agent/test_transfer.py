@@ -9,10 +9,11 @@ from agent import metrics
 from agent.errors import EndReason
 from agent.hold_music import ComfortTone
 from agent.outbound import Refusal
+from agent.session import Session
 from agent.transfer import TransferOrder, TransferResult
 from agent.transfer_settings import TransferSettings
 from telephony.endpoint import FRAME_SAMPLES, EndpointEventKind
-from telephony.errors import CallRefused, TelephonyError
+from telephony.errors import CallEnded, CallRefused, TelephonyError
 from tests.agent.test_session import SPEECH, TARGET, Scene, end_of, running, silent
 from tests.fakes import NOBODY, TRANSFER, Answer, FakeEndpoint, settle
 
@@ -24,6 +25,11 @@ QUICK = TransferSettings(accept_timeout_s=0.05, answer_timeout_s=0.1)
 def count(result: TransferResult) -> float:
     labels = {"result": result.value}
     return metrics.REGISTRY.get_sample_value("offhook_transfers_total", labels) or 0.0
+
+
+def latest(scene: Scene) -> Session:
+    assert scene.latest is not None
+    return scene.latest
 
 
 async def begun(scene: Scene, order: TransferOrder) -> None:
@@ -134,7 +140,8 @@ async def test_the_caller_waits_with_music_is_announced_and_joined_and_the_slot_
         await settle()
         assert scene.desk.spoken == ["A caller wants a latte."]
         assert scene.desk.joined == [(scene.endpoint, target)]
-        assert scene.slot.num_releases == 1 and not task.done() and scene.endpoint.hung_up is None
+        assert scene.slot.num_releases == 1 and scene.num_let_go == 1
+        assert not task.done() and scene.endpoint.hung_up is None
         scene.clock.advance(0.2)
         target.happen(EndpointEventKind.ENDED, code=200)
         assert await end_of(task) is EndReason.TRANSFERRED
@@ -157,6 +164,33 @@ async def test_after_a_handover_the_target_is_hung_up_on_when(who: str) -> None:
             scene.latest.hang_up(EndReason.OPERATOR_HUNG_UP)
         assert await end_of(task) is EndReason.TRANSFERRED  # the clock: its time is used up, 0.4 s
         assert target.hung_up == (200, "")
+
+
+async def test_whoever_ends_a_call_just_as_it_is_handed_over_is_obeyed() -> None:
+    scene = Scene(silent)
+    loop = asyncio.get_running_loop()
+    scene.desk.on_join = lambda: loop.call_soon(latest(scene).hang_up, EndReason.SHUTTING_DOWN)
+    async with running(scene) as task:
+        await begun(scene, ATTENDED)
+        target = FakeEndpoint(scene.clock, "target")
+        scene.desk.outcome.set_result(target)
+        await settle()
+        assert target.hung_up == (200, "")
+        assert await end_of(task) is EndReason.TRANSFERRED
+
+
+async def test_a_target_who_is_told_and_then_gone_has_cost_the_time_it_listened() -> None:
+    def hang_up() -> None:
+        scene.clock.advance(0.2)
+        raise CallEnded("the target has hung up")
+
+    scene = Scene(speaking_later)
+    scene.desk.on_speak = hang_up
+    async with running(scene):
+        await begun(scene, ATTENDED)
+        scene.desk.outcome.set_result(FakeEndpoint(scene.clock, "target"))
+        await is_back(scene, TransferResult.FAILED)
+        assert scene.desk.settled == [pytest.approx(0.2)]
 
 
 @pytest.mark.parametrize(

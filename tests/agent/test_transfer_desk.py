@@ -52,12 +52,32 @@ async def test_only_what_the_policy_allows_is_called_and_only_consultations_hold
                 await desk.allow(TransferOrder(to, "attended"))
         await desk.allow(TransferOrder(DESK))
         grant = await desk.allow(TransferOrder(DESK, "attended", trunk="carrier"))
-        assert await ledger.usage("default") == Usage(1, 0, 1, 0)
-        assert await ledger.usage("carrier") == Usage(1, 1, 1, 60)
+        assert await ledger.usage("default") == Usage(2, 1, 2, 60), "a trunk without rules has the default's"
         await desk.consult(grant, "A latte.")
         assert lines.dialled == [(DESK, 7, "sip:+49301110@192.0.2.7", "A latte.", "carrier")]
         await desk.settle(grant, 12)
-        assert await ledger.usage("carrier") == Usage(1, 0, 1, 12)
+        assert await ledger.usage("default") == Usage(2, 0, 2, 12)
+
+
+@pytest.mark.redis
+async def test_a_target_is_one_of_its_trunks_calls_until_it_is_over() -> None:
+    free = {"carrier": 1}
+
+    def enter_out(call_id: str, trunk: str) -> bool:
+        free[trunk] -= 1
+        return free[trunk] >= 0
+
+    rules = OutboundPolicy(RULES, lambda: (DESK,))
+    async with private_redis() as server, OutboundLedger(server.url, rules) as ledger:
+        left: list[str] = []
+        desk = TransferDesk(TransferSettings(), ledger, cast(Any, Lines()), enter_out, left.append)
+        order = TransferOrder(DESK, "attended", trunk="carrier")
+        grant = await desk.allow(order)
+        with pytest.raises(OutboundRefused, match="CONCURRENT"):
+            await desk.allow(order)
+        assert (await ledger.usage("default")).live == 1, "who was refused gave back what was counted"
+        await desk.settle(grant, 1)
+        assert grant.grant_id in left
 
 
 async def test_the_summary_is_read_at_the_targets_pace_and_heard_to_its_end() -> None:

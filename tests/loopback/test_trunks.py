@@ -1,6 +1,7 @@
 """Trunks against a real registrar and proxy: registration, failover, calls both ways, digest, reload."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from telephony.errors import CallRefused, TelephonyError
 from telephony.registration import RegistrationResult
 from telephony.settings import SipSettings
 from telephony.sip import IncomingSipCall, SipEndpoint, SipGateway
+from telephony.sip_trunks import MAX_ACCOUNTS
 from telephony.trunks import Trunk
 from tests.loopback.kamailio import PROVED, REALM, SECRET, USER, Kamailio
 from tests.signals import find_tone, tone
@@ -37,9 +39,11 @@ class Told:
 
     def __init__(self) -> None:
         self.all: list[tuple[str, bool, RegistrationResult]] = []
+        self.at_s: list[float] = []
 
     def __call__(self, *what: Any) -> None:
         self.all.append(what)
+        self.at_s.append(time.monotonic())
 
     async def until(self, is_so: Callable[[list[Any]], bool], timeout_s: float = 20.0) -> None:
         async with asyncio.timeout(timeout_s):
@@ -90,6 +94,7 @@ async def test_a_registration_is_refreshed_moves_when_its_server_dies_and_carrie
         async with SipGateway(SETTINGS, trunks={"carrier": carrier}, on_registered=told) as gateway:
             await told.until(lambda all: all.count(("carrier", True, RegistrationResult.OK)) >= 2)
             assert all("expires=60 algorithm=SHA-256" in line for line in first.saved()), first.log()
+            assert told.at_s[1] - told.at_s[0] < 2.6, "before its three seconds are over"
 
             uri = f"sip:{PROVED}@{first.address};transport=tcp"
             calling = asyncio.create_task(gateway.call(uri, trunk="carrier"))
@@ -139,6 +144,34 @@ async def test_trunks_come_change_and_go_while_a_call_lives(tmp_path: Path) -> N
             await gateway.set_trunks({"old": before})
             caller.hang_up()
             assert await ended(callee) == 200
+
+
+async def test_a_registration_that_is_replaced_outlives_the_goodbye_of_the_one_before(tmp_path: Path) -> None:
+    with Kamailio(tmp_path, expires_s=600) as registrar:
+        about = {"servers": [registrar.address], "user": USER, "domain": REALM, "credentials": credentials()}
+        before, after = (trunk(**about, registration={"expires_s": seconds}) for seconds in (60, 90))
+        told = Told()
+        async with SipGateway(SETTINGS, trunks={"carrier": before}, on_registered=told) as gateway:
+            await told.until(lambda all: ("carrier", True, RegistrationResult.OK) in all)
+            await gateway.set_trunks({"carrier": after})
+            saved = await asyncio.to_thread(registrar.wait_saved, 4)
+            assert [line.split()[2] for line in saved] == [
+                "expires=60",
+                "expires=0",
+                "expires=90",
+                "expires=90",
+            ]
+
+
+async def test_trunks_that_the_library_cannot_take_change_nothing() -> None:
+    proved = trunk(callers=[credentials("anna")])
+    many = {f"t{number}": trunk(peers=[], servers=["127.0.0.1:9"]) for number in range(MAX_ACCOUNTS)}
+    async with SipGateway(SETTINGS, trunks={"phones": proved}) as gateway:
+        changed = proved.model_copy(update={"max_calls": 3})
+        with pytest.raises(TelephonyError, match="change fewer at a time"):
+            await gateway.set_trunks({**many, "phones": changed})
+        with pytest.raises(CallRefused, match="401"):
+            await gateway.call(f"sip:order@127.0.0.1:{gateway.udp_port}")
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,8 @@ async def test_strangers_and_open_sources_learn_nothing_from_probes(
     answer = (await senders[PEER].answers(request()))[0]
     assert answer.startswith("SIP/2.0 200")
     assert not any(word in answer.lower() for word in ("server:", "user-agent:", "pjsip", "offhook"))
+    watching = request("SUBSCRIBE", "Event: presence\r\nExpires: 3600\r\n")
+    assert (await senders[PEER].answers(watching))[0].startswith("SIP/2.0 403 Forbidden")
 
 
 async def test_a_scanner_in_an_open_network_is_banned_and_comes_back_after_it(
@@ -294,6 +296,8 @@ def test_who_is_heard_is_said_by_the_settings_and_the_trunks() -> None:
         ("203.0.113.0/24",),
     )
     assert gate_networks(SipSettings(open_peers=("0.0.0.0/0",)), []) == ((), ("0.0.0.0/0",))
+    loose = SipSettings(allowed_peers=("192.0.2.7",), open_peers=("203.0.113.0/255.255.255.0",))
+    assert gate_networks(loose, [phones]) == (("192.0.2.7/32",), ("203.0.113.0/24",))
 
 
 async def test_a_host_that_we_have_called_is_heard_but_does_not_call_us() -> None:

@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 
 from telephony.endpoint import EndpointEventKind
@@ -5,8 +7,9 @@ from telephony.errors import CallEnded
 from telephony.settings import SipSettings
 from telephony.sip import SipGateway
 from telephony.sip_call import CallLink
-from telephony.sip_lines import SipLines
+from telephony.sip_lines import SipLines, requested
 from tests.telephony.test_sip import PeerProcess, invited, next_event, uri
+from tests.telephony.test_sip_gate import OFFER, Sender, request
 
 
 def test_what_is_asked_of_a_call_that_is_over_says_so() -> None:
@@ -33,3 +36,44 @@ async def test_without_a_free_port_the_caller_is_told_503() -> None:
         assert (refused["refused"], refused["retry_after_s"]) == (503, 9)
         endpoint.hang_up()
         await next_event(endpoint, EndpointEventKind.ENDED)
+
+
+@pytest.mark.parametrize(
+    ("message", "uri"),
+    [
+        ("INVITE sip:a@b SIP/2.0\r\nVia: x\r\n", "sip:a@b"),
+        ("INVITE\tsip:a@b\tSIP/2.0\r\nVia: x\r\n", "sip:a@b"),
+        ("\r\n INVITE  sip:a@b  SIP/2.0\nVia: x\n", "sip:a@b"),
+        ("INVITE\r\n", ""),
+        ("", ""),
+    ],
+)
+def test_the_request_uri_is_found_as_the_library_finds_it(message: str, uri: str) -> None:
+    assert requested(message) == uri
+
+
+@pytest.mark.loopback
+async def test_no_invite_is_left_hanging_however_it_is_written_and_whatever_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = SipSettings(port=0, max_calls=1, rtp_port_min=30_100, rtp_port_max=30_199)
+    invite = request("INVITE", "Content-Type: application/sdp\r\n", body=OFFER)
+    async with SipGateway(settings) as gateway:
+        sender = Sender("127.0.0.1", gateway.udp_port)
+        sender.send(invite.replace(b" sip:order@127.0.0.1 ", b"\tsip:order@127.0.0.1\t"))
+        call = await asyncio.wait_for(invited(gateway), 5)
+        assert call.called == "sip:order@127.0.0.1"
+        call.reject(486)
+
+        def fail(*_: object) -> bool:
+            raise ValueError
+
+        monkeypatch.setattr(gateway._lines, "_offer", fail)
+        answers = await sender.answers(
+            request("INVITE", "Content-Type: application/sdp\r\n", body=OFFER), 0.5
+        )
+        assert any(answer.startswith("SIP/2.0 500") for answer in answers)
+        async with asyncio.timeout(5):
+            while gateway.counts().calls:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        sender.socket.close()

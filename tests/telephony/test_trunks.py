@@ -40,6 +40,13 @@ def test_what_cannot_work_is_refused_with_what_would(values: dict[str, Any], wor
         trunk(**values)
 
 
+def test_networks_are_kept_as_the_gate_reads_them() -> None:
+    written = ("192.0.2.7", "10.0.0.0/255.0.0.0", "2001:db8::1")
+    assert trunk(peers=written).peers == ("192.0.2.7/32", "10.0.0.0/8", "2001:db8::1/128")
+    with pytest.raises(ValidationError, match="an interface cannot be named"):
+        trunk(peers=("fe80::1%eth0/128",))
+
+
 def test_secrets_come_from_files_and_variables_and_show_nowhere(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text("from-the-file\n")
