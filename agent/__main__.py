@@ -217,7 +217,7 @@ def _run(
 ) -> int:
     from agent import logs  # these after --help, which must not wait for pydantic
     from agent.errors import AgentError, ConfigError
-    from agent.settings import load_settings
+    from agent.settings_reader import load_settings
     from model.errors import ModelError
     from telephony.errors import TelephonyError
 

@@ -29,7 +29,8 @@ from agent.findings import Finding, Level
 from agent.keys_command import state_folder
 from agent.profile import build_profile, check_announcement, load_tokens
 from agent.redis_server import find_redis_server
-from agent.settings import CONFIG_VARIABLE, Settings, setting_names
+from agent.settings import Settings
+from agent.settings_reader import CONFIG_VARIABLE, setting_names
 from agent.standin import VOICES
 from agent.store import ping
 from agent.tick_loop import Stepper

@@ -125,7 +125,7 @@ class EngineFactory:
 
     def _cascade(self, num_slots: int) -> Stepper:
         from agent.cascade.engine import Cascade  # loads the order line and a tokenizer
-        from agent.settings import load_settings
+        from agent.settings_reader import load_settings
 
         # Not from the command line, which everybody on the machine can read: there are keys among them.
         settings = load_settings(os.environ).cascade

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from agent.engines import CASCADE, EngineChoice, EngineFactory, model_folder, tokenizer_file
 from agent.errors import AgentError
-from agent.settings import CascadeSettings, WorkerSettings, load_settings
+from agent.settings import CascadeSettings, WorkerSettings
+from agent.settings_reader import load_settings
 from agent.tick_loop import Stepper
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ import pytest
 from agent import bench_drain_scenes
 from agent.bench_drain import judge
 from agent.bench_drain_scenes import BRIEF, Probe, gateway_settings, outlive
-from agent.settings import load_settings
+from agent.settings_reader import load_settings
 
 
 @pytest.mark.loopback

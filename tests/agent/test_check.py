@@ -26,8 +26,8 @@ from agent.settings import (
     RecordingSettings,
     Settings,
     WorkerSettings,
-    load_settings,
 )
+from agent.settings_reader import load_settings
 from telephony.settings import SipSettings
 from tests.model.oracle import reference_lm
 from tests.model.published import stacked, voice_file, write_folder, write_voices

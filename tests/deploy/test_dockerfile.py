@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from agent.control import ControlServer
-from agent.settings import BUILTIN_MODEL, HttpSettings, load_settings, setting_names
+from agent.settings import BUILTIN_MODEL, HttpSettings
+from agent.settings_reader import load_settings, setting_names
 from telephony.settings import TlsSettings
 from tests.deploy.test_prometheus import NoCalls, free_port, no_keys
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent.settings import load_settings, setting_names
+from agent.settings_reader import load_settings, setting_names
 from agent.worker import parse_arguments
 from tests.deploy.test_manifests import ALERTS, DASHBOARD, DEPLOY, RULES, load_yaml
 

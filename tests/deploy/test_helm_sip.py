@@ -13,7 +13,8 @@ from agent.check_network import trunks
 from agent.dial_plan import DialPlan
 from agent.dial_plan_watch import DialPlanBook
 from agent.findings import Level
-from agent.settings import Settings, load_settings, setting_names
+from agent.settings import Settings
+from agent.settings_reader import load_settings, setting_names
 from agent.standin_tokens import StandInTokens
 from tests.deploy.test_helm import NEWEST, OLDEST, Objects, environment, helm, objects, pod
 from tests.loopback.certificates import Authority

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from agent import metrics
-from agent.settings import Settings, setting_names
+from agent.settings import Settings
+from agent.settings_reader import setting_names
 from agent.store import ping
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"

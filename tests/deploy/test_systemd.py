@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.settings import load_settings, setting_names
+from agent.settings_reader import load_settings, setting_names
 from agent.worker import parse_arguments
 from tests.deploy.test_manifests import DEPLOY
 
