@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Self
 
 from agent.bench_gateway import HOST, free_port
-from agent.bench_sip import SipPeer
+from agent.bench_probe import probe_options
 from agent.errors import AgentError
-from telephony.errors import TelephonyError
 
 CONFIG = Path(__file__).resolve().parent.parent / "deploy" / "kamailio" / "kamailio.cfg"
 PING_S = 1  # how often it asks gateways by OPTIONS
@@ -88,17 +87,7 @@ class Dispatcher:
         """Return when it answers OPTIONS so: 200 while a gateway takes calls. Raises AgentError."""
         give_up_s = time.monotonic() + timeout_s
         while time.monotonic() < give_up_s:
-            if asked_options(self.address) == status:
+            if probe_options(self.address, timeout_s=1.0).status == status:
                 return
             time.sleep(0.1)
         raise AgentError(f"the dispatcher does not answer OPTIONS by {status}; it wrote:\n{self.log}")
-
-
-def asked_options(remote: tuple[str, int], timeout_s: float = 1.0) -> int:
-    """The status that OPTIONS is answered with; 0: there is no answer."""
-    with SipPeer(remote) as peer:
-        peer.send("OPTIONS")
-        try:
-            return peer.response("OPTIONS", timeout_s).status
-        except TelephonyError:
-            return 0

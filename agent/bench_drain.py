@@ -25,13 +25,13 @@ from rich.table import Table
 
 from agent.bench_drain_scenes import (
     BRIEF,
-    Probe,
     Taken,
     drain_under_calls,
     outlive,
     restart_workers,
     upgrade_under_calls,
 )
+from agent.bench_probe import Probe
 from agent.errors import AgentError
 from agent.load_generator import Ended
 from agent.load_media import NUM_LINES

@@ -22,12 +22,11 @@ from typing import Self, TypeVar
 
 from agent.bench_dispatcher import Dispatcher
 from agent.bench_gateway import HOST, GatewayProcess, free_port
+from agent.bench_probe import Probe, probe_invite, probe_options
 from agent.bench_rtp import PACKET_S
-from agent.bench_sip import SipPeer, sdp
 from agent.errors import AgentError
 from agent.load_generator import Ended, Generator
 from agent.load_speech import CODEC, programs
-from telephony.errors import CallRefused, TelephonyError
 
 RATE = 10.0  # new calls per second, where all are placed first
 SETTLE_S = 3.0  # the last ones are answered and greeted
@@ -41,15 +40,6 @@ WORKER_DRAIN_S = 1
 NUM_PROGRAMS = 8
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What one newcomer heard: of an INVITE or of OPTIONS; status 0: nothing."""
-
-    method: str
-    status: int
-    retry_after: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,32 +151,6 @@ def _probe_while_calls_live(traffic: Traffic, remote: tuple[str, int]) -> tuple[
             probes += found
         traffic.run(PROBE_EVERY_S)
     return tuple(probes)
-
-
-def probe_invite(remote: tuple[str, int], timeout_s: float = 2.0) -> Probe:
-    """What a new caller hears."""
-    with SipPeer(remote) as peer:
-        try:
-            peer.call(sdp(free_port(), CODEC), timeout_s=timeout_s)
-        except CallRefused as error:
-            return Probe(
-                "INVITE", error.status, "" if error.retry_after_s is None else str(error.retry_after_s)
-            )
-        except TelephonyError:
-            return Probe("INVITE", 0, "")
-        peer.hang_up()
-        return Probe("INVITE", 200, "")
-
-
-def probe_options(remote: tuple[str, int], timeout_s: float = 2.0) -> Probe:
-    """What whoever watches the gateway hears."""
-    with SipPeer(remote) as peer:
-        peer.send("OPTIONS")
-        try:
-            answer = peer.response("OPTIONS", timeout_s)
-        except TelephonyError:
-            return Probe("OPTIONS", 0, "")
-        return Probe("OPTIONS", answer.status, answer.headers.get("retry-after", ""))
 
 
 # ---- a deadline ----

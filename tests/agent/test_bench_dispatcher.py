@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.bench_dispatcher import CONFIG, Dispatcher, asked_options, flags
-from agent.bench_gateway import free_port
+from agent.bench_dispatcher import CONFIG, Dispatcher, flags
 from agent.errors import AgentError
 
 
@@ -19,8 +18,3 @@ def test_a_missing_program_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("shutil.which", lambda _: None)
     with pytest.raises(AgentError, match="install kamailio"):
         Dispatcher([5060])
-
-
-@pytest.mark.loopback
-def test_nobody_answers_by_nothing() -> None:
-    assert asked_options(("127.0.0.1", free_port()), timeout_s=0.1) == 0

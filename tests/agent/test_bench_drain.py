@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from agent.bench_drain import add_arguments, judge, longest_silence_s, report, run, wrong_answers
-from agent.bench_drain_scenes import BRIEF, Probe, Taken
+from agent.bench_drain_scenes import BRIEF, Taken
+from agent.bench_probe import Probe
 from agent.errors import AgentError
 from agent.load_generator import Ended
 from agent.load_media import Heard

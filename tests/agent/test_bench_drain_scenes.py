@@ -4,7 +4,7 @@ import pytest
 
 from agent import bench_drain_scenes
 from agent.bench_drain import judge
-from agent.bench_drain_scenes import BRIEF, Probe, gateway_settings, outlive
+from agent.bench_drain_scenes import BRIEF, gateway_settings, outlive
 from agent.settings_reader import load_settings
 
 
@@ -23,7 +23,7 @@ def test_a_drain_refuses_newcomers_lets_calls_end_and_hands_over_the_rest(
     assert len(by_caller) == BRIEF and not any(one.by_far for one in by_caller)
     assert found.exit_codes == (0,) and 0 <= found.exit_after_s < 8
     assert set(found.newcomers) == {"INVITE 503", "OPTIONS 503"}
-    assert all(probe.retry_after == "5" for probe in taken.probes if isinstance(probe, Probe))
+    assert all(probe.retry_after == "5" for probe in taken.probes)
     assert found.silences_ms["max"] < 1000, "sound went on"
 
 
