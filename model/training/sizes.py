@@ -69,7 +69,12 @@ def builtin_config(size: str = SMALL) -> ModelConfig:
     bit/s), six layers that hear, a language model of 320 by 8: 29 million, 57 MB.
     """
     sampling = SamplingConfig(
-        text_temperature=0.0, text_top_k=10, audio_temperature=0.3, audio_top_k=50, text_once_frames=1
+        text_temperature=0.0,
+        text_top_k=10,
+        audio_temperature=0.3,
+        audio_top_k=50,
+        text_once_frames=1,
+        recite_from_digits=5,
     )
     if size == SMALL:
         lm = _lm(6, dim=256, num_heads=4, num_layers=6, depth_dim=128)
