@@ -52,6 +52,7 @@ class _Heard(NamedTuple):
     times: Tensor  # int64: 2 for "double", 0 for other words
     is_other: Tensor  # bool: a piece of a word that has nothing to do with digits
     opens: Tensor  # bool: opens a word
+    opens_other: Tensor  # bool: opens one that is no digit, as far as is known
     goes_on: Tensor  # bool: makes the word before longer
     restarts: Tensor  # bool
     asks: Tensor  # bool: for something to be said again
@@ -114,6 +115,7 @@ class Recital:
         longest = max(len(tokens) for tokens in spelt)
         rows = [tokens + [0] * (longest - len(tokens)) for tokens in spelt]
         self._spellings = torch.tensor(rows, device=device)
+        self._lengths = torch.tensor([len(tokens) for tokens in spelt], device=device)
 
         def column(values: list[int]) -> Tensor:
             return torch.tensor(values, device=device)
@@ -147,17 +149,17 @@ class Recital:
         return Offer(is_ours, due, is_bound, begins & is_ours, place)
 
     def shape(self, logits: Tensor, offer: Offer) -> None:
-        """Give the due digit the likelihood of any digit, of any word where it is bound to come; in place.
+        """Make the due digit as likely as any digit is, as any word where it is bound to come; in place.
 
         `logits` float [B, text_card]. Rows that have nothing to recite keep them bit for bit.
         """
         digits = logits[:, self._digit_tokens]
         padding = logits[:, self._padding]
         silent = torch.full_like(logits, FAR_BELOW).index_copy(1, self._padding, padding)
-        wordless = logits.index_fill(1, self._padding, -torch.inf)
+        words = logits.index_fill(1, self._padding, -torch.inf)
         bound = offer.is_bound[:, None]
         others = torch.where(bound, silent, logits.index_fill(1, self._digit_tokens, FAR_BELOW))
-        likely = torch.where(offer.is_bound, wordless.logsumexp(1), digits.logsumexp(1))
+        likely = torch.where(offer.is_bound, words.logsumexp(1), digits.logsumexp(1))
         has_due = (offer.due >= 0)[:, None]
         where = offer.due.clamp(min=0)[:, None]
         chosen = torch.where(has_due, others.scatter(1, where, likely[:, None]), others)
@@ -197,9 +199,16 @@ class Recital:
         means = is_known[:, None] & (tree["word"][:, None] == self._spellings).all(2)  # [B, words]
         value = (means * self._values).sum(1) - 1
         times = (means * self._times).sum(1)
-        is_other = is_piece & (value < 0) & (times == 0) & ~(means & self._is_skipped).any(1)
+        is_plain = is_piece & (value < 0) & (times == 0) & ~(means & self._is_skipped).any(1)
+        is_other = is_plain & ~self._begins_a_word(num_pieces)
         restarts, asks = (means & self._is_restart).any(1), (means & self._is_repeat).any(1)
-        return _Heard(value, times, is_other, opens, goes_on, restarts, asks)
+        return _Heard(value, times, is_other, opens, opens & is_plain, goes_on, restarts, asks)
+
+    def _begins_a_word(self, num_pieces: Tensor) -> Tensor:
+        """Whether what is there of a word may still become one with a meaning, bool [B]."""
+        is_open = self._piece_places >= num_pieces[:, None]
+        is_same = (self.tree["word"][:, None] == self._spellings) | is_open[:, None]
+        return (is_same.all(2) & (self._lengths > num_pieces[:, None])).any(1)
 
     def _note_heard(self, word: _Heard) -> None:
         tree = self.tree
@@ -219,7 +228,7 @@ class Recital:
         times = torch.where(word.times > 0, word.times, tree["times"])
         tree.put("times", torch.where(is_digit | word.is_other, 0, times))
         tree.put("quiet", torch.where(is_digit, 0, tree["quiet"] + 1))
-        words = tree["words_after"] + (word.opens & word.is_other)
+        words = tree["words_after"] + word.opens_other
         tree.put("words_after", torch.where(is_digit, 0, words))
         tree.put("is_broken", word.restarts | tree["is_broken"] & ~is_digit)
         tree.put("asked", torch.where(word.asks, FRESH_FRAMES, (tree["asked"] - 1).clamp(min=0)))
