@@ -119,7 +119,7 @@ def babble_digits(module: Lm, tokenizer: TextTokenizer) -> None:
     digits = [tokenizer.encode(word)[0] for word in DIGIT_WORDS]
     others = [token for token in range(tokenizer.card) if token not in digits]
     with torch.no_grad():
-        module.extra_heads[0].weight[others] = 0
+        next(module.extra_heads.parameters())[others] = 0
         module.text_linear.weight[others] *= 0.5
 
 
