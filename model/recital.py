@@ -29,6 +29,7 @@ LATE_FRAMES = 12  # while the run is recited: what comes later is a new number, 
 FRESH_FRAMES = 50  # a run is recited so long after its last digit, and repeated so long after being asked to
 RHYTHM_FRAMES = 12  # in a recital the next word is a digit so long; who is interrupted for longer is free
 LAPSE_FRAMES = 50  # after such a pause a recital is over
+TAIL_FRAMES = 20  # after a number's last digit: "is that right" has none
 # In a shorter run a digit is a word like another: "one latte", "oh hi", "for two".
 FIRM_DIGITS = 3
 MAX_WORDS_AFTER = 3  # "that's it thanks"; who goes on talking has asked for something else
@@ -139,13 +140,15 @@ class Recital:
         goes_on = tree["is_reciting"] & ~begins
         is_asked = (tree["asked"] > 0) & (tree["words_since"] <= MAX_WORDS_SINCE) & (tree["num_run"] > 0)
         repeats = is_asked & ~tree["is_reciting"] & ~begins
+        is_done = (tree["num_run"] > 0) & (tree["place"] >= tree["num_run"])
+        ends = is_done & (tree["paused"] < TAIL_FRAMES) & ~begins & ~repeats & ~goes_on
         place = torch.where(goes_on, tree["place"], 0)
-        is_over = goes_on & ((place >= tree["num_run"]) | (tree["paused"] < self._once_frames))
+        is_barred = ends | goes_on & (is_done | (tree["paused"] < self._once_frames))
         run = torch.where(begins[:, None], tree["heard"], tree["run"])
         value = run.gather(1, place.clamp(max=MAX_RECITED - 1)[:, None])[:, 0]
-        is_ours = is_free & (begins | goes_on | repeats)
-        due = torch.where(is_ours & ~is_over, self._digit_tokens[value], NO_TOKEN)
-        is_bound = is_ours & goes_on & is_speaking & (place < tree["num_run"])
+        is_ours = is_free & (begins | goes_on | repeats | ends)
+        due = torch.where(is_ours & ~is_barred, self._digit_tokens[value], NO_TOKEN)
+        is_bound = is_ours & goes_on & is_speaking & ~is_done
         return Offer(is_ours, due, is_bound, begins & is_ours, place)
 
     def shape(self, logits: Tensor, offer: Offer) -> None:

@@ -14,6 +14,7 @@ from model.recital import (
     LAPSE_FRAMES,
     LATE_FRAMES,
     RHYTHM_FRAMES,
+    TAIL_FRAMES,
     Offer,
     Recital,
 )
@@ -121,9 +122,15 @@ def test_fewer_digits_than_a_number_has_are_the_models(call: Call) -> None:
 def test_behind_the_last_digit_there_is_none(call: Call) -> None:
     call.hear("five zero seven one two")
     assert call.say("nine nine nine nine nine nine is that right") == "five zero seven one two is that right"
+    call.hear("yes", pause=TAIL_FRAMES)
     assert call.say("ready in five") == "ready in five", "the recital is over"
     call.hear("six six four three seven")
     assert call.say("one one one one one") == "six six four three seven"
+
+
+def test_what_follows_a_number_has_no_digit(call: Call) -> None:
+    call.hear("five zero seven one two")
+    assert call.say("nine nine nine nine nine that two right") == "five zero seven one two that right"
 
 
 def test_no_other_word_is_said_before_the_last_digit(call: Call) -> None:
