@@ -154,7 +154,8 @@ class Recital:
     def shape(self, logits: Tensor, offer: Offer) -> None:
         """Make the due digit as likely as any digit is, as any word where it is bound to come; in place.
 
-        `logits` float [B, text_card]. Rows that have nothing to recite keep them bit for bit.
+        `logits` float [B, text_card]. Rows that have nothing to recite keep them bit for bit; a digit that is
+        banned stays so, and nothing is said in its place.
         """
         digits = logits[:, self._digit_tokens]
         padding = logits[:, self._padding]
@@ -163,8 +164,8 @@ class Recital:
         bound = offer.is_bound[:, None]
         others = torch.where(bound, silent, logits.index_fill(1, self._digit_tokens, FAR_BELOW))
         likely = torch.where(offer.is_bound, words.logsumexp(1), digits.logsumexp(1))
-        has_due = (offer.due >= 0)[:, None]
         where = offer.due.clamp(min=0)[:, None]
+        has_due = (offer.due >= 0)[:, None] & (logits.gather(1, where) > FAR_BELOW / 2)
         chosen = torch.where(has_due, others.scatter(1, where, likely[:, None]), others)
         logits.copy_(torch.where(offer.is_ours[:, None], chosen, logits))
 

@@ -36,10 +36,12 @@ class Call:
         self.texts: list[int] = []
         self.written: list[int] = []
 
-    def frame(self, wish: int = PAD, written: int = PAD) -> int:
+    def frame(self, wish: int = PAD, written: int = PAD, banned: int | None = None) -> int:
         """One step: the text that is taken where the model likes `wish` best, and padding next."""
         logits = torch.full((len(self.active), self.tokenizer.card), -10.0)
         logits[:, PAD], logits[:, wish] = 0, 4
+        if banned is not None:
+            logits[:, banned] += FAR_BELOW
         offer = self.recital.offer(self.is_free)
         self.recital.shape(logits, offer)
         text = torch.where(self.active, logits.argmax(1), NO_TOKEN)
@@ -112,6 +114,13 @@ def test_a_digit_comes_twice_but_not_in_two_frames_on_end(call: Call) -> None:
     said = [call.frame(nine) for _ in range(9)]
     five, six, seven = (_tokens(call)[word] for word in ("five", "six", "seven"))
     assert said == [five, PAD, five, PAD, six, PAD, six, PAD, seven]
+
+
+def test_a_banned_digit_is_not_said(call: Call) -> None:
+    call.hear(NUMBER)
+    five, nine = _tokens(call)["five"], _tokens(call)["nine"]
+    assert call.frame(nine, banned=five) == PAD
+    assert call.frame(nine) == five
 
 
 def test_fewer_digits_than_a_number_has_are_the_models(call: Call) -> None:
