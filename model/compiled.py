@@ -60,7 +60,8 @@ class _Step(nn.Module):
         self._program = program
         # Tensors that are no module's would not count as constants that can be folded.
         self._held: list[tuple[Any, str, str]] = []
-        for owner in (program, program.generator, program.generator.controls):
+        owners = (program, program.generator, program.generator.controls, program.recital)
+        for owner in (owner for owner in owners if owner is not None):
             for name, value in vars(owner).items():
                 if isinstance(value, Tensor):
                     self.register_buffer(f"held_{len(self._held)}", value)

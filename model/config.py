@@ -20,6 +20,7 @@ MAX_NUMBER = 1 << 24  # no size of a model comes near
 MAX_CONTEXT = 1 << 17  # frames: hours
 MAX_PARTS = 1024  # layers, heads, streams
 MAX_TEMPERATURE = 100
+MAX_RECITED = 16  # digits of a number
 ZERO_TOKEN = -1  # a stream that carries nothing at this step adds nothing to the input
 
 
@@ -235,10 +236,12 @@ class SamplingConfig:
     audio_temperature: float = 0.8
     audio_top_k: int = 250
     text_once_frames: int = 0  # a small model may say a piece twice: it is barred for so many frames
+    # From so many digits on that the caller said, the agent's digits are those, in order; 0: the model's own.
+    recite_from_digits: int = 0
 
     def __post_init__(self) -> None:
         hottest = dict.fromkeys(("text_temperature", "audio_temperature"), MAX_TEMPERATURE)
-        _check_numbers(self, (), hottest | {"text_once_frames": MAX_PARTS})
+        _check_numbers(self, (), hottest | {"text_once_frames": MAX_PARTS, "recite_from_digits": MAX_RECITED})
 
 
 @dataclass(frozen=True)
@@ -261,6 +264,11 @@ class ModelConfig:
             raise ConfigError(
                 f"{lm.agent_q} agent and {lm.caller_q} caller codes are asked of a codec with "
                 f"{quantizer.n_q} codebooks"
+            )
+        if self.sampling.recite_from_digits and not lm.extra_heads_fed_back:
+            raise ConfigError(
+                f"recite_from_digits {self.sampling.recite_from_digits} is for models that read back what "
+                "they wrote down (extra_heads_fed_back 1); 0 leaves digits to the model"
             )
 
     def to_json(self) -> dict[str, Any]:

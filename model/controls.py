@@ -129,6 +129,11 @@ class RowControls:
 
     # ---- inside the step's program ----
 
+    @property
+    def is_saying(self) -> Tensor:
+        """Which rows have words of a sentence left to say, bool [B]."""
+        return self["sentence_at"] < self["sentence_length"]
+
     def shape_text(self, logits: Tensor, unshaped: Tensor) -> Tensor:
         """Let rows with a sentence draw only padding or its next word: float [B, text_card] twice.
 
@@ -154,7 +159,7 @@ class RowControls:
         """The sentence's next token int64 [B], and whether there is one, bool [B]."""
         at = self["sentence_at"]
         due = self["sentence"].gather(1, at.clamp(max=MAX_SENTENCE_TOKENS - 1)[:, None])[:, 0]
-        return due, at < self["sentence_length"]
+        return due, self.is_saying
 
     def forced_codes(self, silence: Tensor, delays: Tensor) -> Tensor:
         """Agent codes of this step that are not drawn, int64 [B, agent_q]; NO_TOKEN where they are.

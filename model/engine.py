@@ -187,6 +187,7 @@ class Engine:
             self._recall_prompt(slot, key, prompt)
         if history is not None and len(history):
             self._generator.replay(slot, _widened(history))
+            self._program.relive(slot, _widened(history))
         if caller_pcm is not None and len(caller_pcm) >= FRAME_SAMPLES:
             self._warm(slot, caller_pcm)
         self._started[slot] = True

@@ -45,16 +45,7 @@ def taken_by(generator: Generator, row: int) -> TakenTokens:
 
 def row_memory(engine: Engine, row: int) -> list[Tensor]:
     """Copies of everything that a row remembers: hearing, keys, tokens, controls, speaking."""
-    program, generator = engine._program, engine._generator
-    trees = (
-        program.hearing,
-        generator.state,
-        generator._tokens,
-        generator.controls.tree,
-        program.speaking,
-        program.memory,
-    )
-    return [tensor for tree in trees for tensor in tree.rows(row)]
+    return [tensor for tree in engine.program.trees for tensor in tree.rows(row)]
 
 
 class LedGenerator(Generator):

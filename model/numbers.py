@@ -8,10 +8,12 @@ import re
 NUM_DIGITS = 7
 FIRST_GROUP = 3  # digits before the comma of a read-back
 DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-_VALUES = {word: str(value) for value, word in enumerate(DIGIT_WORDS)} | {"oh": "0"}
-_TIMES = {"double": 2, "triple": 3}
-_SKIPPED = frozenset({"um", "uh", "er", "and", "dash", "then"})
-_RESTARTS = frozenset({"no", "sorry", "wait", "again"})
+DIGIT_VALUES = {word: value for value, word in enumerate(DIGIT_WORDS)} | {"oh": 0}
+TIMES = {"double": 2, "triple": 3}
+SKIPPED = frozenset({"um", "uh", "er", "and", "dash", "then"})
+RESTARTS = frozenset({"no", "sorry", "wait", "again"})
+# In these a caller asks to hear something again. Not "what": that asks for hours and addresses, too.
+REPEATS = frozenset({"again", "repeat", "pardon", "once", "more", "missed", "catch", "say", "hear", "was"})
 
 
 def read_digits(digits: str) -> str:
@@ -44,12 +46,12 @@ def digits_in(text: str) -> str | None:
     it begins anew."""
     runs, times = [""], 1
     for word in re.findall(r"[a-z']+", text.lower()):
-        if word in _VALUES:
-            runs[-1] += times * _VALUES[word]
+        if word in DIGIT_VALUES:
+            runs[-1] += times * str(DIGIT_VALUES[word])
             times = 1
-        elif word in _TIMES:
-            times = _TIMES[word]
-        elif word in _RESTARTS or word not in _SKIPPED:
+        elif word in TIMES:
+            times = TIMES[word]
+        elif word in RESTARTS or word not in SKIPPED:
             runs.append("")
             times = 1
     whole = [run for run in runs if len(run) == NUM_DIGITS]

@@ -7,16 +7,19 @@ so it can be run operator by operator, or captured whole as one CUDA graph.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.codec import Codec
 from model.config import FRAME_SAMPLES, SamplingConfig
 from model.controls import FAR_BELOW, NO_TOKEN
 from model.generate import UNGENERATED, Generator
+from model.recital import Offer, Recital
 from model.streaming import State
 from model.tokenizer import EPAD, PAD, TextTokenizer
 
@@ -42,6 +45,16 @@ class StepProgram:
         banned = [token for token in (tokenizer.nobody, tokenizer.announce) if token >= 0]
         self._banned = torch.tensor(banned, dtype=torch.int64, device=device)
         self._padding = torch.tensor([EPAD, PAD], device=device)
+        self.recital: Recital | None = None
+        if sampling.recite_from_digits:
+            self.recital = Recital(
+                tokenizer,
+                generator.lm.config,
+                sampling.recite_from_digits,
+                num_slots,
+                device,
+                once_frames=sampling.text_once_frames,
+            )
         self.forget(torch.ones(num_slots, dtype=torch.bool, device=device))
 
     def forget(self, rows: Tensor) -> None:
@@ -49,13 +62,21 @@ class StepProgram:
         for state in (self.hearing, self.speaking):
             state.reset(rows)
         self.generator.reset(rows)
+        if self.recital is not None:
+            self.recital.tree.reset(rows)
         for name in ("said", "written"):
             self.memory[name][rows] = self._pad
 
     @property
     def trees(self) -> tuple[State, ...]:
         """Everything that a row remembers between ticks."""
-        return (self.hearing, self.speaking, self.memory, *self.generator.trees)
+        recital = () if self.recital is None else (self.recital.tree,)
+        return (self.hearing, self.speaking, self.memory, *recital, *self.generator.trees)
+
+    def relive(self, row: int, columns: NDArray[np.int64]) -> None:
+        """Let a fresh row recite what it was told in the columns int64 [T, num_streams] of its history."""
+        if self.recital is not None:
+            self.recital.relive(row, columns[:, 0].tolist(), columns[:, -1].tolist())
 
     def tensors(self) -> list[Tensor]:
         """Every tensor that a tick may write, each once, always in the same order."""
@@ -77,23 +98,30 @@ class StepProgram:
         config = self.generator.lm.config
         self.hearing.set_exec_mask(active)
         heard = self.codec.encode(pcm[:, None], self.hearing)[:, :, 0]
-        drawn = self.generator.step(heard[:, : config.caller_q], active, text_logits_hook=self._shape_text)
+        offer = None if self.recital is None else self.recital.offer(~self.generator.controls.is_saying)
+        shape_text = partial(self._shape_text, offer=offer)
+        drawn = self.generator.step(heard[:, : config.caller_q], active, text_logits_hook=shape_text)
         self.memory.set_exec_mask(active)
         self._note("said", drawn.text.clamp(min=0))
         sound = self._speak(drawn.frame)
         sound = torch.where((drawn.is_finite | ~active)[:, None], sound, torch.nan)
         text = torch.where(active, drawn.text, NO_TOKEN)
-        numbers = [text[:, None], self._caller_text(drawn.extra, active)[:, None], drawn.column]
+        caller_text = self._caller_text(drawn.extra, active)
+        if self.recital is not None and offer is not None:
+            self.recital.note(offer, drawn.text, caller_text, active)
+        numbers = [text[:, None], caller_text[:, None], drawn.column]
         return sound, torch.cat(numbers, dim=1).int()
 
-    def _shape_text(self, logits: Tensor) -> None:
-        """Forbid what only the runtime may say, and a piece that was said a moment ago."""
+    def _shape_text(self, logits: Tensor, *, offer: Offer | None) -> None:
+        """Forbid what only the runtime may say and a piece said a moment ago; point to a digit to recite."""
         logits.index_fill_(1, self._banned, FAR_BELOW)
         said = self.memory["said"]
         if said.shape[1]:
             padding = logits[:, self._padding]
             logits.scatter_(1, said, FAR_BELOW)
             logits[:, self._padding] = padding
+        if self.recital is not None and offer is not None:
+            self.recital.shape(logits, offer)
 
     def _note(self, name: str, newest: Tensor) -> None:
         before = self.memory[name]

@@ -115,7 +115,11 @@ def random_lm(config: LmConfig, device: torch.device, dtype: torch.dtype) -> Lm:
 def random_model(
     preset: Preset, config: ModelConfig, device: torch.device, dtype: torch.dtype
 ) -> LoadedModel:
-    """A preset's model in the sizes of `config`, with its prompts and its pinned steps."""
+    """A preset's model in the sizes of `config`, with its prompts and its pinned steps.
+
+    It recites nothing: its alphabet has no digits.
+    """
+    config = replace(config, sampling=replace(config.sampling, recite_from_digits=0))
     codec, lm = random_codec(config.codec, device), random_lm(config.lm, device, dtype)
     return LoadedModel(
         name=config.name,

@@ -69,7 +69,12 @@ def builtin_config(size: str = SMALL) -> ModelConfig:
     bit/s), six layers that hear, a language model of 320 by 8: 29 million, 57 MB.
     """
     sampling = SamplingConfig(
-        text_temperature=0.0, text_top_k=10, audio_temperature=0.3, audio_top_k=50, text_once_frames=1
+        text_temperature=0.0,
+        text_top_k=10,
+        audio_temperature=0.3,
+        audio_top_k=50,
+        text_once_frames=1,
+        recite_from_digits=5,
     )
     if size == SMALL:
         lm = _lm(6, dim=256, num_heads=4, num_layers=6, depth_dim=128)
@@ -86,17 +91,19 @@ def write_config(config: ModelConfig, folder: Path) -> None:
 
 
 def keep_to_size(config: ModelConfig, folder: Path) -> None:
-    """Mark a working folder as one of this model's sizes.
+    """Mark a working folder as one of this model's sizes. How tokens are drawn is no size: that may change.
 
     Raises CheckpointError if its stages have begun in other sizes.
     """
     path = folder / CONFIG_FILE
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != json.loads(
-        json.dumps(config.to_json())
-    ):
-        raise CheckpointError(
-            f"{folder} was begun for a model of other sizes ({path}): give the --size it was begun with, "
-            "or another --folder"
-        )
-    if not path.exists():
-        write_config(config, folder)
+    ours = json.loads(json.dumps(config.to_json()))
+    if path.exists():
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        if {**begun, "sampling": None} != {**ours, "sampling": None}:
+            raise CheckpointError(
+                f"{folder} was begun for a model of other sizes ({path}): give the --size it was begun with, "
+                "or another --folder"
+            )
+        if begun == ours:
+            return
+    write_config(config, folder)

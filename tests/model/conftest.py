@@ -58,6 +58,12 @@ def tokenizer(tokenizer_folder: Path) -> TextTokenizer:
 
 
 @pytest.fixture(scope="session")
+def digits_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
+    """One that has a piece for every digit, as the built-in model's has."""
+    return tiny.write_digits_tokenizer(tmp_path_factory.mktemp("digits"))
+
+
+@pytest.fixture(scope="session")
 def model_folder(tokenizer_folder: Path, tokenizer: TextTokenizer) -> Path:
     """A whole model folder of random weights."""
     config = tiny.model_config(tokenizer.card)

@@ -18,7 +18,6 @@ from model.engine import FRAME_SAMPLES, Engine, StepOutput
 from model.errors import CompileError
 from model.package import EXIT_NO_COMPILER, Key, package_key, package_path
 from model.program import EagerRunner
-from model.tokenizer import TextTokenizer
 from tests.model import tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch's compiler warns of itself
@@ -28,12 +27,10 @@ SLOTS = 2
 
 
 @pytest.fixture(scope="module")
-def model_folder(
-    tokenizer_folder: Path, tokenizer: TextTokenizer, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As small as a whole model can be, because compiling takes its time for every operator."""
-    folder = tmp_path_factory.mktemp("compiled") / "model"
-    shutil.copytree(tokenizer_folder, folder)
+    folder = tmp_path_factory.mktemp("compiled")
+    tokenizer = tiny.write_digits_tokenizer(folder)
     layers = replace(tiny.CODEC_TRANSFORMER, num_layers=1)
     quantizer = replace(tiny.CODEC_CONFIG.quantizer, n_q=2)
     codec_config = replace(
@@ -41,11 +38,18 @@ def model_folder(
     )
     whole = tiny.model_config(tokenizer.card)
     lm_config = replace(
-        whole.lm, num_layers=1, depformer_num_layers=1, n_q=4, dep_q=2, delays=(0, 0, 1, 0, 1)
+        tiny.recital_config(tokenizer),
+        num_layers=1,
+        depformer_num_layers=1,
+        n_q=4,
+        dep_q=2,
+        delays=(0, 0, 1, 0, 1),
     )
+    sampling = replace(whole.sampling, text_once_frames=1, recite_from_digits=5)
     codec, lm = Codec(codec_config), tiny.lm(lm_config)
+    tiny.babble_digits(lm, tokenizer)
     tiny.randomize(codec, 0)
-    config = replace(whole, codec=codec_config, lm=lm_config)
+    config = replace(whole, codec=codec_config, lm=lm_config, sampling=sampling)
     (folder / "config.json").write_text(json.dumps(config.to_json()))
     save_module(codec, folder / "codec.safetensors", torch.float32)
     save_module(lm, folder / "lm.safetensors", torch.float32)

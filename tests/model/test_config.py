@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from model.config import CodecConfig, LmConfig, ModelConfig, QuantizerConfig, SeanetConfig, from_json
+from model.config import (
+    CodecConfig,
+    LmConfig,
+    ModelConfig,
+    QuantizerConfig,
+    SamplingConfig,
+    SeanetConfig,
+    from_json,
+)
 from model.errors import ConfigError
 from tests.model.tiny import CODEC_CONFIG, LM_CONFIG, model_config
 
@@ -22,6 +30,9 @@ def test_defaults_are_the_published_model() -> None:
 def test_json_there_and_back() -> None:
     config = model_config(60)
     assert from_json(ModelConfig, json.loads(json.dumps(config.to_json()))) == config
+    lm, sampling = replace(config.lm, extra_heads_fed_back=1), SamplingConfig(recite_from_digits=5)
+    reciting = replace(config, lm=lm, sampling=sampling)
+    assert from_json(ModelConfig, json.loads(json.dumps(reciting.to_json()))) == reciting
 
 
 def _broken(path: str, value: Any) -> dict[str, Any]:
@@ -76,6 +87,8 @@ def _broken(path: str, value: Any) -> dict[str, Any]:
         ("codec.quantizer.dimension", 10**30, "QuantizerConfig.dimension is 10+; at most"),
         ("sampling.text_temperature", 1e308, r"SamplingConfig.text_temperature is 1e\+308; at most 100"),
         ("sampling.audio_top_k", -5, "SamplingConfig.audio_top_k is -5"),
+        ("sampling.recite_from_digits", 17, "SamplingConfig.recite_from_digits is 17; at most 16 can be run"),
+        ("sampling.recite_from_digits", 5, "recite_from_digits 5 is for models that read back"),
         ("codec.seanet.ratios", [4, 4], "frame of 32 samples; .* product must be 960"),
     ],
 )

@@ -12,11 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from model.checkpoint import save_module
+from model.config import MAX_RECITED
 from model.control import CallProfile
 from model.controls import NO_TOKEN
 from model.engine import FRAME_SAMPLES, Engine, StepOutput
 from model.errors import CheckpointError, PromptError, SlotError
 from model.lm import Lm
+from model.numbers import DIGIT_WORDS
 from model.random_model import plain_tokenizer
 from model.tokenizer import TextTokenizer
 from tests.model import tiny
@@ -310,6 +312,30 @@ def test_a_piece_that_was_just_said_is_barred_for_some_frames(engine: Engine) ->
     padding = {engine.tokenizer.pad, engine.tokenizer.epad}
     for at, token in enumerate(said):
         assert token in padding or token not in said[max(0, at - 2) : at]
+
+
+def test_digits_are_read_back_as_they_were_written_and_a_moved_call_remembers_them(
+    parts: Engine, digits_tokenizer: TextTokenizer
+) -> None:
+    lm = tiny.lm(tiny.recital_config(digits_tokenizer))
+    tiny.babble_digits(lm, digits_tokenizer)
+    sampling = replace(parts.config.sampling, text_once_frames=1, recite_from_digits=5)
+    config = replace(parts.config, lm=lm.config, sampling=sampling)
+    model = replace(parts.model, config=config, lm=lm, tokenizer=digits_tokenizer)
+    lived, reborn = Engine(model, 2, greedy=True), Engine(model, 2, greedy=True)
+    lived.start(0, seed=1)
+    outputs = _run(lived, _frames(40), FIRST)
+    digits = {digits_tokenizer.encode(word)[0] for word in DIGIT_WORDS}
+    written = [int(output.caller_text[0]) for output in outputs]
+    assert digits.issuperset(written), "no pause, no other word: one long number"
+    said = [token for output in outputs[5:] if (token := int(output.text[0])) in digits]
+    assert said[:MAX_RECITED] == written[:MAX_RECITED] and len(set(said)) > 2
+
+    assert lived.program.recital is not None and reborn.program.recital is not None
+    memory = lived.program.recital.tree.rows(0)
+    outputs += _run(lived, _frames(1), FIRST)  # reads what the step before wrote
+    reborn.start(1, seed=1, history=np.stack([output.tokens[0] for output in outputs]))
+    tiny.assert_rows_equal(reborn.program.recital.tree, memory, 1)
 
 
 def test_a_slot_that_comes_to_grief_gives_nan_and_leaves_its_neighbour_alone(parts: Engine) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.config import CodecConfig, LmConfig, ModelConfig
+from model.config import CodecConfig, LmConfig, ModelConfig, SamplingConfig
 from model.engine import FRAME_SAMPLES, Engine
 from model.errors import ConfigError
 from model.lm import Lm
@@ -60,3 +60,11 @@ def test_an_engine_runs_on_them_at_any_age(dtype: torch.dtype, kv_dtype: torch.d
         assert np.isfinite(out.pcm).all() and (out.text >= 0).all()
     assert out.pcm.any()
     assert engine._generator.offsets.tolist() == [15, 15]
+
+
+def test_a_model_that_recites_runs_without_digits_in_its_alphabet() -> None:
+    config = ModelConfig(
+        "tiny", tiny.CODEC_CONFIG, tiny.WRITING_LM_CONFIG, SamplingConfig(recite_from_digits=5)
+    )
+    engine = Engine(random_model(presets()["moshiko"], config, CPU, torch.float32), 1)
+    assert engine.program.recital is None

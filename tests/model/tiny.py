@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
+from pathlib import Path
 
+import sentencepiece
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +21,17 @@ from model.config import (
     SeanetConfig,
 )
 from model.lm import Lm
+from model.numbers import DIGIT_VALUES, DIGIT_WORDS
 from model.streaming import State
+from model.tokenizer import (
+    CONTROL_PIECES,
+    EPAD,
+    PAD,
+    TOKENIZER_FILE,
+    WORD_START,
+    TextTokenizer,
+    load_text_tokenizer,
+)
 
 FRAME = 1920
 
@@ -67,6 +80,47 @@ def model_config(text_card: int) -> ModelConfig:
     values = {name: getattr(LM_CONFIG, name) for name in LM_CONFIG.__dataclass_fields__}
     values |= {"text_card": text_card, "extra_heads_num_heads": 1, "extra_heads_dim": text_card}
     return ModelConfig("tiny", CODEC_CONFIG, LmConfig(**values), SamplingConfig())
+
+
+def write_digits_tokenizer(folder: Path) -> TextTokenizer:
+    """A small tokenizer that has one piece for each digit and spells every other lower-case word."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["five fourteen latte again that right", "zero one two three"]),
+        model_writer=model,
+        vocab_size=80,
+        model_type="bpe",
+        required_chars="abcdefghijklmnopqrstuvwxyz'",
+        normalization_rule_name="identity",
+        user_defined_symbols=[*CONTROL_PIECES, *(WORD_START + word for word in DIGIT_VALUES)],
+        unk_id=EPAD,
+        bos_id=1,
+        eos_id=2,
+        pad_id=PAD,
+        minloglevel=2,
+    )
+    (folder / TOKENIZER_FILE).write_bytes(model.getvalue())
+    return load_text_tokenizer(folder)
+
+
+def recital_config(tokenizer: TextTokenizer) -> LmConfig:
+    """A model that reads back what it wrote, in this alphabet."""
+    return replace(
+        LM_CONFIG,
+        text_card=tokenizer.card,
+        extra_heads_num_heads=1,
+        extra_heads_dim=tokenizer.card,
+        extra_heads_fed_back=1,
+    )
+
+
+def babble_digits(module: Lm, tokenizer: TextTokenizer) -> None:
+    """Make a random model's transcript digits and little else, and its text digits in some frames."""
+    digits = [tokenizer.encode(word)[0] for word in DIGIT_WORDS]
+    others = [token for token in range(tokenizer.card) if token not in digits]
+    with torch.no_grad():
+        next(module.extra_heads.parameters())[others] = 0
+        module.text_linear.weight[others] *= 0.5
 
 
 def randomize(module: nn.Module, seed: int) -> None:
