@@ -7,6 +7,8 @@ door.leave(call_id)             whatever came of either
 
 from __future__ import annotations
 
+import ipaddress
+
 import structlog
 
 from agent import clock, metrics
@@ -76,7 +78,7 @@ class CallDoor:
             caps.append(CallCap(f"trunk:{invite.trunk}", trunk.max_calls or 0))
         if invite.source:
             rate = limits.new_calls_per_source_s
-            caps.append(CallCap(f"source:{invite.source}", limits.calls_per_source, rate))
+            caps.append(CallCap(f"source:{host_of(invite.source)}", limits.calls_per_source, rate))
         return caps
 
     def _refuse_over(self, invite: IncomingCall, over: CallCap) -> None:
@@ -87,6 +89,17 @@ class CallDoor:
             return
         invite.reject(503, "Over the limit", {"Retry-After": str(self._settings.sip.retry_after_s)})
         refused(invite.transport, EndReason.OVER_LIMIT)
+
+
+def host_of(source: str) -> str:
+    """What counts as one source: an IPv4 address, or the /64 that a host of IPv6 picks its addresses from."""
+    try:
+        address = ipaddress.ip_address(source)
+    except ValueError:
+        return source
+    if isinstance(address, ipaddress.IPv4Address) or address.ipv4_mapped is not None:
+        return source
+    return str(ipaddress.IPv6Network((int(address), 64), strict=False))
 
 
 def refused(transport: str, reason: EndReason) -> None:

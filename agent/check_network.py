@@ -14,7 +14,6 @@ from agent.findings import Finding, Level
 from agent.outbound import DEFAULT_TRUNK
 from agent.settings import Settings
 from telephony.errors import SettingsError
-from telephony.settings import SipSettings
 from telephony.trunks import Trunk
 
 EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -95,17 +94,21 @@ def trunks(settings: Settings) -> Iterator[Finding]:
     yield Finding(Level.OK, f"{len(tree.trunks)} trunks and {len(tree.lines)} lines in {path}")
     yield from _known_trunks(settings, tree.trunks)
     for name, trunk in tree.trunks.items():
-        yield from _of_trunk(name, trunk, settings.sip)
+        yield from _of_trunk(name, trunk, settings)
 
 
-def _of_trunk(name: str, trunk: Trunk, sip: SipSettings) -> Iterator[Finding]:
+def _of_trunk(name: str, trunk: Trunk, settings: Settings) -> Iterator[Finding]:
     """What one trunk needs, and what it may not mean."""
+    sip = settings.sip
     if trunk.transport not in sip.transports:
         remedy = f"add {trunk.transport} to OFFHOOK_SIP__TRANSPORTS"
         yield Finding(Level.PROBLEM, f"trunk {name} wants {trunk.transport}, which is off", remedy)
     if trunk.registration is not None and not trunk.peers:
         remedy = "list the networks that its calls come from in peers"
         yield Finding(Level.NOTE, f"trunk {name} registers but names no peers: no call is its own", remedy)
+    if settings.recording.opt_out_digit and trunk.peers and "inband" not in trunk.dtmf:
+        remedy = "add inband to its dtmf"
+        yield Finding(Level.NOTE, f"trunk {name}: digits that come as tones cannot refuse recording", remedy)
     whole_world = [one for one in trunk.peers if one.endswith("/0")]
     if whole_world and not trunk.callers:
         remedy = "list its networks in peers, or name its callers"

@@ -212,10 +212,20 @@ class Session:
         async def gone() -> None:
             await asyncio.wait({events, stopped}, return_when=asyncio.FIRST_COMPLETED)
 
+        listening = asyncio.ensure_future(self._watch_media())
         try:
             await transfers.until_over(lambda: asyncio.ensure_future(gone()))
         finally:
             stopped.cancel()
+            listening.cancel()
+
+    async def _watch_media(self) -> None:
+        """After a handover: a caller of whom nothing comes any more has gone, and costs nothing further."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            self._stats.observe(self._duplex.playout.counts.late_samples, is_held=self._duplex.is_held)
+            if self._stats.silent_s > self._parts.limits.media_timeout_s:
+                self._stopped.set()
 
     async def _free(self, reason: EndReason) -> None:
         """Give everything back; what cannot wait comes first."""

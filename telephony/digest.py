@@ -27,7 +27,7 @@ class Verdict(Enum):
     """What credentials are worth."""
 
     PROVED = auto()
-    STALE = auto()  # right, but the nonce is old or was used before
+    STALE = auto()  # right, but the nonce is old, was used before, or is not ours
     NOT_PROVED = auto()  # missing, malformed, an unknown user or a wrong secret
 
 
@@ -120,9 +120,10 @@ class DigestGuard:
         wanted = expected_response(given, method, self._nobody if password is None else password)
         is_right = hmac.compare_digest(wanted, given.response.encode("ascii", "replace").decode())
         age_s = self._age_s(given.nonce, realm, now_s)
-        if not is_right or password is None or age_s is None:
+        if not is_right or password is None:
             return Verdict.NOT_PROVED
-        if not 0 <= age_s <= NONCE_LIFE_S or not self._counts(given):
+        # Another gateway's nonce, or one from before our start, is merely old (RFC 7616 section 3.3).
+        if age_s is None or not 0 <= age_s <= NONCE_LIFE_S or not self._counts(given):
             return Verdict.STALE
         return Verdict.PROVED
 

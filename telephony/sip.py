@@ -41,6 +41,7 @@ from telephony.trunks import Trunk
 __all__ = ["GatewayCounts", "IncomingSipCall", "SipEndpoint", "SipGateway"]
 
 MAX_WAITING_INVITES = 256
+ANSWER_TIMEOUT_S = 35.0  # the ACK has 32 s; who offers no stream either may not hold a slot for ever
 
 
 @dataclass(slots=True, eq=False)
@@ -81,7 +82,11 @@ class IncomingSipCall:
         self._is_decided = True
         try:
             await self._gateway.answer(self._number)
-            event = await self._endpoint.settled()
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                event = await self._endpoint.settled()
+        except TimeoutError:
+            self._endpoint.hang_up()
+            raise CallEnded("the caller took the call, but no sound could flow in time") from None
         except (asyncio.CancelledError, TelephonyError):
             self._endpoint.hang_up(503)
             raise

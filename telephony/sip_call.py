@@ -200,12 +200,13 @@ class SipCall(pj.Call):  # type: ignore[misc]  # the extension has no types
         self._post(EndpointEventKind.TRANSFER, code=prm.statusCode, reason=prm.reason)
 
     def _audio_media(self) -> tuple[int | None, int]:
-        """Index and status of the audio stream; None without one."""
+        """Index and status of the audio stream; None without one. A declined one may stand before it."""
         if self.is_over:
             return None, 0
         shown = self.getInfo()  # held: its parts point into it
         found = [(m.index, m.status) for m in shown.media if m.type == pj.PJMEDIA_TYPE_AUDIO]
-        return found[0] if found else (None, 0)
+        in_use = [one for one in found if one[1] != pj.PJSUA_CALL_MEDIA_NONE]
+        return next(iter(in_use + found), (None, 0))
 
     def _connect(self, index: int, audio: CallAudio) -> None:
         if self._is_joined:

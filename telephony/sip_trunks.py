@@ -24,7 +24,6 @@ log = structlog.get_logger()
 REFRESH_BEFORE_S = 40  # longer than a transaction takes to fail: we move on while the old binding still lives
 FORBIDDEN = 403
 MAX_ACCOUNTS = 256  # PJSUA_MAX_ACC; one is the default's, and one more would end the program
-EARLY = 0.6  # of a registration for less than that, after which it is renewed
 SETTLE_S = 2.0  # after which a binding is renewed that an unregistration elsewhere may have removed
 SRTP_USE = {
     "off": pj.PJMEDIA_SRTP_DISABLED,
@@ -76,7 +75,7 @@ class CallAccount(pj.Account):  # type: ignore[misc]  # the extension has no typ
 class RegistrarAccount(pj.Account):  # type: ignore[misc]
     """One binding at one server."""
 
-    def __init__(self, server: int, answers: list[tuple[int, int, int, str]]) -> None:
+    def __init__(self, server: int, answers: list[tuple[int, int, str]]) -> None:
         super().__init__()
         self.server = server
         self._answers = answers  # read outside of callbacks
@@ -84,7 +83,7 @@ class RegistrarAccount(pj.Account):  # type: ignore[misc]
     def onRegState(self, prm: Any) -> None:
         """A REGISTER has its final answer; an unregistration's counts no more."""
         if prm.expiration > 0 or not 200 <= prm.code < 300:
-            self._answers.append((self.server, int(prm.code), int(prm.expiration), prm.rdata.wholeMsg))
+            self._answers.append((self.server, int(prm.code), prm.rdata.wholeMsg))
 
 
 @dataclass(slots=True, eq=False)
@@ -94,7 +93,7 @@ class _Registered:
     name: str
     trunk: Trunk
     cycle: RegistrationCycle
-    answers: list[tuple[int, int, int, str]]  # server, status, seconds that were granted, message
+    answers: list[tuple[int, int, str]]
     accounts: dict[int, RegistrarAccount]
     renew_at_s: float | None = None
 
@@ -240,7 +239,7 @@ class TrunkAccounts:
 
     def _take_answers(self, one: _Registered, now_s: float) -> None:
         while one.answers:
-            server, code, granted_s, message = one.answers.pop(0)
+            server, code, message = one.answers.pop(0)
             was = one.cycle.server
             one.cycle.on_answer(server, code, now_s, retry_after_s(message))
             result = result_of(code)
@@ -258,8 +257,6 @@ class TrunkAccounts:
             elif was is not None and was != one.cycle.server:
                 self._leave(one, was)
                 one.renew_at_s = now_s + SETTLE_S
-            elif result is RegistrationResult.OK and granted_s <= REFRESH_BEFORE_S and one.renew_at_s is None:
-                one.renew_at_s = now_s + granted_s * EARLY  # the library would wait until it has ended
 
     def _register(self, one: _Registered, server: int) -> None:
         self._leave(one, server)
@@ -272,7 +269,7 @@ class TrunkAccounts:
         except (pj.Error, TelephonyError) as error:
             cause = error.reason if isinstance(error, pj.Error) else str(error)
             log.warning("trunk_unregistered", trunk=one.name, server=one.trunk.servers[server], cause=cause)
-            one.answers.append((server, 503, 0, ""))
+            one.answers.append((server, 503, ""))
             return
         one.accounts[server] = account
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 
 from agent import metrics
-from agent.call_door import CallDoor
+from agent.call_door import CallDoor, host_of
 from agent.dial_plan import CallPlan
 from agent.errors import EndReason
 from agent.settings import Settings
@@ -55,6 +55,16 @@ def test_a_cap_refuses_the_second_call_until_the_first_is_over(
     is_rate = limits.new_calls_per_source_s > 0
     assert (knock(door, "third")[0] is None) == is_rate
     assert count(reason) == before + 1 + is_rate
+
+
+def test_a_host_of_ipv6_does_not_get_a_fresh_allowance_with_each_of_its_addresses() -> None:
+    door = a_door(CallLimitSettings(calls_per_source=1))
+    assert knock(door, "a", source="2001:db8::1", called="sip:a@x")[1] is None
+    assert knock(door, "b", source="2001:db8::2:3", called="sip:b@x")[0] is None
+    assert knock(door, "c", source="2001:db8:0:1::1", called="sip:c@x")[1] is None
+    assert knock(door, "d", source="192.0.2.1", called="sip:d@x")[1] is None
+    assert knock(door, "e", source="192.0.2.2", called="sip:e@x")[1] is None
+    assert [host_of(one) for one in ("::ffff:192.0.2.1", "nowhere")] == ["::ffff:192.0.2.1", "nowhere"]
 
 
 def test_a_full_line_or_trunk_is_busy_and_others_are_not() -> None:

@@ -10,7 +10,7 @@ import pytest
 from agent import check_network
 from agent.check import look, run
 from agent.outbound import OutboundSettings
-from agent.settings import HttpSettings
+from agent.settings import HttpSettings, RecordingSettings
 from telephony.settings import SipSettings
 from tests.agent.test_check import NO_ARGUMENTS, obstacles, with_
 
@@ -71,6 +71,9 @@ def test_the_trunks_file_is_read_and_its_faults_are_told(tmp_path: Path) -> None
     told = [finding.what for finding in check_network.trunks(settings)]
     assert "trunk far registers but names no peers: no call is its own" in told
     assert "trunk phones lets the whole world guess its callers' secrets" in told
+    asking = RecordingSettings(announcement="Press 9.", opt_out_digit="9")
+    told = [finding.what for finding in check_network.trunks(with_(sip=settings.sip, recording=asking))]
+    assert "trunk phones: digits that come as tones cannot refuse recording" in told
     banning = with_(sip=SipSettings(port=0, trunks_file=file, open_peers=("0.0.0.0/0",)))
     assert not any("guess" in finding.what for finding in check_network.trunks(banning))
     file.write_text("trunks: {a: {peer: []}}\n")

@@ -71,6 +71,7 @@ class FakeDesk:
         self.settled: list[float] = []
         self.spoken: list[str] = []
         self.joined: list[tuple[object, object]] = []
+        self.max_s = 0.4
         self.on_speak: Callable[[], object] = lambda: None
         self.on_join: Callable[[], object] = lambda: None
 
@@ -79,7 +80,7 @@ class FakeDesk:
             raise OutboundRefused(self.refusal)
         self.allowed.append(order)
         wish = Wish(Purpose.TRANSFER, order.to)
-        return Grant("g", wish, Route(order.to, "", ""), 0.4, 0)
+        return Grant("g", wish, Route(order.to, "", ""), self.max_s, 0)
 
     async def settle(self, grant: Grant, used_s: float) -> None:
         self.settled.append(used_s)

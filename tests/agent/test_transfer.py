@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from agent import metrics
+from agent import session as module
 from agent.errors import EndReason
 from agent.hold_music import ComfortTone
 from agent.outbound import Refusal
@@ -163,6 +164,23 @@ async def test_after_a_handover_the_target_is_hung_up_on_when(who: str) -> None:
         elif who == "operator":
             scene.latest.hang_up(EndReason.OPERATOR_HUNG_UP)
         assert await end_of(task) is EndReason.TRANSFERRED  # the clock: its time is used up, 0.4 s
+        assert target.hung_up == (200, "")
+
+
+async def test_after_a_handover_a_caller_of_whom_nothing_comes_costs_nothing_further(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "WATCH_S", 0.001)
+    scene = Scene(silent, media_timeout_s=20)
+    scene.desk.max_s = 60.0
+    async with running(scene) as task:
+        await begun(scene, ATTENDED)
+        target = FakeEndpoint(scene.clock, "target")
+        scene.desk.outcome.set_result(target)
+        await settle()
+        assert target.hung_up is None
+        scene.clock.advance(21)
+        assert await end_of(task) is EndReason.TRANSFERRED
         assert target.hung_up == (200, "")
 
 

@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from telephony import sip
 from telephony.endpoint import EndpointEventKind
 from telephony.errors import CallEnded
 from telephony.settings import SipSettings
@@ -76,4 +77,44 @@ async def test_no_invite_is_left_hanging_however_it_is_written_and_whatever_fail
         async with asyncio.timeout(5):
             while gateway.counts().calls:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
+        sender.socket.close()
+
+
+async def acked(sender: Sender, offer: str, call_id: str) -> str:
+    """Call, and acknowledge the answer; its To."""
+    port = sender.socket.getsockname()[1]
+    invite = request("INVITE", "Content-Type: application/sdp\r\n", body=offer, call_id=call_id)
+    sender.send(
+        invite.replace(b"Contact: <sip:probe@127.0.0.1>", f"Contact: <sip:probe@127.0.0.1:{port}>".encode())
+    )
+    answered = next(one for one in await sender.answers(None, 0.5) if one.startswith("SIP/2.0 200"))
+    to = next(line for line in answered.split("\r\n") if line.startswith("To:"))
+    sender.send(request("ACK", to_tag=to.partition("tag=")[2], call_id=call_id))
+    return to
+
+
+@pytest.mark.loopback
+async def test_who_begins_on_hold_and_stays_there_keeps_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sip, "ANSWER_TIMEOUT_S", 1.0)
+    settings = SipSettings(port=0, max_calls=1, rtp_port_min=30_200, rtp_port_max=30_299)
+    async with SipGateway(settings) as gateway:
+        sender = Sender("127.0.0.1", gateway.udp_port)
+        calling = asyncio.create_task(acked(sender, OFFER + "a=inactive\r\n", "held"))
+        with pytest.raises(CallEnded, match="no sound could flow in time"):
+            await (await asyncio.wait_for(invited(gateway), 5)).answer()
+        await calling
+        assert (await sender.answers())[-1].startswith("BYE ")
+        sender.socket.close()
+
+
+@pytest.mark.loopback
+async def test_a_stream_that_was_declined_may_stand_before_the_one_in_use() -> None:
+    settings = SipSettings(port=0, max_calls=1, rtp_port_min=30_300, rtp_port_max=30_399)
+    offer = OFFER.replace("m=audio", "m=audio 0 RTP/AVP 0\r\nm=audio")
+    async with SipGateway(settings) as gateway:
+        sender = Sender("127.0.0.1", gateway.udp_port)
+        calling = asyncio.create_task(acked(sender, offer, "two"))
+        endpoint = await asyncio.wait_for((await invited(gateway)).answer(), 5)
+        await calling
+        assert endpoint.stats().codec == "PCMU/8000"
         sender.socket.close()
