@@ -13,7 +13,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 python=$1 variant=$2 target=${3:-}
 case $python in /*) ;; *) python=$PWD/$python ;; esac
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/offhook
-sources=(build.sh setup.py.in config_site.h offhook_pjsua2.i py_buffers.hpp ring_port.hpp ring_port.cpp opus_leg.hpp
+sources=(build.sh dtls.sed setup.py.in config_site.h offhook_pjsua2.i py_buffers.hpp ring_port.hpp ring_port.cpp opus_leg.hpp
     opus_leg.cpp opus_port.hpp opus_port.cpp sip_gate.hpp sip_gate.cpp source_table.hpp source_table.cpp
     source_kinds.hpp source_kinds.cpp stream_gate.hpp stream_gate.cpp rtp_lock.hpp rtp_lock.cpp
     port_rest.hpp port_rest.cpp monotonic.hpp)
@@ -66,10 +66,7 @@ find_tarball() {
 # PJSIP would write past its list of formats (or, with assertions, end the program). A media transport that a stream is
 # attached to keeps the address of its last packet: PJSIP would clear it while another thread may be comparing it, which
 # ends the program, too. Every piece of garbage on the SIP port is told to us, not only what the parser can name a fault
-# of. And who offers us keys by DTLS and either role begins the handshake, once our answer is there (RFC 5763 section 5
-# allows it): PJSIP would begin it before, and Asterisk then starts anew in the middle, when the answer comes. At its end
-# the thread that receives every call's RTP waits for the handshake's clock: 20 ms at most, where PJSIP has 250. That clock
-# starts under the lock under which it is destroyed: a handshake that was over before could end the program.
+# of. What is wrong with DTLS, and what is done about it, stands in dtls.sed.
 patch_source() {
     sed -i 's/ bdimad_dev\.o//' pjmedia/build/Makefile
     local sdp=pjmedia/src/pjmedia/endpoint.c
@@ -86,15 +83,9 @@ patch_source() {
     ! grep -q 'tmp\.slen && mgr->tp_drop_data_cb' "$transport" && grep -q 'syntax error' "$transport" ||
         fail "$transport is not the code that our patch knows; PJSIP 2.17 fits."
     local dtls=pjmedia/src/pjmedia/transport_srtp_dtls.c
-    sed -i '/if (ds->setup == DTLS_SETUP_UNKNOWN)$/{n;s/DTLS_SETUP_ACTIVE/DTLS_SETUP_PASSIVE/}' "$dtls"
-    [ "$(grep -c 'ds->setup = DTLS_SETUP_PASSIVE;' "$dtls")" = 3 ] || fail "$dtls is not the code that our patch knows; PJSIP 2.17 fits."
-    sed -i 's/pjmedia_clock_create(ds->pool, 4, 1, 1,/pjmedia_clock_create(ds->pool, 50, 1, 1,/' "$dtls"
-    grep -q 'pjmedia_clock_create(ds->pool, 50, 1, 1,' "$dtls" || fail "$dtls is not the code that our patch knows; PJSIP 2.17 fits."
-    sed -i -e '/Create and start clock @4Hz/,/Finally, DTLS nego started/s/goto on_return;/{ DTLS_UNLOCK(ds); goto on_return; }/' \
-        -e 's|^    /\* Create and start clock @4Hz|    DTLS_LOCK(ds);\n&|' \
-        -e 's|^    ds->nego_started\[idx\] = PJ_TRUE;|&\n    DTLS_UNLOCK(ds);|' "$dtls"
-    [ "$(grep -c '{ DTLS_UNLOCK(ds); goto on_return; }' "$dtls")$(grep -A 1 'nego_started\[idx\] = PJ_TRUE;' "$dtls" | grep -c DTLS_UNLOCK)" = 21 ] &&
-        grep -B 1 'Create and start clock @4Hz' "$dtls" | grep -q DTLS_LOCK ||
+    sed -i -f "$here/dtls.sed" "$dtls"
+    [ "$(grep -c 'offhook: ' "$dtls")" = 6 ] && [ "$(grep -c 'packet, whole_records(\|while (ds->ossl_wbio' "$dtls")" = 2 ] &&
+        [ "$(grep -c '{ DTLS_UNLOCK(ds); goto on_return; }' "$dtls")" = 2 ] && grep -A 1 'nego_started\[idx\] = PJ_TRUE' "$dtls" | grep -q DTLS_UNLOCK ||
         fail "$dtls is not the code that our patch knows; PJSIP 2.17 fits."
     cp "$here/config_site.h" pjlib/include/pj/config_site.h
 }

@@ -29,6 +29,7 @@ from tests.telephony.sip_peer import unhold
 TALK_S = 3
 QUIET_S = 2
 SETTLE_S = 1.5  # in which what was under way arrives, and a recording begins
+CROSSING_S = 0.5  # two re-INVITEs that cross are refused (RFC 3261 section 14.1)
 _DIRECTION = re.compile(r"^a=(sendrecv|sendonly|recvonly|inactive)\s*$", re.MULTILINE)
 
 
@@ -41,12 +42,13 @@ async def on_hold(rig: Rig, verdict: Verdict) -> None:
             rig.gateway.act(holder.endpoint.number, _hold)
             for phone in (first, second):
                 await phone.until(EndpointEventKind.HELD, number)
+            await asyncio.sleep(CROSSING_S)
         await asyncio.gather(first.listen(SETTLE_S), second.listen(SETTLE_S))
         for quiet in await asyncio.gather(first.walk(QUIET_S, 0), second.walk(QUIET_S, 0)):
             verdict.hear(f"silence in hold {number}", sound.judge_silence(quiet, SAMPLE_RATE_HZ), QUIET_S)
         for holder in holders:
             rig.gateway.act(holder.endpoint.number, unhold)
-            await asyncio.sleep(0.5)  # two re-INVITEs that cross are refused (RFC 3261 section 14.1)
+            await asyncio.sleep(CROSSING_S)
         for phone in (first, second):
             await phone.until(EndpointEventKind.RESUMED, number)
         await conversation(first, second, verdict, f"after hold {number}")
