@@ -117,7 +117,7 @@ def test_the_bias_against_speech_with_known_times_is_subtracted() -> None:
         offsets.append(heard[-1].end_s - 0.5 - phones[-1].end_s)
     # Means: ends lie in two heaps, by their last consonant, and what espeak said before moves some across.
     assert abs(float(np.mean(onsets))) <= 0.012, onsets
-    assert abs(float(np.mean(offsets))) <= 0.032, offsets
+    assert abs(float(np.mean(offsets))) <= 0.040, offsets
     assert np.percentile(np.abs(onsets), 75) <= 0.040, onsets
 
 
