@@ -385,13 +385,38 @@ class Gateway:
         """A call from its answer to its end; `order`: it is one of ours."""
         call_id = record.call_id
         endpoint.set_frame_phase(self._phase(slot))
+        parts = self._parts(record, endpoint, plan, order, trunk, headers or {})
+        session = self._sessions[call_id] = Session(endpoint, slot, record, parts)
+        if self._live is not None:
+            self._live.follow(session, endpoint)
+        if self._is_ending:  # it was being answered when the others were ended
+            session.hang_up(EndReason.SHUTTING_DOWN)
+        log.info("call_answered", worker_id=slot.worker_id, codec=endpoint.stats().codec, line=plan.line)
+        try:
+            await session.run()
+        finally:
+            del self._sessions[call_id]
+            self._ended.append((session.record, session.live().recording_id))
+            self._note_idle()
+
+    def _parts(
+        self,
+        record: SessionRecord,
+        endpoint: MediaEndpoint,
+        plan: CallPlan,
+        order: DialOrder | None,
+        trunk: str,
+        headers: Mapping[str, str],
+    ) -> Parts:
+        """What a session is made of besides its endpoint and slot."""
+        call_id = record.call_id
 
         async def reclaim(history: NDArray[np.int16], caller_pcm: Pcm) -> ModelSlot:
             slot = await self._admission.grant_again(call_id, history, caller_pcm)
             endpoint.set_frame_phase(self._phase(slot))
             return slot
 
-        parts = Parts(
+        return Parts(
             self._tokens,
             plan.limits,
             self._store,
@@ -406,22 +431,10 @@ class Gateway:
             MachineDetector() if order is not None else None,
             order is not None and order.on_machine == "hang_up",
             caller_hash(self._salt, record.caller),
-            headers or {},
+            headers,
             trunk or DEFAULT_TRUNK,
             lambda: self._admission.let_go(call_id),
         )
-        session = self._sessions[call_id] = Session(endpoint, slot, record, parts)
-        if self._live is not None:
-            self._live.follow(session, endpoint)
-        if self._is_ending:  # it was being answered when the others were ended
-            session.hang_up(EndReason.SHUTTING_DOWN)
-        log.info("call_answered", worker_id=slot.worker_id, codec=endpoint.stats().codec, line=plan.line)
-        try:
-            await session.run()
-        finally:
-            del self._sessions[call_id]
-            self._ended.append((session.record, session.live().recording_id))
-            self._note_idle()
 
     def _phase(self, slot: Slot) -> int:
         return self._bridge_clock.frame_phase(slot.next_tick_s(clock.now()))

@@ -1,6 +1,7 @@
 """The energy gate on scenes whose edges are known."""
 
-import itertools
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
@@ -101,13 +102,14 @@ def test_the_rate_does_not_move_an_edge() -> None:
     assert low == high and len(low) == 1
 
 
-def test_the_bias_against_speech_with_known_times_is_subtracted() -> None:
+def edge_errors() -> tuple[list[float], list[float]]:
+    """By how many seconds the gate's first onset and last offset miss the synthesiser's, for ten voices."""
     onsets, offsets = [], []
     espeak = [
         voice for voice in HELD_OUT_VOICES if voice.engine == "espeak"
     ]  # quick, and times to the sample
-    for text, voice in itertools.product(SENTENCES, espeak[:: len(espeak) // 9]):
-        spoken = synthesize(text, voice)
+    for number, voice in enumerate(espeak[:: len(espeak) // 9]):
+        spoken = synthesize(SENTENCES[number % 3], voice)
         phones = [phone for phone in spoken.phones if phone.phone != SILENCE]
         line = g711(resample(spoken.pcm, RATE, 8_000), "pcmu")
         heard = find_segments(
@@ -115,9 +117,15 @@ def test_the_bias_against_speech_with_known_times_is_subtracted() -> None:
         )
         onsets.append(heard[0].start_s - 0.5 - phones[0].start_s)
         offsets.append(heard[-1].end_s - 0.5 - phones[-1].end_s)
-    # Means: ends lie in two heaps, by their last consonant, and what espeak said before moves some across.
-    assert abs(float(np.mean(onsets))) <= 0.012, onsets
-    assert abs(float(np.mean(offsets))) <= 0.040, offsets
+    return onsets, offsets
+
+
+def test_the_bias_against_speech_with_known_times_is_subtracted() -> None:
+    # In a process of its own: how espeak ends a word depends on what it has said before.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:
+        onsets, offsets = alone.submit(edge_errors).result()
+    assert abs(float(np.median(onsets))) <= 0.010, onsets
+    assert abs(float(np.median(offsets))) <= 0.025, offsets
     assert np.percentile(np.abs(onsets), 75) <= 0.040, onsets
 
 
