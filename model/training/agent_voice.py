@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from model.numbers import digits_in
 from model.order import AMOUNTS, Order
 from model.order_line import AGENT_LINES, ANGRY_PREFIX, Line, read_number, readback
 from model.phrasings import Tone
@@ -172,6 +173,14 @@ def speak_number(digits: str, tone: Tone = Tone.CALM) -> AgentSentence:
     line = read_number(digits, tone)
     said = _joined(line.text.removeprefix(f"{ANGRY_PREFIX} "), [*parts, _cut(question.text, len(digits), 99)])
     return _in_tone(said, line)
+
+
+def speak_told(text: str) -> AgentSentence:
+    """A sentence that the runtime tells the agent to say; a number's read-back sounds as the order line's."""
+    digits = digits_in(text)
+    if digits is not None and text == read_number(digits).text:
+        return speak_number(digits)
+    return speak(text)
 
 
 _CARRIER_DIGITS = "5551234"

@@ -2,7 +2,9 @@
 
 Three sources, mixed: talk of a service line from templates, walks over the word triples of the recogniser's
 language model (real frequencies, real company of words), and strings of rarer dictionary words for the sounds
-that the others miss. A folder of recordings may lend its transcripts. The same seed gives the same sentences.
+that the others miss. A folder of recordings may lend its transcripts. Read-backs of random telephone numbers
+besides: which digits are said is the runtime's choice (`model.recital`), so the voice must know them in any
+order. The same seed gives the same sentences.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import RecordingError
+from model.order_line import read_number
+from model.requests import draw_number
 from model.said_sentences import HELD_OUT_SENTENCES
 
 NUM_COMMON, NUM_KNOWN = 4_000, 30_000  # words by frequency: of walks, of strings
@@ -108,6 +112,15 @@ def announcement_texts(count: int, seed: int, transcripts: Iterable[str] = ()) -
     ordered = list(texts)
     rng.shuffle(ordered)
     return ordered
+
+
+def number_texts(count: int, seed: int) -> list[str]:
+    """Read-backs of so many different random telephone numbers."""
+    rng = random.Random(seed)
+    texts: dict[str, None] = {}
+    while len(texts) < count:
+        texts[read_number(draw_number(rng)).text] = None
+    return list(texts)
 
 
 def _sources(rng: random.Random) -> Iterator[str]:

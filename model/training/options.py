@@ -53,6 +53,11 @@ class Plan:
     pool_size: PoolSize = PoolSize()
     hardness: float = HARDNESS  # of callers' lines, 0 to 1
 
+    @property
+    def num_read_back(self) -> int:
+        """Random numbers that the agent is told to say, besides the sentences off the order line."""
+        return self.num_announced // 4
+
 
 def machine(options: argparse.Namespace) -> Machine:
     """What the options say, and for the rest what suits the device."""

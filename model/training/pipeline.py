@@ -20,8 +20,8 @@ from model.tokenizer import ANNOUNCE_PIECE, TOKENIZER_FILE, TextTokenizer, load_
 from model.training import agent_store
 from model.training.acoustics import Acoustics
 from model.training.agent_store import ANNOUNCED, LINES, stored_sentences
-from model.training.agent_voice import AgentSentence, pool_sentences, speak
-from model.training.announcement_texts import announcement_texts
+from model.training.agent_voice import AgentSentence, pool_sentences, speak_told
+from model.training.announcement_texts import announcement_texts, number_texts
 from model.training.announcements import AnnouncingScriptwriter
 from model.training.bank import build_bank, load_shard
 from model.training.closed_loop import Rehearsal, rehearsals
@@ -92,8 +92,9 @@ class Pipeline:
         ):
             self._each("bank", build_bank(self.folder / name, count, seed, workers, pool))
         texts = announcement_texts(plan.num_announced, ANNOUNCED_SEED)
+        texts += number_texts(plan.num_read_back, ANNOUNCED_SEED)
         announced = agent_store.build_sentences(
-            self.folder / "agent", ANNOUNCED, texts, lambda some: [speak(text) for text in some]
+            self.folder / "agent", ANNOUNCED, texts, lambda some: [speak_told(text) for text in some]
         )
         self._each("bank", announced)
 

@@ -15,7 +15,8 @@ def stage_states(pipeline: Pipeline) -> list[StageState]:
     banks = [path for path in folder.glob("bank*") if path.is_dir()]
     num_recorded = sum(_count(path, "bank-*.npz") for path in banks if "recorded" in path.name)
     made = sum(_count(path, "bank-*.npz") for path in banks) - num_recorded
-    num_announced = -(-plan.num_announced // agent_store.SENTENCES_PER_SHARD)
+    num_told = plan.num_announced + plan.num_read_back
+    num_announced = -(-num_told // agent_store.SENTENCES_PER_SHARD)
     num_lines = -(-len(plan.pool_size.draw().lines()) // agent_store.SENTENCES_PER_SHARD)
     sounds = folder / agent_store.AGENT
     encoded = sum(_count(path, "*.npz") for path in folder.glob("tokens*"))

@@ -18,6 +18,7 @@ from model.training.agent_voice import (
     speak_line,
     speak_number,
     speak_readback,
+    speak_told,
 )
 from model.training.pool import Pool, draw_pool
 
@@ -89,3 +90,11 @@ def test_a_spoken_line_is_trimmed_and_timed() -> None:
     first, last = (round(s * RATE) for s in (sentence.words[0].start_s, sentence.words[-1].end_s))
     inside = np.sqrt((sentence.pcm[first:last] ** 2).mean())
     assert np.sqrt((sentence.pcm[: first // 2] ** 2).mean()) < inside / 10
+
+
+def test_a_number_that_is_told_sounds_as_the_order_lines() -> None:
+    number, sentence = read_number("2049871").text, "Our oven is at number seven."
+    told = speak_told(number)
+    assert told.text == number and len(told.words) == len(number.split())
+    np.testing.assert_array_equal(told.pcm, speak_number("2049871").pcm)
+    assert speak_told(sentence) is speak(sentence)

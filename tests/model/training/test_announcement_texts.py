@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from model.numbers import digits_in
 from model.said_sentences import HELD_OUT_SENTENCES
-from model.training.announcement_texts import announcement_texts
+from model.training.announcement_texts import announcement_texts, number_texts
 from model.voices import AGENT_VOICE, PHONES, synthesize
 
 
@@ -20,6 +21,14 @@ def test_a_seed_gives_its_sentences_and_another_gives_others() -> None:
     assert len(set(first)) == 60 and first == announcement_texts(60, 3)
     assert len(set(first) & set(announcement_texts(60, 4))) < 10
     assert all(3 <= len(_words(text)) <= 20 and text[0].isupper() and text[-1] in ".?" for text in first)
+
+
+def test_numbers_are_read_back_in_any_order_of_digits() -> None:
+    texts = number_texts(300, 1)
+    numbers = [digits_in(text) for text in texts]
+    assert len(set(texts)) == 300 and texts == number_texts(300, 1)
+    followed = {number[at : at + 2] for number in numbers if number for at in range(6)}
+    assert len(followed) >= 98  # of a hundred pairs
 
 
 def test_the_sentences_hold_every_sound() -> None:
