@@ -17,6 +17,7 @@ STRANGER = "127.9.9.9"  # on no list
 HELD_CONNECTIONS = 200
 SLICE_S = 0.01
 FORGED = "forged RTP"
+FUZZ = ("fuzz", "more fuzz")  # halves, of different seeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def attacks(num_packets: int, num_strangers: int, rate_per_s: float) -> list[Att
         Attack("strangers", send_strangers, num_strangers, 500),
         Attack(FORGED, send_forged, num_strangers, 500),
         Attack("slow TCP", send_slow, 4 * HELD_CONNECTIONS, 50),
-        Attack("fuzz", send_fuzz, num_packets, rate_per_s),
+        *(Attack(name, send_fuzz, num_packets // 2, rate_per_s) for name in FUZZ),
     ]
 
 
