@@ -29,15 +29,17 @@ FRAMES = 14  # 1.1 s
 
 
 async def talk(endpoint: SipEndpoint) -> float:
-    """Play our tone, and tell which one is heard."""
+    """Play our tone, and tell which one is heard: linphone takes a moment to begin."""
     said, heard = tone(OURS_HZ, FRAME_SAMPLES / SAMPLE_RATE_HZ, SAMPLE_RATE_HZ, 0.3), []
+    latest_hz = 0.0
     async with asyncio.timeout(10):
         async for frame in endpoint.frames():
             endpoint.send(said)
             heard.append(frame)
-            if len(heard) == FRAMES:
+            latest_hz = find_tone(np.concatenate(heard[-6:]), SAMPLE_RATE_HZ) or latest_hz
+            if latest_hz and len(heard) >= FRAMES:
                 break
-    return find_tone(np.concatenate(heard[-6:]), SAMPLE_RATE_HZ)
+    return latest_hz
 
 
 async def pressed(endpoint: SipEndpoint) -> str:

@@ -109,7 +109,7 @@ def _assert_nothing_is_done_twice(folder: Path, monkeypatch: pytest.MonkeyPatch)
     def never(*_: object) -> None:
         raise AssertionError("what is done was made ready again")
 
-    for name in ("speak", "pool_sentences", "CodecTraining", "LmTraining", "VoiceTraining"):
+    for name in ("speak_told", "pool_sentences", "CodecTraining", "LmTraining", "VoiceTraining"):
         monkeypatch.setattr(pipeline, name, never)
     before, exported = _moments(folder), _contents(folder / "out")
     told: list[str] = []
