@@ -12,6 +12,7 @@ from typing import Self
 
 from agent.bench_gateway import HOST, free_port
 from agent.bench_probe import probe_options
+from agent.child_process import stop
 from agent.errors import AgentError
 
 CONFIG = Path(__file__).resolve().parent.parent / "deploy" / "kamailio" / "kamailio.cfg"
@@ -75,12 +76,7 @@ class Dispatcher:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        stop(self._process, STOP_S)
         self._folder.cleanup()
 
     def wait_for(self, status: int, timeout_s: float) -> None:

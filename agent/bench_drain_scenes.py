@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from agent.bench_dispatcher import Dispatcher
 from agent.bench_gateway import HOST, GatewayProcess, free_port
 from agent.bench_probe import Probe, probe_invite, probe_options
 from agent.bench_rtp import PACKET_S
+from agent.child_process import stop
 from agent.errors import AgentError
 from agent.load_generator import Ended, Generator
 from agent.load_speech import CODEC, programs
@@ -243,12 +243,7 @@ class WorkerProcess:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(EXIT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        stop(self._process, EXIT_S)
 
     def restart(self) -> None:
         """End it as a service is ended, and start it again. Raises AgentError if it ends badly."""

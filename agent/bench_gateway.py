@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from agent.child_process import stop
 from agent.errors import WorkerUnavailable
 
 HOST = "127.0.0.1"
@@ -62,13 +63,7 @@ class GatewayProcess:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        stop(self._process, 20)
         self._folder.cleanup()
 
     def terminate(self) -> None:

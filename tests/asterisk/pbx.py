@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 import soundfile
 
+from agent.child_process import stop
 from tests.asterisk.configuration import Place, files
 from tests.asterisk.root import RigError
 from tests.loopback.certificates import Authority
@@ -55,12 +56,7 @@ class Asterisk:
     def __exit__(self, *exc: object) -> None:
         if self._process is None:
             return
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        stop(self._process, STOP_S)
         for path in (self._home / "log/journal", self._home / "output"):
             if path.exists():
                 shutil.copy(path, self._keep / f"asterisk.{path.name}")

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Self
 
+from agent.child_process import stop
 from tests.loopback.sipp import find_free_port
 
 HOST, USER, REALM = "127.0.0.1", "peer", "relay.test"
@@ -61,12 +62,7 @@ class Coturn:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        stop(self._process, 5)
 
     @property
     def stun(self) -> str:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Self
 
+from agent.child_process import stop
 from tests.loopback.sipp import find_free_port
 
 USER, SECRET, REALM = "1000", "registrar-secret", "carrier.test"
@@ -117,12 +118,7 @@ class Kamailio:
 
     def kill(self) -> None:
         """Stop it at once, as a machine that fails does. Harmless twice."""
-        self._process.terminate()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        stop(self._process, 5)
         self._reader.join()
         assert self._process.stderr is not None
         self._process.stderr.close()

@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 import soundfile
 
+from agent.child_process import wait_or_kill
 from telephony.audio import to_int16
 from tests.loopback.kamailio import REALM, SECRET, USER
 from tests.loopback.sipp import find_free_port
@@ -103,11 +104,7 @@ class Linphone:
 
     def __exit__(self, *exc: object) -> None:
         self.tell("quit")
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        wait_or_kill(self._process, 5)
         self._reader.join()
         os.close(self._keys)
         assert self._process.stdout is not None
