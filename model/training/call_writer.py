@@ -111,6 +111,14 @@ class CallWriter:
         """The first column after everything that was said."""
         return max(self.at, self.busy)
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether nothing was heard over the line that was said last.
+
+        What it answers may have its last frames there: an answer comes sooner than those are over.
+        """
+        return self.busy <= self.started + AFTER_FRAMES
+
     def _idle(self, length: int, rng: random.Random) -> NDArray[np.int64]:
         """Frames of the caller's line alone, in short runs as they were heard: int64 [K, length]."""
         picks: list[int] = []
@@ -189,6 +197,9 @@ class CallWriter:
         self.call.text[at:stop] = self.spelling.tokenizer.pad
         self.call.forced[at:stop] = False
         self.call.timed[at:stop] = False
+        if self.call.lines:
+            words, columns = self.call.lines[-1]
+            self.call.lines[-1] = words, slice(columns.start, min(at, columns.stop))
         self.at = min(self.at, at)
 
     def echo(self, spans: Sequence[TokenTurn], rng: random.Random) -> None:

@@ -170,7 +170,10 @@ class Rehearsal:
     ) -> None:
         for line, since, until in self._windows(scripted):
             if line.cut is not None:
-                tally.yielded.append(_stops(is_quiet, line.cut))
+                onsets = (turn.first for turn in scripted.turns if turn.first < line.cut)
+                onset = max(onsets, default=line.cut)
+                if _can_tell(is_quiet, line, onset):
+                    tally.yielded.append(_stops(is_quiet, line, onset))
                 continue
             window = slice(max(since, line.start - EARLY_FRAMES), until)
             wanted = self.tokenizer.decode(scripted.call.text[max(0, line.start - 1) : until].tolist())
@@ -204,10 +207,19 @@ class Rehearsal:
         return bool((self._is_word(text[inside]) & ~self._is_word(scripted.call.text[inside])).any())
 
 
-def _stops(is_quiet: NDArray[np.bool_], cut: int) -> bool:
-    after = is_quiet[max(0, cut - QUIET_FRAMES) : cut + YIELD_FRAMES]
-    runs = np.lib.stride_tricks.sliding_window_view(after, min(QUIET_FRAMES, len(after)))
-    return bool(runs.all(1).any())
+def _latest(line: ScriptedLine, onset: int) -> int:
+    """The column by which an agent that yields is silent: later ones may be those of a line that was over."""
+    return min(onset + YIELD_FRAMES, line.end - 2 * QUIET_FRAMES)
+
+
+def _can_tell(is_quiet: NDArray[np.bool_], line: ScriptedLine, onset: int) -> bool:
+    """Whether the agent was speaking when it was interrupted, and would have gone on for long enough."""
+    return line.cut is not None and line.cut < _latest(line, onset) and not is_quiet[onset - 1]
+
+
+def _stops(is_quiet: NDArray[np.bool_], line: ScriptedLine, onset: int) -> bool:
+    after = is_quiet[onset : _latest(line, onset) + QUIET_FRAMES]
+    return bool(np.lib.stride_tricks.sliding_window_view(after, QUIET_FRAMES).all(1).any())
 
 
 def _is_aside(turn: HeardTurn, line: ScriptedLine) -> bool:

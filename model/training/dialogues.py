@@ -39,9 +39,9 @@ __all__ = ["Call", "Drawing", "Scriptwriter"]
 # turns that looked unfinished and were not: an agent that never saw an answer come late would wait for ever.
 ANSWER_FRAMES, ANSWER_WEIGHTS = (1, 2, 8, 16), (0.68, 0.26, 0.045, 0.015)
 # Of the caller's speech before an interrupted agent falls silent: two where it is surer than 0.83 that this
-# is meant for it, else when it has heard more. Without the late moments an agent that was not sure after
-# three frames had learnt that who is still talking is not being interrupted: it yielded to 7 % of callers.
-YIELD_FRAMES, YIELD_WEIGHTS = (2, 4, 8), (0.6, 0.25, 0.15)
+# is meant for it, else four. Text is drawn greedily, so a moment must be likelier than not among those who
+# still talk: three moments, the last of them rare, were one that never came.
+YIELD_FRAMES, YIELD_WEIGHTS = (2, 4), (0.6, 0.4)
 # Of silence at least before an interrupted agent goes on: a shorter one is a break in what it says, no stop.
 STOP_FRAMES = 4
 # Of nobody speaking before the agent asks. One moment, not a spread: text is drawn greedily, and each of
@@ -49,11 +49,11 @@ STOP_FRAMES = 4
 SILENCE_FRAMES = 52
 NOD_FRAMES = 7  # of a pause in a long order before the agent hums: one moment, for the same reason
 LOOK_UP_FRAMES = (4, 44)  # from "One moment." to what the runtime has the agent say
-BARGE_IN_SHARE = 0.3
+BARGE_IN_SHARE = 0.45  # of turns after a longer line over which nothing was heard
 SILENT_TURN_SHARE = 0.12
 NOBODY_SHARE = 0.65
-BACKCHANNEL_SHARE = 0.25  # of the agent's longer lines, callers' hums over them
-DISTRACTOR_SHARE = 0.3  # of turns, where the stem has distractors
+BACKCHANNEL_SHARE = 0.2  # of the agent's longer lines, callers' hums over them
+DISTRACTOR_SHARE = 0.25  # of turns, where the stem has distractors
 # Of a distractor in a silence: a longer one would hide the agent's question.
 LONGEST_ALONE_FRAMES = SILENCE_FRAMES - 12
 GIVE_UP_SHARE = 0.4  # of callers who were asked whether they are there
@@ -164,7 +164,7 @@ class Drawing:
         gap = rng.choices((rng.randint(2, 10), rng.randint(10, 24), rng.randint(24, 42)), (0.5, 0.4, 0.1))[0]
         onset, earliest = writer.free + gap, 0
         speaking = writer.at - writer.started
-        if speaking > 12 and writer.busy < writer.started and rng.random() < BARGE_IN_SHARE:
+        if speaking > 12 and writer.is_alone and rng.random() < BARGE_IN_SHARE:
             onset = writer.started + rng.randint(5, speaking - 4)
             cut = onset + 1 + rng.choices(YIELD_FRAMES, YIELD_WEIGHTS)[0]
             writer.cut(cut)
@@ -222,7 +222,7 @@ class Drawing:
             return
         turn = rng.choice(self._distractors)
         length = turn.last - turn.first
-        if writer.busy < writer.started and writer.at - writer.started > 12 and rng.random() < 0.6:
+        if writer.is_alone and writer.at - writer.started > 12 and rng.random() < 0.6:
             writer.hear(turn, rng.randint(writer.started + 2, writer.at - 6))
         elif length <= LONGEST_ALONE_FRAMES and writer.busy <= writer.at:
             writer.hear(turn, writer.free + rng.randint(2, SILENCE_FRAMES - 10 - length))

@@ -54,7 +54,7 @@ def reword(call: Call, spelling: Spelling, rng: random.Random) -> None:
         if not is_number(heard):
             call.read_back[columns] = words[call.transcript[columns]]
     before = call.text.copy()
-    for said, columns in call.lines:  # where one was cut short the next stands
+    for said, columns in call.lines:
         if not is_number(said):
             call.text[columns] = words[before[columns]]
     for _, columns in call.lines:

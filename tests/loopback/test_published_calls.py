@@ -37,7 +37,7 @@ from telephony.endpoint import FRAME_SAMPLES
 from telephony.sip import SipGateway
 from tests.model.oracle import reference_codec, reference_lm
 from tests.model.published import hibiki_folder, reference, stacked, voice_file, write_folder, write_voices
-from tests.model.steered import Drawn, Orders, Steered, steered
+from tests.model.steered import Drawn, Orders, Steered, read_back, steered
 from tests.model.tiny import CODEC_CONFIG, LM_CONFIG, SHARED_LM_CONFIG, WIDE_LM_CONFIG
 
 pytestmark = [pytest.mark.loopback, pytest.mark.redis, pytest.mark.timeout(180)]
@@ -82,8 +82,10 @@ def _builtin(folder: Path) -> Path:
 
 def _builtin_reference(config: ModelConfig) -> tuple[Any, Any]:
     """The reference's modules with the built-in model's weights."""
-    lm = reference_lm(config.lm)
-    lm.load_state_dict(read_safetensors(BUILTIN / "lm.safetensors"))
+    lm, weights = reference_lm(config.lm), read_safetensors(BUILTIN / "lm.safetensors")
+    if config.lm.extra_heads_fed_back:
+        read_back(lm, weights.pop("extra_emb.0.weight").float())
+    lm.load_state_dict(weights)
     codec = reference_codec(config.codec, 0, config.codec.quantizer.n_q)
     # It gives both transformers as many layers; ours needs fewer to speak than to hear.
     layers = codec.decoder_transformer.transformer.layers
@@ -218,14 +220,16 @@ def _oracle(folder: Path, model: LoadedModel) -> Iterator[tuple[Any, Steered]]:
     starts = word_starts(tokenizer, config.lm.text_card)
     with codec.streaming(1), steered(lm, config.lm, silence[: config.lm.agent_q], starts) as call:
         call.orders.once_steps = config.sampling.text_once_frames
-        if tokenizer.nobody >= 0:
-            call.orders.bias = {tokenizer.nobody: -1e9}
+        barred = (tokenizer.nobody, tokenizer.announce)  # for the runtime to put there
+        call.orders.bias = {token: -1e9 for token in barred if token >= 0}
         yield codec, call
 
 
-def _obey(orders: Orders, kind: str, values: list[int]) -> None:
+def _obey(orders: Orders, kind: str, values: list[int], announce: int) -> None:
     if kind == "say":
         orders.sentence, orders.at, orders.waited = values, 0, 0
+        if announce >= 0:  # of models that are trained to be told what to say
+            orders.forced_text = announce
     elif kind == "silence":
         (orders.silent_steps,) = values
     else:
@@ -248,7 +252,7 @@ def test_a_call_says_what_the_reference_says(name: str, called: dict[str, tuple[
         for step, pcm in enumerate(trace.pcm):
             for at, kind, values in trace.commands:
                 if at == step:
-                    _obey(theirs.orders, kind, values)
+                    _obey(theirs.orders, kind, values, model.tokenizer.announce)
             sound = torch.from_numpy(to_float(pcm))[None, None]
             codes = codec.encode(sound)[0, : lm.caller_q, 0].tolist()
             heard = _heard(trace, lm, step) or codes

@@ -187,6 +187,23 @@ class Steered:
         return torch.stack(codes, dim=1)
 
 
+def read_back(reference: Any, embedding: Tensor) -> None:
+    """Let the reference read what its transcript head wrote a step ago: a stream that it has no notion of.
+
+    `embedding` float [extra_heads_dim + 1, dim]; its last row stands for what precedes a call.
+    """
+    written = torch.full((1, 1), len(embedding) - 1)
+
+    def write(_: Any, hidden: tuple[Tensor], __: Tensor) -> None:
+        written.copy_(reference.extra_heads[0](hidden[0]).argmax(-1))
+
+    def read(_: Any, __: Any, embedded: Tensor) -> Tensor:
+        return embedded + embedding[written]
+
+    reference.text_linear.register_forward_hook(write)
+    reference.text_emb.register_forward_hook(read)
+
+
 @contextmanager
 def steered(
     reference: Any, config: LmConfig, silence: Sequence[int], word_starts: Tensor

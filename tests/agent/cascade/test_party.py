@@ -83,9 +83,9 @@ def said(words: str, speech_s: float = 1.0) -> Turn:
 
 def test_a_new_call_is_greeted_with_sound_and_words_in_their_time(rig: Rig) -> None:
     assert rig.asked() == [Kind.BEGIN, Kind.GREET]
-    rig.answer("off hook coffee", 0.8)
+    rig.answer("large soy latte", 0.8)
     assert rig.steps(14) == [0.25] * 10 + [0.0] * 4
-    assert rig.tokens.decode([token for token in rig.text if token >= 0]) == "off hook coffee"
+    assert rig.tokens.decode([token for token in rig.text if token >= 0]) == "large soy latte"
     assert rig.tokens.piece(rig.text[0]) and not rig.tokens.piece(rig.text[1])
 
 

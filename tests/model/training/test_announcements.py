@@ -62,7 +62,7 @@ def test_a_share_of_calls_announces_and_in_some_nothing_else_is_said(
     writer: AnnouncingScriptwriter, tokenizer: TextTokenizer
 ) -> None:
     rng, stem = random.Random(1), scripts.stem()
-    calls = [writer.draw(stem, rng) for _ in range(120)]
+    calls = [writer.draw(stem, rng) for _ in range(300)]
     told = [call for call in calls if _spans(call, tokenizer) and (call.agent == TOLD).any()]
     wanted = announcements.ANNOUNCING_SHARE + announcements.READING_SHARE
     assert len(told) / len(calls) == pytest.approx(wanted, abs=0.1)
@@ -83,7 +83,7 @@ def test_answers_that_were_looked_up_are_told_like_any_sentence(
     looked_up = 0
     for call in calls:
         for column in np.flatnonzero(call.text == tokenizer.delegate):
-            after = np.flatnonzero(call.text[column:] == tokenizer.announce)
+            after = np.flatnonzero(call.text[column:-1] == tokenizer.announce)
             looked_up += len(after) > 0 and bool(call.timed[column + after[0] + 1])
     assert looked_up >= 3
 

@@ -35,7 +35,7 @@ def calls(tokenizer: TextTokenizer) -> list[ScriptedCall]:
 class _Played(Rehearsal):
     """A rehearsal whose model is a function of the call."""
 
-    late, rash, deaf = 0, False, False
+    late, rash, deaf, finishes = 0, False, False, False
 
     def _live(self, lm: Lm) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         texts = np.stack([scripted.call.text for scripted in self.calls])
@@ -45,6 +45,10 @@ class _Played(Rehearsal):
             for row, scripted in enumerate(self.calls):
                 for turn in scripted.turns:
                     texts[row, min(turn.first + 4, 479)] = self.tokenizer.encode("hello")[0]
+        if self.finishes:
+            for row, scripted in enumerate(self.calls):
+                for line in scripted.lines:
+                    quiet[row, line.start : line.end] = False
         return texts, np.zeros_like(quiet) if self.deaf else quiet
 
 
@@ -65,6 +69,14 @@ def test_each_fault_shows_in_its_own_figure(calls: list[ScriptedCall], tokenizer
     assert late(tiny.lm())["loop_gap_frames"] == good["loop_gap_frames"] + 3
     assert rash(tiny.lm())["loop_early_share"] > 0.5
     assert deaf(tiny.lm()) | {"loop_yield_share": 1} == good and deaf(tiny.lm())["loop_yield_share"] == 0
+
+
+def test_who_is_silent_because_the_line_is_over_has_not_yielded(
+    calls: list[ScriptedCall], tokenizer: TextTokenizer
+) -> None:
+    stubborn = _played(calls, tokenizer)
+    stubborn.finishes = True
+    assert stubborn(tiny.lm())["loop_yield_share"] == 0
 
 
 def test_a_model_lives_through_the_calls(tokenizer: TextTokenizer, calls: list[ScriptedCall]) -> None:

@@ -162,7 +162,8 @@ def test_every_answer_is_the_rules(calls: list[Call]) -> None:
                 assert asked.turn.request is not None
                 assert event.text == rules.answer(asked.turn.request).text
                 waited = event.column - (asked.last + 1)
-                assert waited in ANSWER_FRAMES or waited <= STOP_FRAMES, "sooner only after being cut short"
+                latest_stop = max(YIELD_FRAMES) + STOP_FRAMES  # which may be after the turn
+                assert waited in ANSWER_FRAMES or waited <= latest_stop, "else only after being cut short"
                 asked, before = None, event.text
                 num_answers += 1
         assert asked is None or asked.last + 1 + max(ANSWER_FRAMES) >= NUM_COLUMNS
@@ -217,6 +218,19 @@ def test_an_interrupted_line_is_cut_short_and_its_text_stops(calls: list[Call], 
             assert not call.agent[:, said.stop : answer].any()
             assert set(call.text[said.stop : answer - 1].tolist()) <= {words.pad}
     assert num_cut > 20
+
+
+def test_answers_that_came_at_once_are_interrupted_too(calls: list[Call]) -> None:
+    """What an answer is to is still being heard when it begins: that is nothing said over it."""
+    num_prompt = num_interrupted = 0
+    for call in calls:
+        interrupted = [said for said, _ in _interruptions(call)]
+        for heard, said in pairwise(_events(call)):
+            if isinstance(heard, Heard) and isinstance(said, Said) and said.whole_stop - said.column > 12:
+                if said.column - (heard.last + 1) <= 2:
+                    num_prompt += 1
+                    num_interrupted += said in interrupted
+    assert num_prompt > 100 and num_interrupted > 0.15 * num_prompt
 
 
 def test_a_line_that_nobody_interrupts_is_said_whole_with_its_words(
@@ -345,7 +359,7 @@ def test_distractors_change_nothing(words: TextTokenizer) -> None:
     coughs = [turn.first for turn in noisy.turns if turn.request is None]
     writer = Scriptwriter(LIBRARY, words, NUM_COLUMNS)
     over = alone = 0
-    for seed in range(40):
+    for seed in range(60):
         call = writer.draw(noisy, random.Random(seed))
         spans = [(said.column, said.whole_stop, said.stop) for said in _said(call)]
         turns = sorted(
