@@ -83,10 +83,14 @@ class Lm(nn.Module):
     @property
     def initial_column(self) -> Tensor:
         """Int64 [num_streams]: the token each stream starts from."""
-        config = self.config
-        tokens = [config.text_card] + [config.card] * config.n_q
-        tokens += [config.extra_heads_dim] * config.extra_heads_fed_back
-        return torch.tensor(tokens, device=self.text_linear.weight.device)
+        config, device = self.config, self.text_linear.weight.device
+        tokens = (
+            (config.text_card, 1),
+            (config.card, config.n_q),
+            (config.extra_heads_dim, config.extra_heads_fed_back),
+        )
+        # Filled in place: a copy from the host could be no part of a CUDA graph.
+        return torch.cat([torch.full((count,), token, device=device) for token, count in tokens])
 
     def init_state(self, batch: int, *, can_pin: bool = False, kv_dtype: torch.dtype | None = None) -> State:
         """What the temporal transformer remembers, for `batch` rows at their start.

@@ -64,8 +64,8 @@ SAID_ONCE = frozenset({Intent.ORDER, Intent.NUMBER})
 # a model that heard no others waited at ends that sound like a pause.
 ONE_BREATH_SHARE = 0.5
 INTENT_WEIGHTS = {
-    Intent.ORDER: 6.0, Intent.CHANGE: 1.0, Intent.NUMBER: 2.0, Intent.HOURS: 1.4, Intent.WHERE: 1.4,
-    Intent.PERSON: 1.0, Intent.REPEAT: 1.8, Intent.GOODBYE: 1.0, Intent.CANCEL: 0.6, Intent.STATUS: 0.9,
+    Intent.ORDER: 6.0, Intent.CHANGE: 1.6, Intent.NUMBER: 3.0, Intent.HOURS: 1.4, Intent.WHERE: 1.4,
+    Intent.PERSON: 1.0, Intent.REPEAT: 1.8, Intent.GOODBYE: 1.0, Intent.CANCEL: 0.6, Intent.STATUS: 1.2,
     Intent.OTHER: 0.6, Intent.UNCLEAR: 0.5, Intent.YES: 0.5, Intent.NO: 0.5,
 }  # fmt: skip
 # What callers say sooner when the agent has asked this.

@@ -7,6 +7,7 @@ training mostly the true words, with some missing, and in a share of the steps w
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,27 +25,31 @@ from model.tokenizer import EPAD, PAD
 from model.training.dialogues import Call, Scriptwriter
 from model.training.feed import Share
 from model.training.muon import MuonAdamW
+from model.training.replay import Replayed
 from model.training.rewording import reword
-from model.training.stage import Figures, Report, Stage, means
+from model.training.stage import Figures, Report, Stage, means, schedule
 from model.training.tokens_stage import TokenStem
+from model.transformer import LmLayer
 
 PAD_WEIGHT = 0.25  # of padding targets; most columns are padding
-DEPTH_SHARE = 0.25  # of the speaking columns whose codes are taught in one step
-QUIET_DEPTH_SHARE = 0.02
+TAUGHT_SHARE = 0.15  # of the columns whose codes are taught in one step
+QUIET_WEIGHT = 0.08  # of a column in which the agent is silent, when they are drawn
 # Of the learning rates, for a model that begins with trained weights: they were chosen for eight times the
 # calls that a CPU has time for in a step.
 GENTLENESS = 0.4
+DROPOUT = 0.1  # of what attention and the gated units add: a bank is heard hundreds of times
 DROP_SHARE = 0.04  # of the caller's frames that go missing in training
-VALIDATE_EVERY_STEPS = 200
-REHEARSE_EVERY_STEPS = 600  # in closed loop, step by step: dear
+VALIDATE_EVERY_S = 60.0
+REHEARSE_EVERY_S = 400.0  # in closed loop, step by step: dear
 OWN, FORCED, TIMED = (
     0,
     1,
     2,
 )  # text: the model's; the runtime's; the runtime's at a moment that the model chose
 DROP_PIECE_SHARE = 0.05  # of what is read back of the caller's words: a model may miss one, and goes on
-OWN_TRANSCRIPT_SHARE = 0.25  # of the steps, in which the model reads back what it wrote
-DROP_CODE_SHARE = 0.10  # of the single codes: without it callers of the bank are learnt by heart
+OWN_TRANSCRIPT_SHARE = 0.3  # of the steps, in which the model reads back what it wrote
+OWN_PASSES = 3  # in which that is written
+DROP_CODE_SHARE = 0.12  # of the single codes: without it callers of the bank are learnt by heart
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,9 @@ class LmDials:
     reworded_share: float = 0.6  # of the calls
 
     def gentle(self) -> LmDials:
-        """For a language model that begins with trained weights."""
-        return replace(self, muon_lr=GENTLENESS * self.muon_lr, adam_lr=GENTLENESS * self.adam_lr)
+        """For a language model that begins with trained weights; less so the more calls a step has."""
+        factor = min(1.0, GENTLENESS * self.calls / LmDials.calls)
+        return replace(self, muon_lr=factor * self.muon_lr, adam_lr=factor * self.adam_lr)
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,9 @@ def weighted_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Te
     each = F.cross_entropy(logits.float(), target, reduction="none")
     return (each * weight).sum() / weight.sum().clamp(min=1e-6)
 
+
+# What a step tells, in this order.
+FIGURES = ("text", "timing", "heard", "audio", "text_acc", "word_start_acc", "heard_acc", "grad")
 
 CallBatch = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -110,6 +119,11 @@ def collate(calls: Sequence[Call], rng: np.random.Generator) -> CallBatch:
         torch.from_numpy(weight),
         torch.from_numpy(given),
     )
+
+
+def _share(hit: Tensor, among: Tensor) -> Tensor:
+    """Of the columns bool `among`, those bool `hit`: float [], not a number if there is none."""
+    return (hit & among).sum() / among.sum()
 
 
 def _is_reworded(codes: Tensor, transcript: Tensor) -> Tensor:
@@ -156,6 +170,16 @@ class LmTraining(Stage[CallBatch]):
         )
         super().__init__(self.lm, optimizer, folder / "lm.pt", dials.minutes, max_norm=2.0)
         self.silence = torch.from_numpy(silence).to(self.device)
+        self._padding = torch.tensor([EPAD, config.existing_text_padding_id], device=self.device)
+        self._replayed = Replayed(self._update)
+        self._validated_s = self._rehearsed_s = 0.0
+        for layer in self.lm.transformer.layers:
+            assert isinstance(layer, LmLayer)
+            for part in (layer.self_attn, layer.gating):
+                part.register_forward_hook(self._drop_out)
+
+    def _drop_out(self, module: nn.Module, args: object, out: Tensor) -> Tensor:
+        return F.dropout(out, DROPOUT, self.lm.training)
 
     def _init_weights(self) -> None:
         for name, p in self.lm.named_parameters():
@@ -168,8 +192,8 @@ class LmTraining(Stage[CallBatch]):
 
     def loss(
         self, codes: Tensor, transcript: Tensor, weight: Tensor, given: Tensor, *, reads_own: bool = False
-    ) -> tuple[Tensor, Figures]:
-        """The training loss of a batch of calls, and the figures worth watching.
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The training loss of a batch of calls, and the figures worth watching, each float [].
 
         `given` int [B, T] tells whose the text is: OWN, FORCED or TIMED. Where the model reads what it wrote,
         writing is not taught: a word that came a frame early would be asked for once more.
@@ -197,13 +221,13 @@ class LmTraining(Stage[CallBatch]):
         spoken = ~quiet & (weight > 0) & (given == OWN)
         start = spoken & torch.cat([quiet[:, :1], quiet[:, :-1]], dim=1)
         words = (transcript != pad) & (weight > 0)
-        figures = {name: float(value.detach()) for name, value in parts.items()}
+        figures = {name: value.detach() for name, value in parts.items()}
         if reads_own:
-            figures["heard"] = float("nan")
+            figures["heard"] = torch.full_like(figures["heard"], torch.nan)
         figures |= {
-            "text_acc": float(hit[spoken].float().mean()),
-            "word_start_acc": float(hit[start].float().mean()),
-            "heard_acc": float(heard_hit[words].float().mean()),
+            "text_acc": _share(hit, spoken),
+            "word_start_acc": _share(hit, start),
+            "heard_acc": _share(heard_hit, words),
         }
         return torch.stack(list(parts.values())).sum(), figures
 
@@ -213,34 +237,58 @@ class LmTraining(Stage[CallBatch]):
         `text_logits` float [B T, C], `weight` float [B, T].
         """
         logits = text_logits.float()
-        padding = torch.tensor([EPAD, self.config.existing_text_padding_id], device=self.device)
-        each = logits.logsumexp(1) - logits.index_fill(1, padding, -torch.inf).logsumexp(1)
+        each = logits.logsumexp(1) - logits.index_fill(1, self._padding, -torch.inf).logsumexp(1)
         return (each * weight.flatten()).sum() / weight.sum().clamp(min=1e-6)
 
     def _audio_loss(self, hidden: Tensor, columns: Tensor, weight: Tensor) -> Tensor:
-        """Cross-entropy of the agent's codes on a random share of the columns, mostly those with speech."""
+        """Cross-entropy of the agent's codes on a random share of the columns, mostly those with speech.
+
+        As many are drawn each time, without repeats: in the order of u ** (1 / weight), u uniform (Efraimidis
+        and Spirakis, 2006).
+        """
         dep_q = self.config.dep_q
-        target = columns[:, :, 1:].transpose(1, 2)  # [B, T, streams]
-        audio = target[..., 1 : 1 + dep_q]
-        speaking = (audio != self.silence).any(-1)
-        share = torch.where(speaking, DEPTH_SHARE, QUIET_DEPTH_SHARE) * (weight > 0)
-        chosen = torch.rand(share.shape, device=self.device) < share
-        known = ((audio[chosen] >= 0) & (audio[chosen] < self.config.card)).all(-1)
-        audio, text, state = audio[chosen][known], target[..., 0][chosen][known], hidden[chosen][known]
+        target = columns[:, :, 1:].transpose(1, 2).flatten(0, 1)  # [B T, streams]
+        audio = target[:, 1 : 1 + dep_q]
+        known = ((audio >= 0) & (audio < self.config.card)).all(1) & (weight.flatten() > 0)
+        speaking = (audio != self.silence).any(1)
+        order = torch.rand(known.shape, device=self.device).log() / torch.where(speaking, 1.0, QUIET_WEIGHT)
+        count = math.ceil(TAUGHT_SHARE * len(target))
+        chosen = order.masked_fill(~known, -torch.inf).topk(count).indices
+        taught = known[chosen].float()[:, None].expand(-1, dep_q)
+        audio, state = (
+            audio[chosen].clamp(0, self.config.card - 1),
+            hidden.flatten(0, 1).index_select(0, chosen),
+        )
         with torch.autocast(self.device.type, torch.bfloat16):
-            logits = self.lm.depth(state, text, audio)
-        return F.cross_entropy(logits.float().flatten(0, 1), audio.flatten())
+            logits = self.lm.depth(state, target[chosen, 0], audio)
+        return weighted_cross_entropy(logits.flatten(0, 1), audio.flatten(), taught.flatten())
 
     def step(self, batch: CallBatch) -> Figures:
         """One update; its share of the time budget sets the learning rate."""
-        codes, *rest = (part.to(self.device, non_blocking=True) for part in batch)
+        parts = [part.to(self.device, non_blocking=True) for part in batch]
         reads_own = self.config.extra_heads_fed_back > 0 and float(torch.rand(())) < OWN_TRANSCRIPT_SHARE
+        if self.device.type != "cuda":
+            total, figures = self._loss_of(parts, reads_own)
+            read = {name: float(value) for name, value in figures.items()}
+            return read | {"grad": self.update(total)}
+        self.optimizer.set_rates(schedule(self.share, self.steps))
+        values = self._replayed(parts, reads_own).tolist()
+        self._count(values[-1])
+        return dict(zip(FIGURES, values, strict=True))
+
+    def _update(self, parts: Sequence[Tensor], reads_own: bool) -> Tensor:
+        """A whole step, nothing of it read: float [len(FIGURES)]."""
+        total, figures = self._loss_of(parts, reads_own)
+        figures["grad"] = self.update_unread(total)
+        return torch.stack([figures[name] for name in FIGURES])
+
+    def _loss_of(self, parts: Sequence[Tensor], reads_own: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        codes, *rest = parts
         if reads_own:
             is_reworded = _is_reworded(codes, rest[0])[:, None]
-            codes[:, -1] = torch.where(is_reworded, codes[:, -1], self._written(codes))
-        total, figures = self.loss(codes, *rest, reads_own=reads_own)
-        figures["grad"] = self.update(total)
-        return figures
+            read_back = torch.where(is_reworded, codes[:, -1], self._written(codes))
+            codes = torch.cat([codes[:, :-1], read_back[:, None]], dim=1)
+        return self.loss(codes, *rest, reads_own=reads_own)
 
     def _columns(self, codes: Tensor) -> Tensor:
         """Int64 [B, num_streams, T + 1]; a model that reads no transcript back is given none."""
@@ -250,19 +298,27 @@ class LmTraining(Stage[CallBatch]):
     def _written(self, codes: Tensor) -> Tensor:
         """The transcript as the model writes it, int64 [B, T], where it reads back the one in the codes.
 
-        So each piece may be wrong once, and what follows is written after it: what happens in a call, but for
-        errors that bring about others, in one pass instead of one for each frame.
+        In the first pass each piece may be wrong once, and what follows is written after it; in the next ones
+        errors bring about others, as in a call, without a pass for each frame.
         """
-        with torch.autocast(self.device.type, torch.bfloat16):
-            hidden = self.lm.temporal(self._columns(codes)[:, :, :-1])
-            written: Tensor = self.lm.extra_heads[0](hidden).argmax(-1)
+        self.lm.eval()  # as in a call
+        for _ in range(OWN_PASSES):
+            with torch.autocast(self.device.type, torch.bfloat16):
+                hidden = self.lm.temporal(self._columns(codes)[:, :, :-1])
+                written: Tensor = self.lm.extra_heads[0](hidden).argmax(-1)
+            codes = torch.cat([codes[:, :-1], written[:, None]], dim=1)
+        self.lm.train()
         return written
 
     def _between_steps(self, report: Report) -> None:
-        if self.steps % VALIDATE_EVERY_STEPS == 0 and self._validation:
+        if self._validation and self.spent_s - self._validated_s >= VALIDATE_EVERY_S:
+            self._validated_s = self.spent_s
             self._tell(report, "validation", self.validate(self._validation))
-        if self.steps % REHEARSE_EVERY_STEPS == 0 and self._rehearsal:
+        if self._rehearsal and self.spent_s - self._rehearsed_s >= REHEARSE_EVERY_S:
+            self._rehearsed_s = self.spent_s
+            self.lm.eval()
             self._tell(report, "closed loop", self._rehearsal(self.lm))
+            self.lm.train()
 
     def _tell(self, report: Report, what: str, figures: Figures) -> None:
         self.metrics.write(self.steps, self.spent_s, figures)
@@ -274,6 +330,11 @@ class LmTraining(Stage[CallBatch]):
         """The same figures on calls of stems that are not trained on; their names begin with `val_`."""
         draws = np.random.default_rng(0)
         chunks = [calls[i : i + 8] for i in range(0, len(calls), 8)]
-        batches = [(part.to(self.device) for part in collate(chunk, draws)) for chunk in chunks]
-        figures = means([self.loss(*batch)[1] for batch in batches])
+        self.lm.eval()
+        rows: list[Figures] = []
+        for chunk in chunks:
+            codes, *rest = (part.to(self.device) for part in collate(chunk, draws))
+            rows.append({name: float(value) for name, value in self.loss(codes, *rest)[1].items()})
+        self.lm.train()
+        figures = means(rows)
         return {f"val_{name}": value for name, value in figures.items()}

@@ -50,8 +50,17 @@ class MuonAdamW:
         }
         self._matrices = [p for name, p in parameters if is_matrix[name]]
         self._momentum = [torch.zeros_like(p) for p in self._matrices]
-        others = [p for name, p in parameters if not is_matrix[name]]
-        self._adam = torch.optim.AdamW(others, lr=adam_lr, betas=(0.9, 0.97), weight_decay=weight_decay)
+        self._others = [p for name, p in parameters if not is_matrix[name]]
+        device = parameters[0][1].device
+        # Tensors, so that a recorded CUDA graph reads what they are when it is replayed.
+        self._muon_rate, self._adam_rate = torch.zeros(2, device=device).unbind()
+        self._adam = torch.optim.AdamW(
+            self._others,
+            lr=self._adam_rate,
+            betas=(0.9, 0.97),
+            weight_decay=weight_decay,
+            capturable=device.type == "cuda",
+        )
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -59,20 +68,39 @@ class MuonAdamW:
             p.grad = None
         self._adam.zero_grad()
 
-    @torch.no_grad()
     def step(self, scale: float) -> None:
         """Apply one update, learning rates times `scale`."""
-        for group in self._adam.param_groups:
-            group["lr"] = self.adam_lr * scale
+        self.set_rates(scale)
+        self.apply()
+
+    @torch.no_grad()
+    def set_rates(self, scale: float) -> None:
+        """Multiply the learning rates of the next updates by `scale`; 0: they change no parameter."""
+        self._muon_rate.fill_(self.muon_lr * scale)
+        self._adam_rate.fill_(self.adam_lr * scale)
+
+    @torch.no_grad()
+    def apply_if(self, is_sound: Tensor) -> None:
+        """`apply`, which changes no parameter unless bool [] holds; that is not read, so nothing waits."""
+        self._muon_rate.mul_(is_sound)
+        self._adam_rate.mul_(is_sound)
+        for p in (*self._matrices, *self._others):
+            if p.grad is not None:
+                p.grad.masked_fill_(~is_sound, 0.0)
+        self.apply()
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """One update at the rates that are set; nothing of it waits for the device."""
         self._adam.step()
         groups: dict[tuple[int, int], list[int]] = {}
         for index, p in enumerate(self._matrices):
             if p.grad is not None:
                 groups.setdefault((p.shape[0], p[0].numel()), []).append(index)
         for (rows, columns), members in groups.items():
-            self._update(members, self.muon_lr * scale, max(1.0, rows / columns) ** 0.5)
+            self._update(members, max(1.0, rows / columns) ** 0.5)
 
-    def _update(self, members: list[int], lr: float, gain: float) -> None:
+    def _update(self, members: list[int], gain: float) -> None:
         """Move matrices of one shape together: one batched product instead of many small ones."""
         matrices: list[Tensor] = [self._matrices[index] for index in members]
         momentum = [self._momentum[index] for index in members]
@@ -81,9 +109,9 @@ class MuonAdamW:
         torch._foreach_add_(momentum, grads)
         ahead = torch._foreach_add(grads, momentum, alpha=0.95)
         updates = orthogonalize(torch.stack([matrix.flatten(1) for matrix in ahead]))
-        torch._foreach_mul_(matrices, 1 - lr * self.weight_decay)
-        moves = [update.view_as(p) for update, p in zip(updates, matrices, strict=True)]
-        torch._foreach_add_(matrices, moves, alpha=-lr * gain)
+        torch._foreach_mul_(matrices, 1 - self._muon_rate * self.weight_decay)
+        moves = (updates * (-gain * self._muon_rate)).unbind()
+        torch._foreach_add_(matrices, [move.view_as(p) for move, p in zip(moves, matrices, strict=True)])
 
     def state_dict(self) -> dict[str, object]:
         """For a checkpoint."""
@@ -95,4 +123,10 @@ class MuonAdamW:
         assert isinstance(momentum, list)
         for mine, theirs in zip(self._momentum, momentum, strict=True):
             mine.copy_(theirs)
-        self._adam.load_state_dict(state["adam"])  # type: ignore[arg-type]
+        adam = state["adam"]
+        assert isinstance(adam, dict)
+        # How it steps is this machine's: a checkpoint of a CPU goes on on CUDA, and the other way round.
+        own = self._adam.state_dict()["param_groups"]
+        self._adam.load_state_dict({"state": adam["state"], "param_groups": own})
+        for group in self._adam.param_groups:
+            group["lr"] = self._adam_rate

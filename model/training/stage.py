@@ -88,13 +88,27 @@ class Stage(ABC, Generic[Batch]):
         norm = float(nn.utils.clip_grad_norm_(self._module.parameters(), self._max_norm))
         if np.isfinite(norm):
             self.optimizer.step(schedule(self.share, self.steps))
-        else:
-            self.num_skipped += 1
+        self._count(norm)
+        return norm
+
+    def update_unread(self, loss: Tensor) -> Tensor:
+        """The same at the rates that are set, without waiting for the device: the gradient's norm, float [].
+
+        For a recorded step, whose figures are read later: `_count` is to be called with that norm then.
+        """
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self._module.parameters(), self._max_norm)
+        self.optimizer.apply_if(norm.isfinite())
+        return norm
+
+    def _count(self, norm: float) -> None:
+        """A step was taken, or skipped for its gradient."""
+        self.num_skipped += not np.isfinite(norm)
         self.steps += 1
         now_s = time.monotonic()
         self.spent_s += now_s - (self._last_step_s or now_s)
         self._last_step_s = now_s
-        return norm
 
     def save(self) -> None:
         """Write a checkpoint that training and the next stages take up; it appears whole or not at all."""

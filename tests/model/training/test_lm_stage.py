@@ -67,8 +67,11 @@ def _training(folder: Path, validation: tuple[Call, ...] = (), minutes: float = 
 
 def _figures(training: LmTraining, batch: CallBatch) -> Figures:
     torch.manual_seed(0)  # which columns teach codes is drawn
+    training.lm.eval()
     with torch.no_grad():
-        return training.loss(*batch)[1]
+        figures = training.loss(*batch)[1]
+    training.lm.train()
+    return {name: float(value) for name, value in figures.items()}
 
 
 def _parts(figures: Figures, *names: str) -> list[float]:
@@ -171,6 +174,7 @@ def test_forced_text_is_no_target(tmp_path: Path, is_forced: bool) -> None:
 def test_padding_counts_less_than_words(tmp_path: Path) -> None:
     """A model that leans to padding is wrong about ten words and right about thirty paddings."""
     training = _training(tmp_path)
+    training.lm.eval()
     call = _call(end=COLUMNS)
     call.text[:10], call.text[10:] = 9, PAD
     hidden = training.lm.temporal(training._columns(_batch(call)[0])[:, :, :-1])[0]
@@ -185,6 +189,7 @@ def test_padding_counts_less_than_words(tmp_path: Path) -> None:
 def test_figures_count_words_and_what_was_heard(tmp_path: Path) -> None:
     """A model that only ever says 9, judged on columns that hold 9, padding, and 9 as forced text."""
     training = _training(tmp_path)
+    training.lm.eval()
     call = _call(end=COLUMNS)
     call.text[:], call.transcript[:] = PAD, PAD
     call.text[4:8], call.transcript[[6, 9]] = [9, 10, 9, 9], [9, 10]
@@ -239,6 +244,46 @@ def test_codes_that_are_spoken_teach_what_hears(tmp_path: Path) -> None:
     assert of_caller.weight.grad.any()
 
 
+def test_codes_are_taught_where_the_agent_speaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many columns each time; a silent one seldom, one past the end or without sound never."""
+    training = _training(tmp_path)
+    call = _call(columns=400, end=300)
+    call.agent[:, 100:] = SILENCE[:, None]
+    call.agent[:, 40:60] = ZERO_TOKEN
+    taught: list[Tensor] = []
+    seen: list[int] = []
+
+    def depth(hidden: Tensor, text: Tensor, audio: Tensor) -> Tensor:
+        seen.append(len(text))
+        return hidden.new_zeros(len(text), NUM_CODEBOOKS, CONFIG.card)
+
+    def mean(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        taught.append(target.view(-1, NUM_CODEBOOKS)[weight.view(-1, NUM_CODEBOOKS)[:, 0] > 0])
+        return logits.sum()
+
+    monkeypatch.setattr(training.lm, "depth", depth)
+    monkeypatch.setattr(lm_stage, "weighted_cross_entropy", mean)
+    codes, _, weight, _ = _batch(call)
+    columns = training._columns(codes)
+    for _ in range(20):
+        training._audio_loss(torch.zeros(1, 400, CONFIG.dim), columns, weight)
+    assert set(seen) == {math.ceil(lm_stage.TAUGHT_SHARE * 400)}
+    drawn = torch.cat(taught)
+    spoken = (drawn != torch.from_numpy(SILENCE)).any(1).float()
+    assert 0.6 < float(spoken.mean()) < 1.0 and len(drawn) == sum(seen)
+    # Of 80 columns with speech and 200 without, each with a twelfth of the weight.
+    few = [len({tuple(row) for row in part.tolist()}) for part in taught]
+    assert max(few) > 40, "none is drawn twice"
+
+
+def test_units_drop_out_in_training_alone(tmp_path: Path) -> None:
+    training = _training(tmp_path)
+    columns = training._columns(_batch()[0])[:, :, :-1]
+    assert not torch.equal(training.lm.temporal(columns), training.lm.temporal(columns))
+    training.lm.eval()
+    assert torch.equal(training.lm.temporal(columns), training.lm.temporal(columns))
+
+
 def test_a_checkpoint_goes_on_exactly(tmp_path: Path) -> None:
     first = _training(tmp_path)
     for seed in range(3):
@@ -257,7 +302,7 @@ def test_a_checkpoint_goes_on_exactly(tmp_path: Path) -> None:
 
 
 def test_validation_is_of_the_calls_set_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lm_stage, "VALIDATE_EVERY_STEPS", 1)
+    monkeypatch.setattr(lm_stage, "VALIDATE_EVERY_S", 0.0)
     apart = tuple(_call(seed) for seed in range(20, 30))
     training = _training(tmp_path, apart, minutes=1e-9)
     told: list[str] = []
@@ -276,7 +321,7 @@ def _text(figures: str) -> str:
 
 
 def test_without_calls_set_apart_none_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lm_stage, "VALIDATE_EVERY_STEPS", 1)
+    monkeypatch.setattr(lm_stage, "VALIDATE_EVERY_S", 0.0)
     told: list[str] = []
     _training(tmp_path, minutes=1e-9).run(iter([_batch(), _batch()]), told.append)
     assert not told
@@ -308,6 +353,8 @@ def test_going_on_from_trained_weights_is_gentler() -> None:
     assert (gentle.minutes, gentle.calls) == (3, 7)
     assert 0 < gentle.muon_lr < plain.muon_lr
     assert gentle.adam_lr / plain.adam_lr == pytest.approx(gentle.muon_lr / plain.muon_lr)
+    assert LmDials(calls=5).gentle().muon_lr < gentle.muon_lr, "more calls bear more"
+    assert LmDials(calls=40).gentle().muon_lr == plain.muon_lr, "the rates were chosen for so many"
 
 
 def test_whose_text_it_is_comes_with_the_batch() -> None:
@@ -333,7 +380,7 @@ def test_of_told_words_the_moment_is_a_target_and_the_word_is_none(tmp_path: Pat
 
 
 def test_what_a_rehearsal_finds_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lm_stage, "REHEARSE_EVERY_STEPS", 1)
+    monkeypatch.setattr(lm_stage, "REHEARSE_EVERY_S", 0.0)
     training = LmTraining(
         CONFIG, LmDials(minutes=ENDLESS), tmp_path, SILENCE, rehearsal=lambda lm: {"loop_right": 0.5}
     )

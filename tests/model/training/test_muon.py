@@ -74,6 +74,30 @@ def test_every_parameter_moves_and_only_matrices_by_muon() -> None:
     torch.testing.assert_close(head.median(), torch.tensor(0.01), atol=1e-3, rtol=0)
 
 
+def test_an_unsound_step_changes_nothing_and_leaves_no_trace() -> None:
+    module = _Module()
+    optimizer = _optimizer(module)
+    optimizer.set_rates(1.0)
+    (module.loss() * torch.nan).backward()  # type: ignore[no-untyped-call]
+    before = copy.deepcopy(module.state_dict())
+    optimizer.apply_if(torch.tensor(False))
+    assert all(torch.equal(p, before[name]) for name, p in module.state_dict().items())
+    assert _step(module, optimizer) > 0
+    assert all(p.isfinite().all() and not torch.equal(p, before[name])
+               for name, p in module.state_dict().items())  # fmt: skip
+
+
+def test_a_sound_step_is_a_step() -> None:
+    one, two = _Module(), _Module()
+    optimizer = _optimizer(two)
+    _step(one, _optimizer(one))
+    optimizer.set_rates(1.0)
+    two.loss().backward()  # type: ignore[no-untyped-call]
+    optimizer.apply_if(torch.tensor(True))
+    for (_, mine), (_, theirs) in zip(one.named_parameters(), two.named_parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
 def test_a_parameter_without_gradient_stays() -> None:
     module = _Module()
     optimizer = _optimizer(module)
