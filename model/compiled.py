@@ -60,7 +60,7 @@ class _Step(nn.Module):
         self._program = program
         # Tensors that are no module's would not count as constants that can be folded.
         self._held: list[tuple[Any, str, str]] = []
-        owners = (program, program.generator, program.generator.controls, program.recital)
+        owners = (program, program.generator, program.generator.controls, program.recital, program.answering)
         for owner in (owner for owner in owners if owner is not None):
             for name, value in vars(owner).items():
                 if isinstance(value, Tensor):

@@ -24,10 +24,15 @@ MAX_RECITED = 16  # digits of a number
 ZERO_TOKEN = -1  # a stream that carries nothing at this step adds nothing to the input
 
 
+WORDS = "tuple[str, ...]"  # the type of a field that holds no number
+
+
 def _check_numbers(config: Any, counts: Collection[str], limits: Mapping[str, int]) -> None:
     """Raise ConfigError for a number that no model can have: `counts` begin at 1, all others at 0."""
     kind = type(config).__name__
     for one in fields(config):
+        if one.type == WORDS:
+            continue
         value = getattr(config, one.name)
         numbers = value if isinstance(value, tuple) else (value,)
         least, most = int(one.name in counts), limits.get(one.name, MAX_NUMBER)
@@ -238,8 +243,13 @@ class SamplingConfig:
     text_once_frames: int = 0  # a small model may say a piece twice: it is barred for so many frames
     # From so many digits on that the caller said, the agent's digits are those, in order; 0: the model's own.
     recite_from_digits: int = 0
+    # So long after a caller's words that nothing followed the agent begins to answer; 0: when the model does.
+    answer_within_frames: int = 0
+    grounded_words: tuple[str, ...] = ()  # that the agent says only once the caller has, in this call
 
     def __post_init__(self) -> None:
+        if not all(isinstance(word, str) and word.isalpha() for word in self.grounded_words):
+            raise ConfigError(f"SamplingConfig.grounded_words is {self.grounded_words!r}; words are needed")
         hottest = dict.fromkeys(("text_temperature", "audio_temperature"), MAX_TEMPERATURE)
         _check_numbers(self, (), hottest | {"text_once_frames": MAX_PARTS, "recite_from_digits": MAX_RECITED})
 
@@ -269,6 +279,12 @@ class ModelConfig:
             raise ConfigError(
                 f"recite_from_digits {self.sampling.recite_from_digits} is for models that read back what "
                 "they wrote down (extra_heads_fed_back 1); 0 leaves digits to the model"
+            )
+        is_held = self.sampling.answer_within_frames or self.sampling.grounded_words
+        if is_held and not lm.extra_heads_fed_back:
+            raise ConfigError(
+                "answer_within_frames and grounded_words are for models that read back what they wrote down "
+                "(extra_heads_fed_back 1); 0 and [] leave answers to the model"
             )
 
     def to_json(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.answering import Answering
 from model.codec import Codec
 from model.config import FRAME_SAMPLES, SamplingConfig
 from model.controls import FAR_BELOW, NO_TOKEN
@@ -55,6 +56,9 @@ class StepProgram:
                 device,
                 once_frames=sampling.text_once_frames,
             )
+        self.answering: Answering | None = None
+        if sampling.answer_within_frames or sampling.grounded_words:
+            self.answering = Answering(tokenizer, generator.lm.config, sampling, num_slots, device)
         self.forget(torch.ones(num_slots, dtype=torch.bool, device=device))
 
     def forget(self, rows: Tensor) -> None:
@@ -62,21 +66,25 @@ class StepProgram:
         for state in (self.hearing, self.speaking):
             state.reset(rows)
         self.generator.reset(rows)
-        if self.recital is not None:
-            self.recital.tree.reset(rows)
+        for tree in self._transcript_trees:
+            tree.reset(rows)
         for name in ("said", "written"):
             self.memory[name][rows] = self._pad
 
     @property
     def trees(self) -> tuple[State, ...]:
         """Everything that a row remembers between ticks."""
-        recital = () if self.recital is None else (self.recital.tree,)
-        return (self.hearing, self.speaking, self.memory, *recital, *self.generator.trees)
+        return (self.hearing, self.speaking, self.memory, *self._transcript_trees, *self.generator.trees)
+
+    @property
+    def _transcript_trees(self) -> tuple[State, ...]:
+        return tuple(kept.tree for kept in (self.recital, self.answering) if kept is not None)
 
     def relive(self, row: int, columns: NDArray[np.int64]) -> None:
         """Let a fresh row recite what it was told in the columns int64 [T, num_streams] of its history."""
-        if self.recital is not None:
-            self.recital.relive(row, columns[:, 0].tolist(), columns[:, -1].tolist())
+        for kept in (self.recital, self.answering):
+            if kept is not None:
+                kept.relive(row, columns[:, 0].tolist(), columns[:, -1].tolist())
 
     def tensors(self) -> list[Tensor]:
         """Every tensor that a tick may write, each once, always in the same order."""
@@ -98,8 +106,9 @@ class StepProgram:
         config = self.generator.lm.config
         self.hearing.set_exec_mask(active)
         heard = self.codec.encode(pcm[:, None], self.hearing)[:, :, 0]
-        offer = None if self.recital is None else self.recital.offer(~self.generator.controls.is_saying)
-        shape_text = partial(self._shape_text, offer=offer)
+        is_free = ~self.generator.controls.is_saying
+        offer = None if self.recital is None else self.recital.offer(is_free)
+        shape_text = partial(self._shape_text, offer=offer, is_free=is_free)
         drawn = self.generator.step(heard[:, : config.caller_q], active, text_logits_hook=shape_text)
         self.memory.set_exec_mask(active)
         self._note("said", drawn.text.clamp(min=0))
@@ -109,17 +118,22 @@ class StepProgram:
         caller_text = self._caller_text(drawn.extra, active)
         if self.recital is not None and offer is not None:
             self.recital.note(offer, drawn.text, caller_text, active)
+        if self.answering is not None:
+            self.answering.note(drawn.text, caller_text, active)
         numbers = [text[:, None], caller_text[:, None], drawn.column]
         return sound, torch.cat(numbers, dim=1).int()
 
-    def _shape_text(self, logits: Tensor, *, offer: Offer | None) -> None:
-        """Forbid what only the runtime may say and a piece said a moment ago; point to a digit to recite."""
+    def _shape_text(self, logits: Tensor, *, offer: Offer | None, is_free: Tensor) -> None:
+        """Forbid what only the runtime may say, a piece said a moment ago, words not heard, a silence
+        that is too long; point to a digit to recite."""
         logits.index_fill_(1, self._banned, FAR_BELOW)
         said = self.memory["said"]
         if said.shape[1]:
             padding = logits[:, self._padding]
             logits.scatter_(1, said, FAR_BELOW)
             logits[:, self._padding] = padding
+        if self.answering is not None:
+            self.answering.shape(logits, is_free)
         if self.recital is not None and offer is not None:
             self.recital.shape(logits, offer)
 

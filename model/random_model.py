@@ -117,9 +117,10 @@ def random_model(
 ) -> LoadedModel:
     """A preset's model in the sizes of `config`, with its prompts and its pinned steps.
 
-    It recites nothing: its alphabet has no digits.
+    It recites nothing and is held to no words: its alphabet has none.
     """
-    config = replace(config, sampling=replace(config.sampling, recite_from_digits=0))
+    sampling = replace(config.sampling, recite_from_digits=0, answer_within_frames=0, grounded_words=())
+    config = replace(config, sampling=sampling)
     codec, lm = random_codec(config.codec, device), random_lm(config.lm, device, dtype)
     return LoadedModel(
         name=config.name,

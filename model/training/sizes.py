@@ -1,4 +1,4 @@
-"""How large the built-in model is: `small` as it ships since v0, `full` what a two-core machine has room for.
+"""How large the built-in model is: `small` as it ships, `full` what a two-core machine has room for.
 
 Two calls on one core (plain steps, AMD EPYC): small 21 ms of CPU a tick, full 30 ms, of the 80 ms there are.
 """
@@ -22,6 +22,13 @@ from model.errors import CheckpointError
 SMALL, FULL = "small", "full"
 SIZES = (SMALL, FULL)
 CONFIG_FILE = "config.json"
+ANSWER_WITHIN_FRAMES = 26  # 2.1 s: people think for a second in the middle of an order, few for two
+# Of what is ordered, the words that stand for nothing else on the line: read back if they were heard.
+ORDERED_WORDS = (
+    "small", "medium", "large", "sixteen", "light", "dark", "single", "double", "triple", "drip", "house",
+    "iced", "americano", "cappuccino", "espresso", "latte", "mocha", "skim", "whole", "soy", "almond",
+    "cream", "brown", "sugar", "sweetener",
+)  # fmt: skip
 
 
 def _transformer(num_layers: int) -> CodecTransformerConfig:
@@ -75,13 +82,15 @@ def builtin_config(size: str = SMALL) -> ModelConfig:
         audio_top_k=50,
         text_once_frames=1,
         recite_from_digits=5,
+        answer_within_frames=ANSWER_WITHIN_FRAMES,
+        grounded_words=ORDERED_WORDS,
     )
     if size == SMALL:
         lm = _lm(6, dim=256, num_heads=4, num_layers=6, depth_dim=128)
-        return ModelConfig("offhook-coffee-v0", _codec(6, 4), lm, sampling)
+        return ModelConfig("offhook-coffee-v1", _codec(6, 4), lm, sampling)
     assert size == FULL, size
     lm = _lm(8, dim=320, num_heads=5, num_layers=8, depth_dim=160)
-    return ModelConfig("offhook-coffee-v1", _codec(8, 6), lm, sampling)
+    return ModelConfig("offhook-coffee-v1-full", _codec(8, 6), lm, sampling)
 
 
 def write_config(config: ModelConfig, folder: Path) -> None:

@@ -83,8 +83,7 @@ def _builtin(folder: Path) -> Path:
 def _builtin_reference(config: ModelConfig) -> tuple[Any, Any]:
     """The reference's modules with the built-in model's weights."""
     lm, weights = reference_lm(config.lm), read_safetensors(BUILTIN / "lm.safetensors")
-    if config.lm.extra_heads_fed_back:
-        read_back(lm, weights.pop("extra_emb.0.weight").float())
+    read_back(lm, weights.pop("extra_emb.0.weight").float())
     lm.load_state_dict(weights)
     codec = reference_codec(config.codec, 0, config.codec.quantizer.n_q)
     # It gives both transformers as many layers; ours needs fewer to speak than to hear.

@@ -30,7 +30,10 @@ def test_defaults_are_the_published_model() -> None:
 def test_json_there_and_back() -> None:
     config = model_config(60)
     assert from_json(ModelConfig, json.loads(json.dumps(config.to_json()))) == config
-    lm, sampling = replace(config.lm, extra_heads_fed_back=1), SamplingConfig(recite_from_digits=5)
+    lm, sampling = (
+        replace(config.lm, extra_heads_fed_back=1),
+        SamplingConfig(recite_from_digits=5, answer_within_frames=20, grounded_words=("large",)),
+    )
     reciting = replace(config, lm=lm, sampling=sampling)
     assert from_json(ModelConfig, json.loads(json.dumps(reciting.to_json()))) == reciting
 
@@ -89,6 +92,14 @@ def _broken(path: str, value: Any) -> dict[str, Any]:
         ("sampling.audio_top_k", -5, "SamplingConfig.audio_top_k is -5"),
         ("sampling.recite_from_digits", 17, "SamplingConfig.recite_from_digits is 17; at most 16 can be run"),
         ("sampling.recite_from_digits", 5, "recite_from_digits 5 is for models that read back"),
+        (
+            "sampling.answer_within_frames",
+            5,
+            "answer_within_frames and grounded_words are for models that read",
+        ),
+        ("sampling.grounded_words", ["oat"], "answer_within_frames and grounded_words are for models that"),
+        ("sampling.grounded_words", ["oat", 3], "grounded_words is .*; words are needed"),
+        ("sampling.grounded_words", [""], "grounded_words is .*; words are needed"),
         ("codec.seanet.ratios", [4, 4], "frame of 32 samples; .* product must be 960"),
     ],
 )

@@ -319,7 +319,8 @@ def test_digits_are_read_back_as_they_were_written_and_a_moved_call_remembers_th
 ) -> None:
     lm = tiny.lm(tiny.recital_config(digits_tokenizer))
     tiny.babble_digits(lm, digits_tokenizer)
-    sampling = replace(parts.config.sampling, text_once_frames=1, recite_from_digits=5)
+    sampling = replace(parts.config.sampling, text_once_frames=1, recite_from_digits=5,
+                       answer_within_frames=40, grounded_words=("seven",))  # fmt: skip
     config = replace(parts.config, lm=lm.config, sampling=sampling)
     model = replace(parts.model, config=config, lm=lm, tokenizer=digits_tokenizer)
     lived, reborn = Engine(model, 2, greedy=True), Engine(model, 2, greedy=True)
@@ -332,10 +333,13 @@ def test_digits_are_read_back_as_they_were_written_and_a_moved_call_remembers_th
     assert said[:MAX_RECITED] == written[:MAX_RECITED] and len(set(said)) > 2
 
     assert lived.program.recital is not None and reborn.program.recital is not None
+    assert lived.program.answering is not None and reborn.program.answering is not None
     memory = lived.program.recital.tree.rows(0)
+    heard = lived.program.answering.tree.rows(0)
     outputs += _run(lived, _frames(1), FIRST)  # reads what the step before wrote
     reborn.start(1, seed=1, history=np.stack([output.tokens[0] for output in outputs]))
     tiny.assert_rows_equal(reborn.program.recital.tree, memory, 1)
+    tiny.assert_rows_equal(reborn.program.answering.tree, heard, 1)
 
 
 def test_a_slot_that_comes_to_grief_gives_nan_and_leaves_its_neighbour_alone(parts: Engine) -> None:

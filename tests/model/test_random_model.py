@@ -64,7 +64,10 @@ def test_an_engine_runs_on_them_at_any_age(dtype: torch.dtype, kv_dtype: torch.d
 
 def test_a_model_that_recites_runs_without_digits_in_its_alphabet() -> None:
     config = ModelConfig(
-        "tiny", tiny.CODEC_CONFIG, tiny.WRITING_LM_CONFIG, SamplingConfig(recite_from_digits=5)
+        "tiny",
+        tiny.CODEC_CONFIG,
+        tiny.WRITING_LM_CONFIG,
+        SamplingConfig(recite_from_digits=5, answer_within_frames=9, grounded_words=("seven",)),
     )
     engine = Engine(random_model(presets()["moshiko"], config, CPU, torch.float32), 1)
-    assert engine.program.recital is None
+    assert engine.program.recital is None and engine.program.answering is None
