@@ -1,15 +1,19 @@
-"""What the transcript asks of the agent: an answer in time, in words that the caller used.
+"""What the transcript asks of the agent: to stop for words, to answer them in time, in words that were heard.
 
-A small model that hears a stranger badly takes what it wrote down for talk that is not meant for it, and
-waits; and it words an answer by the sound where it wrote the word down right. So the runtime holds it to its
-transcript: after words that nothing followed, padding is barred until it begins to speak; and some words
-("oat", "large") are barred until the caller has said them in this call. It is constrained decoding, like
-`model.recital`: part of the step's program, tensors [B, ...] written in place, nothing asked of the host.
+A small model that hears a stranger badly takes what it wrote down for talk that is not meant for it: it goes
+on speaking, and waits when the caller has ended; and it words an answer by the sound where it wrote the word
+down right. So the runtime holds it to its transcript. Some words over its line silence it (hums, coughs and
+most side talk are written down as none); after words that nothing followed, padding is barred until it
+begins to speak; and some words ("almond", "large") are barred until they were heard in the call. It is
+constrained decoding, like `model.recital`: part of the step's program, tensors [B, ...] written in place,
+nothing asked of the host.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +26,25 @@ from model.tokenizer import EPAD, PAD, WORD_START, TextTokenizer
 
 # Words that ask for an answer: fewer may be a hum over the agent's line, or a word that nobody said.
 LEAST_WORDS = 2
-HUMS = ("mhm", "uh", "huh", "um", "okay", "right", "yeah")  # such words do not count
+# Words that ask for none, if they are one or two pieces of the alphabet.
+HUMS = ("mhm", "uh", "huh", "um", "okay", "right", "yeah", "thank", "thanks", "you")
+AGENT_HUMS = ("mm", "hm")  # of its own: they leave what it was asked open
+NEVER = -1  # a token that is none
+# All in frames of 80 ms.
+PAUSE_FRAMES = 10  # without a piece of text: the line is over; a word is not as long
+LATE_FRAMES = 8  # of a line, in which words of the turn that it answers are still being written down
+HUSHED_FRAMES = 5  # of silence for words over a line: enough for the model to notice that it has stopped
+
+
+# Of the line that is being said; what a moved call's agent was saying is over.
+_OF_LINE = ("line_age", "pause", "words_over", "hushed")
+
+
+class Agent(NamedTuple):
+    """What the agent does in a step, bool [B] each."""
+
+    is_muted: Tensor  # it may not speak: what is said to it meanwhile stays unanswered
+    is_hushed: Tensor  # what `Answering.hush` gave
 
 
 class Answering:
@@ -37,22 +59,33 @@ class Answering:
         device: torch.device | str = "cpu",
     ) -> None:
         """Raises CheckpointError if the alphabet spells one of the grounded words in more than one piece."""
-        self._within_frames = sampling.answer_within_frames
+        self._within_frames, self._yield_to_words = sampling.answer_within_frames, sampling.yield_to_words
         highest = max(config.text_card, config.extra_heads_dim)  # the initial token of a call's first column
         pieces = [tokenizer.piece(token) for token in range(highest + 1)]
-        hums = {tokenizer.encode(word)[0] for word in HUMS}
+        spelt = [tokenizer.encode(word) for word in HUMS]
+        whole = {tokens[0] for tokens in spelt if len(tokens) == 1}
+        pairs = [tokens for tokens in spelt if len(tokens) == 2] or [[NEVER, NEVER]]
+        own = whole | {tokenizer.encode(word)[0] for word in (*HUMS, *AGENT_HUMS)}
+
+        def opening(but: set[int]) -> Tensor:
+            opens = [piece.startswith(WORD_START) and token not in but for token, piece in enumerate(pieces)]
+            return torch.tensor(opens, device=device)
+
         self._is_piece = torch.tensor([piece != "" for piece in pieces], device=device)
-        counts = [piece.startswith(WORD_START) and token not in hums for token, piece in enumerate(pieces)]
-        self._counts = torch.tensor(counts, device=device)
-        self._grounded = torch.tensor(
-            _single(tokenizer, sampling.grounded_words), dtype=torch.int64, device=device
-        )
+        self._opens, self._answers = opening(whole), opening(own)
+        self._hums = torch.tensor(pairs, device=device)
+        self._passes_on = torch.tensor([tokenizer.delegate, tokenizer.transfer], device=device)
+        grounded = _single(tokenizer, sampling.grounded_words)
+        self._grounded = torch.tensor(grounded, dtype=torch.int64, device=device)
         self._padding = torch.tensor([EPAD, PAD], device=device)
         self.tree = State.root(batch, device)
-        for name in ("num_words", "quiet"):
+        for name in ("num_words", "quiet", "last_heard", *_OF_LINE):
             self.tree.add(name, (), torch.int64)
-        self.tree.add("is_opened", (), torch.bool)
-        self.tree.add("is_heard", (len(sampling.grounded_words),), torch.bool)
+        for name in ("is_opened", "is_waiting"):
+            self.tree.add(name, (), torch.bool)
+        self.tree.add("is_heard", (len(grounded),), torch.bool)
+
+    # ---- inside the step's program ----
 
     def shape(self, logits: Tensor, is_free: Tensor) -> None:
         """Bar what may not be said in this step, in place: logits float [B, text_card].
@@ -67,32 +100,80 @@ class Answering:
             barred = torch.cat([is_late & tree["is_opened"][:, None], is_late], dim=1)
             _bar(logits, self._padding, barred)
         if len(self._grounded):
-            barred = is_free[:, None] & ~tree["is_heard"]
-            _bar(logits, self._grounded, barred)
+            _bar(logits, self._grounded, is_free[:, None] & ~tree["is_heard"])
 
-    def note(self, said: Tensor, heard: Tensor, active: Tensor) -> None:
+    def hush(self, is_free: Tensor) -> Tensor:
+        """In which rows the agent is to be silent in this step for what is said over its line, bool [B].
+
+        Rows where bool [B] is false speak for others, who are not interrupted.
+        """
+        tree = self.tree
+        is_due = (tree["words_over"] >= self._yield_to_words) & (self._yield_to_words > 0) & is_free
+        return is_due | (tree["hushed"] > 0)
+
+    def note(self, said: Tensor, heard: Tensor, active: Tensor, agent: Agent) -> None:
         """The active rows (bool [B]) have taken these tokens of text and transcript, int64 [B]."""
         tree, said, heard = self.tree, said.clamp(min=0), heard.clamp(min=0)
         tree.set_exec_mask(active)
-        is_said = self._is_piece[said]
-        tree.put("num_words", torch.where(is_said, 0, tree["num_words"] + self._counts[heard]))
-        tree.put("quiet", torch.where(is_said | self._is_piece[heard], 0, tree["quiet"] + 1))
+        is_answer = self._answers[said]
+        passes_on = (said[:, None] == self._passes_on).any(1)
+        waits = passes_on | tree["is_waiting"] & ~is_answer  # for the runtime's word
+        hums = (tree["last_heard"][:, None] == self._hums[:, 0]) & (heard[:, None] == self._hums[:, 1])
+        more_words = self._opens[heard].long() - hums.any(1).long()
+        num_words = tree["num_words"] + more_words
+        num_words = torch.where(agent.is_hushed, num_words.maximum(tree["words_over"]), num_words)
+        is_done = is_answer | waits | agent.is_muted
+        tree.put("num_words", torch.where(is_done, 0, num_words.clamp(min=0)))
+        is_quiet = ~self._is_piece[said] & ~self._is_piece[heard]
+        tree.put("quiet", torch.where(is_quiet, tree["quiet"] + 1, 0))
+        self._note_line(self._is_piece[said], more_words, agent)
+        tree.put("last_heard", torch.where(self._is_piece[heard], heard, tree["last_heard"]))
         tree.put("is_opened", said == EPAD)
-        tree.put("is_heard", tree["is_heard"] | (heard[:, None] == self._grounded))
+        tree.put("is_waiting", waits)
+        of_either = (heard[:, None] == self._grounded) | (said[:, None] == self._grounded)
+        tree.put("is_heard", tree["is_heard"] | of_either)
+
+    def _note_line(self, is_said: Tensor, more_words: Tensor, agent: Agent) -> None:
+        """How old the line is that is being said, and how many words were heard over it; none once hushed."""
+        tree = self.tree
+        pause = torch.where(is_said, 0, tree["pause"] + 1)
+        age = tree["line_age"]
+        goes_on = (age > 0) & (tree["pause"] < PAUSE_FRAMES)
+        age = torch.where(goes_on, age + 1, is_said.long())
+        age = torch.where(agent.is_hushed, 0, age)
+        over = (tree["words_over"] + more_words).clamp(min=0)
+        tree.put("words_over", torch.where(age > LATE_FRAMES, over, 0))
+        tree.put("line_age", age)
+        tree.put("pause", pause)
+        left = torch.where(tree["hushed"] > 0, tree["hushed"], HUSHED_FRAMES) - 1
+        tree.put("hushed", torch.where(agent.is_hushed, left, 0))
+
+    # ---- between steps ----
 
     @torch.inference_mode()
     def relive(self, row: int, said: Sequence[int], heard: Sequence[int]) -> None:
         """Let a fresh row live through text and transcript tokens of its call's past, one of each a frame."""
-        tree = self.tree.row(row)
-        num_words = quiet = 0
-        for text, word in zip(said, heard, strict=True):
-            is_said, is_heard = (token >= 0 and bool(self._is_piece[token]) for token in (text, word))
-            num_words = 0 if is_said else num_words + (is_heard and bool(self._counts[word]))
-            quiet = 0 if is_said or is_heard else quiet + 1
-        tree["num_words"].fill_(num_words)
-        tree["quiet"].fill_(quiet)
-        tree["is_opened"].fill_(bool(said) and said[-1] == EPAD)
-        tree["is_heard"].copy_(torch.isin(self._grounded, torch.tensor(list(heard)))[None])
+        one = copy.copy(self)
+        one.tree = self.tree.row(row)
+        yes = torch.ones_like(one.tree.exec_mask)
+        quiet_frames = 0
+        for pair in zip(said, heard, strict=True):
+            if all(token == PAD or token < 0 for token in pair):
+                quiet_frames += 1
+                continue
+            one._wait(quiet_frames)
+            quiet_frames = 0
+            text, word = (torch.full_like(one.tree["quiet"], token) for token in pair)
+            one.note(text, word, yes, Agent(~yes, ~yes))
+        one._wait(quiet_frames)
+        for name in _OF_LINE:
+            one.tree[name].zero_()
+
+    def _wait(self, frames: int) -> None:
+        """What `note` does in so many frames of padding."""
+        if frames:
+            self.tree.put("quiet", self.tree["quiet"] + frames)
+            self.tree.put("is_opened", torch.zeros_like(self.tree["is_opened"]))
 
 
 def _bar(logits: Tensor, tokens: Tensor, barred: Tensor) -> None:

@@ -245,7 +245,8 @@ class SamplingConfig:
     recite_from_digits: int = 0
     # So long after a caller's words that nothing followed the agent begins to answer; 0: when the model does.
     answer_within_frames: int = 0
-    grounded_words: tuple[str, ...] = ()  # that the agent says only once the caller has, in this call
+    yield_to_words: int = 0  # so many over its line silence the agent; 0: what the model yields to
+    grounded_words: tuple[str, ...] = ()  # that the agent says once they were said in the call
 
     def __post_init__(self) -> None:
         if not all(isinstance(word, str) and word.isalpha() for word in self.grounded_words):
@@ -280,11 +281,12 @@ class ModelConfig:
                 f"recite_from_digits {self.sampling.recite_from_digits} is for models that read back what "
                 "they wrote down (extra_heads_fed_back 1); 0 leaves digits to the model"
             )
-        is_held = self.sampling.answer_within_frames or self.sampling.grounded_words
+        sampling = self.sampling
+        is_held = sampling.answer_within_frames or sampling.yield_to_words or sampling.grounded_words
         if is_held and not lm.extra_heads_fed_back:
             raise ConfigError(
-                "answer_within_frames and grounded_words are for models that read back what they wrote down "
-                "(extra_heads_fed_back 1); 0 and [] leave answers to the model"
+                "answer_within_frames, yield_to_words and grounded_words are for models that read back what "
+                "they wrote down (extra_heads_fed_back 1); 0 and [] leave it to the model"
             )
 
     def to_json(self) -> dict[str, Any]:

@@ -129,6 +129,11 @@ class RowControls:
 
     # ---- inside the step's program ----
 
+    def hush(self, rows: Tensor) -> None:
+        """Keep the rows where bool [B] is true silent for this step at least."""
+        silent = self["silent_steps"]
+        silent.copy_(torch.where(rows, silent.clamp(min=1), silent))
+
     @property
     def is_saying(self) -> Tensor:
         """Which rows have words of a sentence left to say, bool [B]."""

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.answering import Answering
+from model.answering import Agent, Answering
 from model.codec import Codec
 from model.config import FRAME_SAMPLES, SamplingConfig
 from model.controls import FAR_BELOW, NO_TOKEN
@@ -57,7 +57,7 @@ class StepProgram:
                 once_frames=sampling.text_once_frames,
             )
         self.answering: Answering | None = None
-        if sampling.answer_within_frames or sampling.grounded_words:
+        if sampling.answer_within_frames or sampling.yield_to_words or sampling.grounded_words:
             self.answering = Answering(tokenizer, generator.lm.config, sampling, num_slots, device)
         self.forget(torch.ones(num_slots, dtype=torch.bool, device=device))
 
@@ -106,7 +106,12 @@ class StepProgram:
         config = self.generator.lm.config
         self.hearing.set_exec_mask(active)
         heard = self.codec.encode(pcm[:, None], self.hearing)[:, :, 0]
-        is_free = ~self.generator.controls.is_saying
+        controls = self.generator.controls
+        is_free, is_muted = ~controls.is_saying, controls["silent_steps"] > 0
+        is_hushed = torch.zeros_like(active)
+        if self.answering is not None:
+            is_hushed = self.answering.hush(is_free) & active
+            controls.hush(is_hushed)
         offer = None if self.recital is None else self.recital.offer(is_free)
         shape_text = partial(self._shape_text, offer=offer, is_free=is_free)
         drawn = self.generator.step(heard[:, : config.caller_q], active, text_logits_hook=shape_text)
@@ -119,7 +124,7 @@ class StepProgram:
         if self.recital is not None and offer is not None:
             self.recital.note(offer, drawn.text, caller_text, active)
         if self.answering is not None:
-            self.answering.note(drawn.text, caller_text, active)
+            self.answering.note(drawn.text, caller_text, active, Agent(is_muted, is_hushed))
         numbers = [text[:, None], caller_text[:, None], drawn.column]
         return sound, torch.cat(numbers, dim=1).int()
 

@@ -320,6 +320,15 @@ class LmTraining(Stage[CallBatch]):
             self._tell(report, "closed loop", self._rehearsal(self.lm))
             self.lm.train()
 
+    def _more(self) -> dict[str, object]:
+        return {"validated_s": self._validated_s, "rehearsed_s": self._rehearsed_s}
+
+    def _take(self, state: dict[str, object]) -> None:
+        for name in ("validated_s", "rehearsed_s"):
+            kept = state.get(name, self.spent_s)
+            assert isinstance(kept, float)
+            setattr(self, f"_{name}", kept)
+
     def _tell(self, report: Report, what: str, figures: Figures) -> None:
         self.metrics.write(self.steps, self.spent_s, figures)
         told = " ".join(f"{name} {value:.3f}" for name, value in figures.items())

@@ -75,13 +75,16 @@ class MuonAdamW:
 
     @torch.no_grad()
     def set_rates(self, scale: float) -> None:
-        """Multiply the learning rates of the next updates by `scale`; 0: they change no parameter."""
+        """Set the rates of the next updates to `scale` times the learning rates; 0: no parameter changes."""
         self._muon_rate.fill_(self.muon_lr * scale)
         self._adam_rate.fill_(self.adam_lr * scale)
 
     @torch.no_grad()
     def apply_if(self, is_sound: Tensor) -> None:
-        """`apply`, which changes no parameter unless bool [] holds; that is not read, so nothing waits."""
+        """`apply`, which changes no parameter unless bool [] holds; that is not read, so nothing waits.
+
+        An unsound step is one without a gradient: momentum and moments decay by it.
+        """
         self._muon_rate.mul_(is_sound)
         self._adam_rate.mul_(is_sound)
         for p in (*self._matrices, *self._others):

@@ -83,6 +83,7 @@ def builtin_config(size: str = SMALL) -> ModelConfig:
         text_once_frames=1,
         recite_from_digits=5,
         answer_within_frames=ANSWER_WITHIN_FRAMES,
+        yield_to_words=2,
         grounded_words=ORDERED_WORDS,
     )
     if size == SMALL:
@@ -100,7 +101,7 @@ def write_config(config: ModelConfig, folder: Path) -> None:
 
 
 def keep_to_size(config: ModelConfig, folder: Path) -> None:
-    """Mark a working folder as one of this model's sizes. How tokens are drawn is no size: that may change.
+    """Mark a working folder as one of this model's sizes. Its name and how tokens are drawn may change.
 
     Raises CheckpointError if its stages have begun in other sizes.
     """
@@ -108,7 +109,8 @@ def keep_to_size(config: ModelConfig, folder: Path) -> None:
     ours = json.loads(json.dumps(config.to_json()))
     if path.exists():
         begun = json.loads(path.read_text(encoding="utf-8"))
-        if {**begun, "sampling": None} != {**ours, "sampling": None}:
+        no_sizes = {"name": "", "sampling": None}
+        if begun | no_sizes != ours | no_sizes:
             raise CheckpointError(
                 f"{folder} was begun for a model of other sizes ({path}): give the --size it was begun with, "
                 "or another --folder"

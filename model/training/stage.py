@@ -94,7 +94,8 @@ class Stage(ABC, Generic[Batch]):
     def update_unread(self, loss: Tensor) -> Tensor:
         """The same at the rates that are set, without waiting for the device: the gradient's norm, float [].
 
-        For a recorded step, whose figures are read later: `_count` is to be called with that norm then.
+        For a recorded step, whose figures are read later: `_count` is to be called with that norm then. If it
+        is not finite, no parameter has changed.
         """
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -95,9 +95,10 @@ def _broken(path: str, value: Any) -> dict[str, Any]:
         (
             "sampling.answer_within_frames",
             5,
-            "answer_within_frames and grounded_words are for models that read",
+            "answer_within_frames, yield_to_words and grounded_words are",
         ),
-        ("sampling.grounded_words", ["oat"], "answer_within_frames and grounded_words are for models that"),
+        ("sampling.yield_to_words", 2, "answer_within_frames, yield_to_words and grounded_words are"),
+        ("sampling.grounded_words", ["oat"], "answer_within_frames, yield_to_words and grounded_words are"),
         ("sampling.grounded_words", ["oat", 3], "grounded_words is .*; words are needed"),
         ("sampling.grounded_words", [""], "grounded_words is .*; words are needed"),
         ("codec.seanet.ratios", [4, 4], "frame of 32 samples; .* product must be 960"),

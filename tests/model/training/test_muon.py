@@ -74,7 +74,7 @@ def test_every_parameter_moves_and_only_matrices_by_muon() -> None:
     torch.testing.assert_close(head.median(), torch.tensor(0.01), atol=1e-3, rtol=0)
 
 
-def test_an_unsound_step_changes_nothing_and_leaves_no_trace() -> None:
+def test_an_unsound_step_changes_no_parameter_and_the_next_one_is_sound() -> None:
     module = _Module()
     optimizer = _optimizer(module)
     optimizer.set_rates(1.0)

@@ -45,9 +45,9 @@ def test_a_folder_keeps_to_the_size_that_it_was_begun_with(tmp_path: Path) -> No
         keep_to_size(builtin_config(SMALL), tmp_path)
 
 
-def test_a_folder_takes_on_how_tokens_are_drawn(tmp_path: Path) -> None:
+def test_a_folder_takes_on_a_new_name_and_how_tokens_are_drawn(tmp_path: Path) -> None:
     now = builtin_config(SMALL)
-    keep_to_size(replace(now, sampling=SamplingConfig()), tmp_path)
+    keep_to_size(replace(now, sampling=SamplingConfig(), name="before"), tmp_path)
     keep_to_size(now, tmp_path)
     assert read_config(tmp_path) == now
 
