@@ -77,7 +77,8 @@ class Answering:
         self._passes_on = torch.tensor([tokenizer.delegate, tokenizer.transfer], device=device)
         grounded = _single(tokenizer, sampling.grounded_words)
         self._grounded = torch.tensor(grounded, dtype=torch.int64, device=device)
-        self._padding = torch.tensor([EPAD, PAD], device=device)
+        self._is_silent = ~self._is_piece[: config.text_card]
+        self._is_epad = torch.arange(config.text_card, device=device) == EPAD
         self.tree = State.root(batch, device)
         for name in ("num_words", "quiet", "last_heard", *_OF_LINE):
             self.tree.add(name, (), torch.int64)
@@ -96,9 +97,9 @@ class Answering:
         if self._within_frames:
             is_late = (tree["num_words"] >= LEAST_WORDS) & (tree["quiet"] >= self._within_frames)
             is_late = (is_late & is_free)[:, None]
-            # A word is announced a frame ahead, once.
-            barred = torch.cat([is_late & tree["is_opened"][:, None], is_late], dim=1)
-            _bar(logits, self._padding, barred)
+            # Controls say nothing either; but a word is announced a frame ahead, once.
+            may_not = is_late & self._is_silent & ~(self._is_epad & ~tree["is_opened"][:, None])
+            logits.masked_fill_(may_not, FAR_BELOW)
         if len(self._grounded):
             _bar(logits, self._grounded, is_free[:, None] & ~tree["is_heard"])
 

@@ -91,6 +91,15 @@ def test_words_that_nothing_followed_are_answered_in_time(tokenizer: TextTokeniz
     assert not call.is_answered(), "it was"
 
 
+@pytest.mark.parametrize("control", ["delegate", "transfer", "hangup"])
+def test_it_answers_in_words(tokenizer: TextTokenizer, control: str) -> None:
+    call = Call(tokenizer)
+    call.hear("never mind")
+    call.wait(WITHIN - 1)
+    assert call.frame() == EPAD
+    assert call.frame(getattr(tokenizer, control)) == call.token("sorry")
+
+
 def test_the_time_begins_anew_with_each_word(tokenizer: TextTokenizer) -> None:
     call = Call(tokenizer)
     call.hear("a latte")
