@@ -21,6 +21,7 @@ from torch import Tensor
 from model.config import LmConfig, SamplingConfig
 from model.controls import FAR_BELOW
 from model.errors import CheckpointError
+from model.past import events
 from model.streaming import State
 from model.tokenizer import EPAD, PAD, WORD_START, TextTokenizer
 
@@ -157,16 +158,11 @@ class Answering:
         one = copy.copy(self)
         one.tree = self.tree.row(row)
         yes = torch.ones_like(one.tree.exec_mask)
-        quiet_frames = 0
-        for pair in zip(said, heard, strict=True):
-            if all(token == PAD or token < 0 for token in pair):
-                quiet_frames += 1
-                continue
+        for quiet_frames, pair in events(said, heard, (PAD,)):
             one._wait(quiet_frames)
-            quiet_frames = 0
-            text, word = (torch.full_like(one.tree["quiet"], token) for token in pair)
-            one.note(text, word, yes, Agent(~yes, ~yes))
-        one._wait(quiet_frames)
+            if pair is not None:
+                text, word = (torch.full_like(one.tree["quiet"], token) for token in pair)
+                one.note(text, word, yes, Agent(~yes, ~yes))
         for name in _OF_LINE:
             one.tree[name].zero_()
 

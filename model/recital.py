@@ -20,6 +20,7 @@ from model.config import MAX_RECITED, LmConfig
 from model.controls import FAR_BELOW, NO_TOKEN
 from model.errors import CheckpointError
 from model.numbers import DIGIT_VALUES, DIGIT_WORDS, REPEATS, RESTARTS, SKIPPED, TIMES
+from model.past import events
 from model.streaming import State
 from model.tokenizer import EPAD, PAD, WORD_START, TextTokenizer
 
@@ -255,16 +256,11 @@ class Recital:
         one = copy.copy(self)
         one.tree = self.tree.row(row)
         yes = torch.ones_like(one.tree.exec_mask)
-        quiet_frames = 0
-        for pair in zip(said, heard, strict=True):
-            if all(token in (EPAD, PAD) or token < 0 for token in pair):
-                quiet_frames += 1
-                continue
+        for quiet_frames, pair in events(said, heard, (EPAD, PAD)):
             one._wait(quiet_frames)
-            quiet_frames = 0
-            text, word = (torch.full_like(one.tree["place"], token) for token in pair)
-            one.note(one.offer(yes), text, word, yes)
-        one._wait(quiet_frames)
+            if pair is not None:
+                text, word = (torch.full_like(one.tree["place"], token) for token in pair)
+                one.note(one.offer(yes), text, word, yes)
 
     def _wait(self, frames: int) -> None:
         """What `note` does in so many frames without a word."""
