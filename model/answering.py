@@ -2,11 +2,11 @@
 
 A small model that hears a stranger badly takes what it wrote down for talk that is not meant for it: it goes
 on speaking, and waits when the caller has ended; and it words an answer by the sound where it wrote the word
-down right. So the runtime holds it to its transcript. Some words over its line silence it (hums, coughs and
-most side talk are written down as none); after words that nothing followed, padding is barred until it
-begins to speak; and some words ("almond", "large") are barred until they were heard in the call. It is
-constrained decoding, like `model.recital`: part of the step's program, tensors [B, ...] written in place,
-nothing asked of the host.
+down right. So the runtime holds it to its transcript. Words over its line silence it (hums, coughs and most
+side talk are written down as none); after words that nothing followed, padding is barred until it begins to
+speak, sooner if the last of them may end a sentence; and some words ("almond", "large") are barred until they
+were heard in the call. It is constrained decoding, like `model.recital`: part of the step's program, tensors
+[B, ...] written in place, nothing asked of the host.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from model.tokenizer import EPAD, PAD, WORD_START, TextTokenizer
 # Words that ask for an answer: fewer may be a hum over the agent's line, or a word that nobody said.
 LEAST_WORDS = 2
 # Words that ask for none, if they are one or two pieces of the alphabet.
-HUMS = ("mhm", "uh", "huh", "um", "okay", "right", "yeah", "thank", "thanks", "you")
+HUMS = ("mhm", "mm", "hm", "uh", "huh", "um", "okay", "right", "yeah", "thank", "thanks", "you")
 AGENT_HUMS = ("mm", "hm")  # of its own: they leave what it was asked open
 NEVER = -1  # a token that is none
 # All in frames of 80 ms.
@@ -59,8 +59,9 @@ class Answering:
         batch: int,
         device: torch.device | str = "cpu",
     ) -> None:
-        """Raises CheckpointError if the alphabet spells one of the grounded words in more than one piece."""
+        """Raises CheckpointError if the alphabet spells a word of the lists in more than one piece."""
         self._within_frames, self._yield_to_words = sampling.answer_within_frames, sampling.yield_to_words
+        self._ended_within_frames = sampling.answer_ended_within_frames or self._within_frames
         highest = max(config.text_card, config.extra_heads_dim)  # the initial token of a call's first column
         pieces = [tokenizer.piece(token) for token in range(highest + 1)]
         spelt = [tokenizer.encode(word) for word in HUMS]
@@ -73,10 +74,13 @@ class Answering:
             return torch.tensor(opens, device=device)
 
         self._is_piece = torch.tensor([piece != "" for piece in pieces], device=device)
-        self._opens, self._answers = opening(whole), opening(own)
+        self._opens = opening(whole | {tokens[0] for tokens in pairs})
+        self._answers = opening(own)
         self._hums = torch.tensor(pairs, device=device)
         self._passes_on = torch.tensor([tokenizer.delegate, tokenizer.transfer], device=device)
-        grounded = _single(tokenizer, sampling.grounded_words)
+        self._is_open = torch.zeros(len(pieces), dtype=torch.bool, device=device)
+        self._is_open[_single(tokenizer, "open_words", sampling.open_words)] = True
+        grounded = _single(tokenizer, "grounded_words", sampling.grounded_words)
         self._grounded = torch.tensor(grounded, dtype=torch.int64, device=device)
         self._is_silent = ~self._is_piece[: config.text_card]
         self._is_epad = torch.arange(config.text_card, device=device) == EPAD
@@ -96,7 +100,9 @@ class Answering:
         """
         tree = self.tree
         if self._within_frames:
-            is_late = (tree["num_words"] >= LEAST_WORDS) & (tree["quiet"] >= self._within_frames)
+            is_open = self._is_open[tree["last_heard"]]
+            within = torch.where(is_open, self._within_frames, self._ended_within_frames)
+            is_late = (tree["num_words"] >= LEAST_WORDS) & (tree["quiet"] >= within)
             is_late = (is_late & is_free)[:, None]
             # Controls say nothing either; but a word is announced a frame ahead, once.
             may_not = is_late & self._is_silent & ~(self._is_epad & ~tree["is_opened"][:, None])
@@ -120,12 +126,15 @@ class Answering:
         is_answer = self._answers[said]
         passes_on = (said[:, None] == self._passes_on).any(1)
         waits = passes_on | tree["is_waiting"] & ~is_answer  # for the runtime's word
-        hums = (tree["last_heard"][:, None] == self._hums[:, 0]) & (heard[:, None] == self._hums[:, 1])
-        more_words = self._opens[heard].long() - hums.any(1).long()
+        # What may become a hum is a word once another piece shows that it is none.
+        began = tree["last_heard"][:, None] == self._hums[:, 0]
+        is_hum = (began & (heard[:, None] == self._hums[:, 1])).any(1)
+        is_word = self._is_piece[heard] & began.any(1) & ~is_hum
+        more_words = self._opens[heard].long() + is_word.long()
         num_words = tree["num_words"] + more_words
         num_words = torch.where(agent.is_hushed, num_words.maximum(tree["words_over"]), num_words)
         is_done = is_answer | waits | agent.is_muted
-        tree.put("num_words", torch.where(is_done, 0, num_words.clamp(min=0)))
+        tree.put("num_words", torch.where(is_done, 0, num_words))
         is_quiet = ~self._is_piece[said] & ~self._is_piece[heard]
         tree.put("quiet", torch.where(is_quiet, tree["quiet"] + 1, 0))
         self._note_line(self._is_piece[said], more_words, agent)
@@ -143,7 +152,7 @@ class Answering:
         goes_on = (age > 0) & (tree["pause"] < PAUSE_FRAMES)
         age = torch.where(goes_on, age + 1, is_said.long())
         age = torch.where(agent.is_hushed, 0, age)
-        over = (tree["words_over"] + more_words).clamp(min=0)
+        over = tree["words_over"] + more_words
         tree.put("words_over", torch.where(age > LATE_FRAMES, over, 0))
         tree.put("line_age", age)
         tree.put("pause", pause)
@@ -177,12 +186,12 @@ def _bar(logits: Tensor, tokens: Tensor, barred: Tensor) -> None:
     logits.index_copy_(1, tokens, logits[:, tokens].masked_fill(barred, FAR_BELOW))
 
 
-def _single(tokenizer: TextTokenizer, words: Sequence[str]) -> list[int]:
+def _single(tokenizer: TextTokenizer, what: str, words: Sequence[str]) -> list[int]:
     spelt = {word: tokenizer.encode(word) for word in words}
     for word, tokens in spelt.items():
         if len(tokens) != 1:
             raise CheckpointError(
-                f"grounded_words: the alphabet spells {word!r} in {len(tokens)} pieces; it needs each as one "
+                f"{what}: the alphabet spells {word!r} in {len(tokens)} pieces; it needs each as one "
                 "piece. Leave the word out in config.json"
             )
     return [tokens[0] for tokens in spelt.values()]

@@ -245,12 +245,22 @@ class SamplingConfig:
     recite_from_digits: int = 0
     # So long after a caller's words that nothing followed the agent begins to answer; 0: when the model does.
     answer_within_frames: int = 0
+    # The same after words that may end a sentence, all but `open_words`; 0: no sooner than after these.
+    answer_ended_within_frames: int = 0
+    open_words: tuple[str, ...] = ()
     yield_to_words: int = 0  # so many over its line silence the agent; 0: what the model yields to
     grounded_words: tuple[str, ...] = ()  # that the agent says once they were said in the call
 
     def __post_init__(self) -> None:
-        if not all(isinstance(word, str) and word.isalpha() for word in self.grounded_words):
-            raise ConfigError(f"SamplingConfig.grounded_words is {self.grounded_words!r}; words are needed")
+        for name in ("open_words", "grounded_words"):
+            words = getattr(self, name)
+            if not all(isinstance(word, str) and word.isalpha() for word in words):
+                raise ConfigError(f"SamplingConfig.{name} is {words!r}; words are needed")
+        if self.answer_ended_within_frames > self.answer_within_frames:
+            raise ConfigError(
+                f"answer_ended_within_frames {self.answer_ended_within_frames} is longer than "
+                f"answer_within_frames {self.answer_within_frames}: an ended sentence is answered sooner"
+            )
         hottest = dict.fromkeys(("text_temperature", "audio_temperature"), MAX_TEMPERATURE)
         _check_numbers(self, (), hottest | {"text_once_frames": MAX_PARTS, "recite_from_digits": MAX_RECITED})
 

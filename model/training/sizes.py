@@ -18,11 +18,17 @@ from model.config import (
     SeanetConfig,
 )
 from model.errors import CheckpointError
+from model.numbers import DIGIT_WORDS
+from model.requests import OPEN_ENDS
 
 SMALL, FULL = "small", "full"
 SIZES = (SMALL, FULL)
 CONFIG_FILE = "config.json"
-ANSWER_WITHIN_FRAMES = 26  # 2.1 s: people think for a second in the middle of an order, few for two
+# Words are written down some 0.2 s after they are said. People think for a second in the middle of an order,
+# few for longer; where it may have ended, silence of 0.8 s says that it has.
+ANSWER_WITHIN_FRAMES, ENDED_WITHIN_FRAMES = 16, 8
+# Words after which more is to come, as far as each is one piece of the alphabet.
+OPEN_WORDS = tuple(sorted((OPEN_ENDS | set(DIGIT_WORDS)) - {"lots", "without"}))
 # Of what is ordered, the words that stand for nothing else on the line: read back if they were heard.
 ORDERED_WORDS = (
     "small", "medium", "large", "sixteen", "light", "dark", "single", "double", "triple", "drip", "house",
@@ -83,7 +89,9 @@ def builtin_config(size: str = SMALL) -> ModelConfig:
         text_once_frames=1,
         recite_from_digits=5,
         answer_within_frames=ANSWER_WITHIN_FRAMES,
-        yield_to_words=2,
+        answer_ended_within_frames=ENDED_WITHIN_FRAMES,
+        open_words=OPEN_WORDS,
+        yield_to_words=1,
         grounded_words=ORDERED_WORDS,
     )
     if size == SMALL:

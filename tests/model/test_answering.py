@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -15,7 +13,8 @@ from model.errors import CheckpointError
 from model.tokenizer import EPAD, PAD, TextTokenizer, load_text_tokenizer
 from tests.model import tiny
 
-WITHIN = 10
+WITHIN, ENDED_WITHIN = 10, 4
+OPEN = ("large", "with")
 GROUNDED = ("latte", "large")
 
 
@@ -29,10 +28,23 @@ class Call:
     """One row between a model that likes one token best and a scripted transcript."""
 
     def __init__(
-        self, tokenizer: TextTokenizer, *, rows: int = 1, row: int = 0, within: int = WITHIN, words: int = 2
+        self,
+        tokenizer: TextTokenizer,
+        *,
+        rows: int = 1,
+        row: int = 0,
+        within: int = WITHIN,
+        ended_within: int = 0,
+        words: int = 2,
     ) -> None:
         self.tokenizer = tokenizer
-        sampling = SamplingConfig(answer_within_frames=within, yield_to_words=words, grounded_words=GROUNDED)
+        sampling = SamplingConfig(
+            answer_within_frames=within,
+            answer_ended_within_frames=ended_within,
+            open_words=OPEN,
+            yield_to_words=words,
+            grounded_words=GROUNDED,
+        )
         self.answering = Answering(tokenizer, tiny.recital_config(tokenizer), sampling, rows)
         self.active = torch.arange(rows) == row
         self.is_free = torch.ones(rows, dtype=torch.bool)
@@ -109,7 +121,26 @@ def test_the_time_begins_anew_with_each_word(tokenizer: TextTokenizer) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["", "latte", "mhm", "uh huh", "uh huh okay yeah right latte", "mhm mhm um"]
+    ("words", "within"),
+    [
+        ("a latte", ENDED_WITHIN),
+        ("a large", WITHIN),
+        ("a latte with", WITHIN),
+        ("a large latte", ENDED_WITHIN),
+    ],
+)
+def test_words_that_may_end_a_sentence_are_answered_sooner(
+    tokenizer: TextTokenizer, words: str, within: int
+) -> None:
+    call = Call(tokenizer, ended_within=ENDED_WITHIN)
+    call.hear(words)
+    # `hear` ends with a frame of silence.
+    assert call.wait(within + 1)[within - 1 :] == [EPAD, call.token("sorry")]
+    assert call.texts.count(EPAD) == 1
+
+
+@pytest.mark.parametrize(
+    "words", ["", "latte", "mhm", "uh huh", "uh huh okay yeah right latte", "mhm mhm um", "latte mm hm"]
 )
 def test_a_hum_or_a_single_word_needs_no_answer(tokenizer: TextTokenizer, words: str) -> None:
     call = Call(tokenizer)
@@ -117,7 +148,9 @@ def test_a_hum_or_a_single_word_needs_no_answer(tokenizer: TextTokenizer, words:
     assert LEAST_WORDS == 2 and not call.is_answered()
 
 
-@pytest.mark.parametrize("words", ["once more", "how much", "hold on", "mhm a latte", "latte mhm latte"])
+@pytest.mark.parametrize(
+    "words", ["once more", "how much", "hold on", "mhm a latte", "latte mhm latte", "mobile phone"]
+)
 def test_words_that_begin_like_a_hum_are_words(tokenizer: TextTokenizer, words: str) -> None:
     call = Call(tokenizer)
     call.hear(words)
@@ -204,6 +237,18 @@ def test_words_over_its_line_silence_the_agent(tokenizer: TextTokenizer, heard: 
     assert set(range(0, 40, 2)).difference(said) == (hushed & set(range(0, 40, 2)) if yields else set())
 
 
+@pytest.mark.parametrize(("heard", "yields"), [("mhm mm uh huh", False), ("mhm latte", True), ("mo", True)])
+def test_a_hum_is_no_word_before_it_has_ended(tokenizer: TextTokenizer, heard: str, yields: bool) -> None:
+    """A single word silences this agent, and a hum of two pieces begins like a word."""
+    call = Call(tokenizer, words=1)
+    _speak(call, LATE_FRAMES + 2)
+    is_hushed = False
+    for token in tokenizer.encode(heard):
+        call.frame(call.token("sorry"), token)
+        is_hushed |= bool(call.answering.hush(call.is_free).any())
+    assert is_hushed is yields
+
+
 def test_who_was_silenced_answers(tokenizer: TextTokenizer) -> None:
     call = Call(tokenizer)
     _speak(call, LATE_FRAMES + 3, heard="large mocha")
@@ -271,7 +316,8 @@ def test_a_moved_call_knows_what_it_heard(tokenizer: TextTokenizer) -> None:
     assert not any(reborn.tree[name].any() for name in ("line_age", "words_over", "hushed")), "it is silent"
 
 
-def test_a_word_of_several_pieces_is_refused(tokenizer: TextTokenizer) -> None:
-    sampling = replace(SamplingConfig(), grounded_words=("latte", "macchiato"))
-    with pytest.raises(CheckpointError, match=r"'macchiato' in \d pieces"):
+@pytest.mark.parametrize("words", ["grounded_words", "open_words"])
+def test_a_word_of_several_pieces_is_refused(tokenizer: TextTokenizer, words: str) -> None:
+    sampling = SamplingConfig(**{words: ("latte", "macchiato")})  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match=rf"{words}: .*'macchiato' in \d pieces"):
         Answering(tokenizer, tiny.recital_config(tokenizer), sampling, 1)

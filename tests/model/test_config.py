@@ -32,7 +32,13 @@ def test_json_there_and_back() -> None:
     assert from_json(ModelConfig, json.loads(json.dumps(config.to_json()))) == config
     lm, sampling = (
         replace(config.lm, extra_heads_fed_back=1),
-        SamplingConfig(recite_from_digits=5, answer_within_frames=20, grounded_words=("large",)),
+        SamplingConfig(
+            recite_from_digits=5,
+            answer_within_frames=20,
+            answer_ended_within_frames=8,
+            open_words=("a",),
+            grounded_words=("large",),
+        ),
     )
     reciting = replace(config, lm=lm, sampling=sampling)
     assert from_json(ModelConfig, json.loads(json.dumps(reciting.to_json()))) == reciting
@@ -101,6 +107,8 @@ def _broken(path: str, value: Any) -> dict[str, Any]:
         ("sampling.grounded_words", ["oat"], "answer_within_frames, yield_to_words and grounded_words are"),
         ("sampling.grounded_words", ["oat", 3], "grounded_words is .*; words are needed"),
         ("sampling.grounded_words", [""], "grounded_words is .*; words are needed"),
+        ("sampling.open_words", ["a b"], "open_words is .*; words are needed"),
+        ("sampling.answer_ended_within_frames", 3, "3 is longer than answer_within_frames 0: an ended"),
         ("codec.seanet.ratios", [4, 4], "frame of 32 samples; .* product must be 960"),
     ],
 )
