@@ -120,7 +120,13 @@ def random_model(
     It recites nothing and is held to no words: its alphabet has none.
     """
     sampling = replace(
-        config.sampling, recite_from_digits=0, answer_within_frames=0, yield_to_words=0, grounded_words=()
+        config.sampling,
+        recite_from_digits=0,
+        answer_within_frames=0,
+        answer_ended_within_frames=0,
+        open_words=(),
+        yield_to_words=0,
+        grounded_words=(),
     )
     config = replace(config, sampling=sampling)
     codec, lm = random_codec(config.codec, device), random_lm(config.lm, device, dtype)
