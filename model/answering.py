@@ -4,10 +4,9 @@ A small model that hears a stranger badly takes what it wrote down for talk that
 on speaking, and waits when the caller has ended; and it words an answer by the sound where it wrote the word
 down right. So the runtime holds it to its transcript. Words over its line silence it (hums, coughs and most
 side talk are written down as none); after words that nothing followed, padding is barred until it begins to
-speak, sooner if the last of them may end a sentence; it hangs up, transfers and passes on after a line that
-tells of it, not in its place; and some words ("almond", "large") are barred until they were heard in the
-call. It is constrained decoding, like `model.recital`: part of the step's program, tensors [B, ...] written
-in place, nothing asked of the host.
+speak, sooner if the last of them may end a sentence; and some words ("almond", "large") are barred until they
+were heard in the call. It is constrained decoding, like `model.recital`: part of the step's program, tensors
+[B, ...] written in place, nothing asked of the host.
 """
 
 from __future__ import annotations
@@ -35,7 +34,6 @@ NEVER = -1  # a token that is none
 # All in frames of 80 ms.
 PAUSE_FRAMES = 10  # without a piece of text: the line is over; a word is not as long
 LATE_FRAMES = 8  # of a line, in which words of the turn that it answers are still being written down
-CLOSING_FRAMES = 25  # after the last piece of a line, in which what it announced may be done
 HUSHED_FRAMES = 5  # of silence for words over a line: enough for the model to notice that it has stopped
 
 
@@ -80,8 +78,6 @@ class Answering:
         self._answers = opening(own)
         self._hums = torch.tensor(pairs, device=device)
         self._passes_on = torch.tensor([tokenizer.delegate, tokenizer.transfer], device=device)
-        acts = [tokenizer.delegate, tokenizer.transfer, tokenizer.hangup]
-        self._acts = torch.tensor([token for token in acts if token >= 0], dtype=torch.int64, device=device)
         self._is_open = torch.zeros(len(pieces), dtype=torch.bool, device=device)
         self._is_open[_single(tokenizer, "open_words", sampling.open_words)] = True
         grounded = _single(tokenizer, "grounded_words", sampling.grounded_words)
@@ -102,27 +98,17 @@ class Answering:
 
         Rows where bool [B] is false are told what to say by others.
         """
+        tree = self.tree
         if self._within_frames:
+            is_open = self._is_open[tree["last_heard"]]
+            within = torch.where(is_open, self._within_frames, self._ended_within_frames)
+            is_late = (tree["num_words"] >= LEAST_WORDS) & (tree["quiet"] >= within)
+            is_late = (is_late & is_free)[:, None]
             # Controls say nothing either; but a word is announced a frame ahead, once.
-            may_announce = self._is_epad & ~self.tree["is_opened"][:, None]
-            is_late = (self._is_late & is_free)[:, None]
-            logits.masked_fill_(is_late & self._is_silent & ~may_announce, FAR_BELOW)
-            _bar(logits, self._acts, (self._is_untold & is_free)[:, None])
+            may_not = is_late & self._is_silent & ~(self._is_epad & ~tree["is_opened"][:, None])
+            logits.masked_fill_(may_not, FAR_BELOW)
         if len(self._grounded):
-            _bar(logits, self._grounded, is_free[:, None] & ~self.tree["is_heard"])
-
-    @property
-    def _is_late(self) -> Tensor:
-        """Which rows have waited long enough for more of a sentence."""
-        is_open = self._is_open[self.tree["last_heard"]]
-        within = torch.where(is_open, self._within_frames, self._ended_within_frames)
-        return (self.tree["num_words"] >= LEAST_WORDS) & (self.tree["quiet"] >= within)
-
-    @property
-    def _is_untold(self) -> Tensor:
-        """Which rows may not act, for they have said no line that tells of it: "One moment.", "Goodbye."."""
-        unanswered = self.tree["num_words"] - self.tree["words_over"]
-        return (unanswered >= LEAST_WORDS) | (self.tree["pause"] > CLOSING_FRAMES)
+            _bar(logits, self._grounded, is_free[:, None] & ~tree["is_heard"])
 
     def hush(self, is_free: Tensor) -> Tensor:
         """In which rows the agent is to be silent in this step for what is said over its line, bool [B].

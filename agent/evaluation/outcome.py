@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -138,8 +138,10 @@ def judge_call(
         order = before.order or order
         expected = expected_lines(one.request, before, order)
         is_cut = index + 1 < len(placed) and placed[index + 1].manner is Manner.CUT_IN
-        answer = Verdict("") if is_cut else heard.verdict(heard.answer_to(one.turn, until_s))
-        outcomes.append(_outcome(one, until_s, heard.segments, trial, expected, answer, is_cut=is_cut))
+        talk = None if is_cut else heard.answer_to(one.turn, until_s, expected)
+        answer = heard.verdict(talk)
+        outcome = _outcome(one, until_s, heard.segments, trial, expected, answer, is_cut=is_cut)
+        outcomes.append(_timed_by_whole_line(outcome, talk))
         before = before if is_cut else answer
     after_s = round(greeting.start_s, 3) if greeting else None
     return CallOutcome(
@@ -170,17 +172,24 @@ class HeardAgent:
             self._verdicts[talk] = self._judge.hear(self._pcm[start:end])
         return self._verdicts[talk]
 
-    def answer_to(self, turn: CallerTurn, until_s: float) -> Segment | None:
+    def answer_to(self, turn: CallerTurn, until_s: float, expected: Sequence[str]) -> Segment | None:
         """The first talk that began after the turn did, outlasts it, and began before the next turn.
 
-        As with the gap, "mm-hm" within the turn or right after it is no answer where one follows.
+        As with the gap, "mm-hm" within the turn or right after it is no answer where one follows; but "One
+        moment." is, where it is `expected` and what was looked up follows.
         """
+
+        def is_answer(one: Segment) -> bool:
+            if one.duration_s > SUSTAINED_S or one is found[-1]:
+                return True
+            return any(self.verdict(one).says(text) for text in expected)
+
         found = [
             one
             for one in talks(without_backchannels(turn, self.segments), ANSWER_PAUSE_S)
             if turn.start_s < one.start_s < until_s and one.end_s > turn.end_s + 0.2
         ]
-        return next((one for one in found if one.duration_s > SUSTAINED_S or one is found[-1]), None)
+        return next((one for one in found if is_answer(one)), None)
 
 
 def _outcome(
@@ -212,6 +221,14 @@ def _outcome(
         early_starts=[round(at_s, 3) for at_s in score.early_starts],
         barge_in=asdict(trial) if trial else None,
     )
+
+
+def _timed_by_whole_line(outcome: TurnOutcome, talk: Segment | None) -> TurnOutcome:
+    """The same turn, its gap up to the short line that answered it, which the gap alone passes over."""
+    is_waited_for = outcome.gap_s is not None or outcome.is_miss
+    if talk is None or talk.duration_s > SUSTAINED_S or not is_waited_for:
+        return outcome
+    return replace(outcome, gap_s=round(talk.start_s - outcome.end_s, 3), is_miss=False)
 
 
 def _trial(one: PlacedTurn, heard: HeardAgent, expected: tuple[str, ...]) -> BargeIn | None:

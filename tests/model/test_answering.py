@@ -5,15 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.answering import (
-    CLOSING_FRAMES,
-    HUSHED_FRAMES,
-    LATE_FRAMES,
-    LEAST_WORDS,
-    PAUSE_FRAMES,
-    Agent,
-    Answering,
-)
+from model.answering import HUSHED_FRAMES, LATE_FRAMES, LEAST_WORDS, PAUSE_FRAMES, Agent, Answering
 from model.config import SamplingConfig
 from model.controls import NO_TOKEN
 from model.engine import BUILTIN
@@ -193,32 +185,6 @@ def test_what_was_said_to_a_muted_agent_is_not_answered_late(tokenizer: TextToke
     assert not call.is_answered()
     call.hear("a latte please")
     assert call.is_answered()
-
-
-@pytest.mark.parametrize("control", ["delegate", "transfer", "hangup"])
-def test_it_acts_after_a_line_that_tells_of_it(tokenizer: TextTokenizer, control: str) -> None:
-    acts = getattr(tokenizer, control)
-    call = Call(tokenizer)
-    call.say("sorry")
-    call.wait(CLOSING_FRAMES)
-    assert call.frame(acts) == acts and call.frame(acts) == PAD, "the line is long over"
-    call.say("sorry")
-    call.hear("is my order ready")
-    assert call.frame(acts) == PAD, "it is unanswered"
-    call.say("sorry")
-    call.hear("mhm okay latte")
-    assert call.frame(acts) == acts, "no answer is due"
-    call.hear("never mind")
-    call.is_free[:] = False
-    assert call.frame(acts) == acts, "the runtime decides"
-
-
-def test_words_over_the_line_do_not_keep_it_from_acting(tokenizer: TextTokenizer) -> None:
-    call = Call(tokenizer, words=0)
-    _speak(call, LATE_FRAMES + 4, heard="please please")
-    assert call.answering.tree["num_words"] == 0, "its words went on"
-    call.hear("once more")
-    assert call.answering.tree["num_words"] == 2 and call.frame(tokenizer.hangup) == tokenizer.hangup
 
 
 @pytest.mark.parametrize("control", ["delegate", "transfer"])

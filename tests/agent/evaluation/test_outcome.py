@@ -13,6 +13,7 @@ from agent.evaluation.segments import CallerTurn
 from model.order_line import (
     ASK_DRINK,
     CONFIRMED,
+    DELEGATE,
     GREETING,
     HOURS,
     MM_HM,
@@ -20,6 +21,7 @@ from model.order_line import (
     NUMBER_TAKEN,
     OKAY,
     TRANSFER,
+    UNKNOWN,
     Change,
     Intent,
     Order,
@@ -131,6 +133,20 @@ def test_a_hum_before_the_answer_is_no_part_of_it(judge: Judge) -> None:
         0, "voice", [PlacedTurn(ORDER, Manner.REPLY, CallerTurn(4.0, 6.0))], pcm, judge
     ).turns
     assert only.is_right and only.early_starts == [] and only.gap_s == pytest.approx(0.3, abs=0.05)
+
+
+@pytest.mark.parametrize("looked_up_s", [9.2, 12.5])
+def test_a_short_line_is_an_answer_though_more_follows(judge: Judge, looked_up_s: float) -> None:
+    """What was looked up comes within 5 s, or later than a gap is waited for."""
+    status = Request(Intent.STATUS, "is my order ready")
+    pcm = agent_says((0.5, GREETING.text), (6.4, DELEGATE.text), (looked_up_s, UNKNOWN.text), seconds=16.0)
+    placed = [PlacedTurn(status, Manner.REPLY, CallerTurn(4.0, 6.0))]
+    (only,) = judge_call(0, "voice", placed, pcm, judge).turns
+    assert only.is_right and only.heard == "one moment" and not only.is_miss
+    assert only.gap_s == pytest.approx(0.4, abs=0.05)
+    placed = [PlacedTurn(ORDER, Manner.REPLY, CallerTurn(4.0, 6.0))]
+    (only,) = judge_call(0, "voice", placed, pcm, judge).turns
+    assert not only.is_right and only.gap_s != pytest.approx(0.4, abs=0.05), "to an order it is none"
 
 
 def test_an_agent_that_finishes_another_line_has_not_yielded(judge: Judge) -> None:
