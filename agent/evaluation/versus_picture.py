@@ -27,6 +27,8 @@ KINDS = (
 )
 PAGE = (11.0, 10.2)
 
+WIDE_BAR = 60  # per cent: a label fits into it, beside a shorter one
+
 
 def draw_versus(
     figures: Sequence[Figures], tones: Sequence[ToneFigures], title: str, note: str, folder: Path
@@ -164,8 +166,9 @@ def _draw_words(at: Axes, figures: Sequence[Figures], room: str) -> None:
         percent = 100 * right.value if right.num else 0.0
         at.barh(-lane, percent, 0.62, color=COLOURS[lane % len(COLOURS)])
         wait = f", {1000 * one.gaps.p50:.0f} ms" if one.gaps_s else ""
-        told, ink = f"{one.engine}: {right.right}/{right.num}{wait}", "white" if percent > 55 else INK
-        at.text(2, -lane, told, ha="left", va="center", fontsize=9.5, color=ink)
+        told = f"{one.engine}: {right.right}/{right.num}{wait}"
+        left, ink = (2.0, "white") if percent > WIDE_BAR else (percent + 2.0, INK)
+        at.text(left, -lane, told, ha="left", va="center", fontsize=9.5, color=ink)
     at.set(xlim=(0, 100), yticks=[], ylim=(0.45 - max(len(figures), 3), 0.5))
     at.tick_params(axis="x", colors=FAINT, labelsize=9)
     at.xaxis.set_major_formatter(lambda value, _place: f"{value:.0f} %")
