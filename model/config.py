@@ -256,13 +256,13 @@ class SamplingConfig:
             words = getattr(self, name)
             if not all(isinstance(word, str) and word.isalpha() for word in words):
                 raise ConfigError(f"SamplingConfig.{name} is {words!r}; words are needed")
+        hottest = dict.fromkeys(("text_temperature", "audio_temperature"), MAX_TEMPERATURE)
+        _check_numbers(self, (), hottest | {"text_once_frames": MAX_PARTS, "recite_from_digits": MAX_RECITED})
         if self.answer_ended_within_frames > self.answer_within_frames:
             raise ConfigError(
                 f"answer_ended_within_frames {self.answer_ended_within_frames} is longer than "
                 f"answer_within_frames {self.answer_within_frames}: an ended sentence is answered sooner"
             )
-        hottest = dict.fromkeys(("text_temperature", "audio_temperature"), MAX_TEMPERATURE)
-        _check_numbers(self, (), hottest | {"text_once_frames": MAX_PARTS, "recite_from_digits": MAX_RECITED})
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from agent.errors import AgentError
 from agent.evaluation.judge import Judge, Verdict, is_own_line
 from agent.evaluation.placed_call import AHEAD_SAMPLES
 from agent.evaluation.scores import (
+    MISS_S,
     SUSTAINED_S,
     BargeIn,
     TurnScore,
@@ -228,7 +229,8 @@ def _timed_by_whole_line(outcome: TurnOutcome, talk: Segment | None) -> TurnOutc
     is_waited_for = outcome.gap_s is not None or outcome.is_miss
     if talk is None or talk.duration_s > SUSTAINED_S or not is_waited_for:
         return outcome
-    return replace(outcome, gap_s=round(talk.start_s - outcome.end_s, 3), is_miss=False)
+    gap_s = talk.start_s - outcome.end_s
+    return replace(outcome, gap_s=round(gap_s, 3), is_miss=False) if gap_s < MISS_S else outcome
 
 
 def _trial(one: PlacedTurn, heard: HeardAgent, expected: tuple[str, ...]) -> BargeIn | None:

@@ -108,6 +108,7 @@ def _broken(path: str, value: Any) -> dict[str, Any]:
         ("sampling.grounded_words", ["oat", 3], "grounded_words is .*; words are needed"),
         ("sampling.grounded_words", [""], "grounded_words is .*; words are needed"),
         ("sampling.open_words", ["a b"], "open_words is .*; words are needed"),
+        ("sampling.answer_ended_within_frames", -1, "answer_ended_within_frames is -1; .* at least 0"),
         ("sampling.answer_ended_within_frames", 3, "3 is longer than answer_within_frames 0: an ended"),
         ("codec.seanet.ratios", [4, 4], "frame of 32 samples; .* product must be 960"),
     ],

@@ -149,6 +149,14 @@ def test_a_short_line_is_an_answer_though_more_follows(judge: Judge, looked_up_s
     assert not only.is_right and only.gap_s != pytest.approx(0.4, abs=0.05), "to an order it is none"
 
 
+def test_a_short_line_after_five_seconds_is_none(judge: Judge) -> None:
+    pcm = agent_says((0.5, GREETING.text), (11.4, DELEGATE.text), seconds=16.0)
+    status = Request(Intent.STATUS, "is my order ready")
+    placed = [PlacedTurn(status, Manner.REPLY, CallerTurn(4.0, 6.0))]
+    (only,) = judge_call(0, "voice", placed, pcm, judge).turns
+    assert only.is_miss and only.gap_s is None
+
+
 def test_an_agent_that_finishes_another_line_has_not_yielded(judge: Judge) -> None:
     """It was to tell the hours, said something else, and was spoken into."""
     hours = Request(Intent.HOURS, "when are you open")
