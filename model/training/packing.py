@@ -19,7 +19,7 @@ from model.training.states import stage_states
 
 PART_BYTES = 60_000_000
 LIST_FILE = "leg.json"
-_TAR_OVERHEAD_BYTES = 2048  # header and padding of a member
+TAR_OVERHEAD_BYTES = 2048  # header and padding of a member
 
 # By stage: files that its leg cannot do without (if they are there), and shards of which as many as fit.
 _NEEDED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -102,7 +102,7 @@ def _rotated(paths: list[Path], turn: int) -> Iterator[Path]:
 
 
 def _cost(path: Path) -> int:
-    return path.stat().st_size + _TAR_OVERHEAD_BYTES
+    return path.stat().st_size + TAR_OVERHEAD_BYTES
 
 
 class _Parts(io.RawIOBase):

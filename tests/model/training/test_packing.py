@@ -58,6 +58,11 @@ def test_what_is_due_is_whole_again_elsewhere(stages: Pipeline, tmp_path: Path) 
 def test_what_does_not_fit_comes_with_another_leg(
     stages: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """There is room for what a leg cannot do without, and for one of two shards."""
+    needed = [CONTENTS[name] for name in ("codec.pt", "agent/lines-0000.npz", "bank/bank-1-0000.npz")]
+    needed.append((stages.folder / "config.json").stat().st_size)
+    room = sum(needed) + len(needed) * packing.TAR_OVERHEAD_BYTES + tarfile.RECORDSIZE
+    monkeypatch.setattr(packing, "PART_BYTES", 1 + room // 5)
     chosen = []
     for done in (0.5, 0.5 + 1 / 60):
         _let_be_due(monkeypatch, "codec", done)
