@@ -90,13 +90,33 @@ class QuantizerConfig:
 
 
 @dataclass(frozen=True)
+class ProsodyConfig:
+    """What tells how a caller speaks; `codes` are the manners that it knows, and none (0: it is left out)."""
+
+    codes: int = 0
+    dim: int = 64
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, ("dim",), {"codes": MAX_PARTS, "dim": MAX_PARTS})
+
+
+@dataclass(frozen=True)
 class CodecConfig:
-    """A Mimi-type codec: 24 kHz audio <-> `n_q` codes at 12.5 Hz."""
+    """A Mimi-type codec: 24 kHz audio <-> `n_q` codes at 12.5 Hz.
+
+    With `prosody` encoding gives one code more a frame: how it was said. Decoding does not use it.
+    """
 
     seanet: SeanetConfig = field(default_factory=SeanetConfig)
     encoder_transformer: CodecTransformerConfig = field(default_factory=CodecTransformerConfig)
     decoder_transformer: CodecTransformerConfig = field(default_factory=CodecTransformerConfig)
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
+    prosody: ProsodyConfig = field(default_factory=ProsodyConfig)
+
+    @property
+    def encoded_q(self) -> int:
+        """Codes that encoding gives a frame."""
+        return self.quantizer.n_q + (self.prosody.codes > 0)
 
     @property
     def hop_samples(self) -> int:
@@ -281,10 +301,16 @@ class ModelConfig:
                 f"the language model speaks {lm.card} codes per codebook, the codec has {quantizer.bins}: "
                 "card and bins must be equal"
             )
-        if max(lm.agent_q, lm.caller_q) > quantizer.n_q:
+        heard_q = self.codec.encoded_q
+        if lm.agent_q > quantizer.n_q or lm.caller_q > heard_q:
             raise ConfigError(
-                f"{lm.agent_q} agent and {lm.caller_q} caller codes are asked of a codec with "
-                f"{quantizer.n_q} codebooks"
+                f"{lm.agent_q} agent and {lm.caller_q} caller codes are asked of a codec that has "
+                f"{quantizer.n_q} codebooks and tells {heard_q} codes of what it hears"
+            )
+        if self.codec.prosody.codes > lm.card:
+            raise ConfigError(
+                f"the codec tells {self.codec.prosody.codes} manners of speaking, more than the {lm.card} "
+                "codes of a stream of the language model"
             )
         if self.sampling.recite_from_digits and not lm.extra_heads_fed_back:
             raise ConfigError(

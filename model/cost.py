@@ -94,11 +94,13 @@ def codec_weights(config: CodecConfig) -> CodecWeights:
     quantizer = config.quantizer
     codebooks = quantizer.n_q * quantizer.bins * quantizer.dimension
     branches = (codec.quantizer.rvq_first, codec.quantizer.rvq_rest)
-    encoding = (codec.encoder, codec.encoder_transformer, codec.downsample)
+    encoding = (codec.encoder, codec.encoder_transformer, codec.downsample, codec.prosody)
     decoding = (codec.decoder, codec.decoder_transformer, codec.upsample)
     return CodecWeights(
         total=_size(codec) + codebooks,
-        encode=sum(map(_size, encoding)) + sum(_size(one.input_proj) for one in branches) + codebooks,
+        encode=sum(_size(one) for one in encoding if one is not None)
+        + sum(_size(one.input_proj) for one in branches)
+        + codebooks,
         decode=sum(map(_size, decoding)) + sum(_size(one.output_proj) for one in branches),
     )
 
@@ -143,6 +145,7 @@ def codec_flops(config: CodecConfig) -> tuple[int, int]:
     encode = _conv_flops(codec.encoder, FRAME_SAMPLES) + down + searching
     decode = _conv_flops(codec.decoder, latents) + up + projections
     encode += _transformer_flops(codec.encoder_transformer, dim, config.encoder_transformer, latents)
+    encode += 2 * _size(codec.prosody) if codec.prosody is not None else 0
     decode += _transformer_flops(codec.decoder_transformer, dim, config.decoder_transformer, latents)
     return encode, decode
 

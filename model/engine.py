@@ -262,7 +262,7 @@ class Engine:
         # In one pass where that sees what single frames would: hundreds of launches instead of thousands.
         fits = whole // codec.hop_samples <= codec.encoder_transformer.context
         for block in torch.split(sound.view(1, 1, -1), whole if fits else FRAME_SAMPLES, dim=-1):
-            self.model.codec.latent(block, state)
+            self.model.codec.encode(block, state)
 
     def _check_started(self, slot: int) -> None:
         self._row(slot)

@@ -12,7 +12,7 @@ from model.numbers import digits_in
 from model.order import AMOUNTS, Order
 from model.order_line import AGENT_LINES, ANGRY_PREFIX, Line, read_number, readback
 from model.phrasings import Tone
-from model.training.pool import Pool
+from model.training.pool import WORDED_TONES, Pool
 from model.voices import AGENT_VOICE, TimedPhone, TimedWord, synthesize
 
 LEVEL = 0.35  # peak of the agent's voice
@@ -35,10 +35,15 @@ class AgentSentence:
 
 @cache
 def speak(text: str) -> AgentSentence:
-    """A sentence with the silence before its first and after its last word cut to 40 ms and 120 ms.
+    """A sentence of the order line's.
 
     Remembered, because the engine's excitation is noise: two syntheses of one text are not the same sound.
     """
+    return _synthesized(text)
+
+
+def _synthesized(text: str) -> AgentSentence:
+    """A sentence with the silence before its first and after its last word cut to 40 ms and 120 ms."""
     speech = synthesize(text, AGENT_VOICE, rate=1.0)
     head_s = max(0.0, speech.words[0].start_s - 0.04)
     start, end = round(24_000 * head_s), round(24_000 * (speech.words[-1].end_s + 0.12))
@@ -180,7 +185,7 @@ def speak_told(text: str) -> AgentSentence:
     digits = digits_in(text)
     if digits is not None and text == read_number(digits).text:
         return speak_number(digits)
-    return speak(text)
+    return _synthesized(text)  # thousands of them, each once: nothing to remember
 
 
 _CARRIER_DIGITS = "5551234"
@@ -252,4 +257,18 @@ def pool_sentences(pool: Pool) -> list[AgentSentence]:
         for number in pool.numbers[tone]:
             line = read_number(number, tone)
             said.setdefault((line.text, line.is_soft), speak_number(number, tone))
+    for tone in Tone:
+        _say_in_other_tones(said, pool, tone)
     return list(said.values())
+
+
+def _say_in_other_tones(said: dict[tuple[str, bool], AgentSentence], pool: Pool, tone: Tone) -> None:
+    """Add what callers of a tone say as it is read back to those of the others."""
+    for heard in (one for one in WORDED_TONES if one is not tone):
+        for order in (one for wish in pool.wishes[tone] for one in (wish.order, wish.changed)):
+            line = readback(order, heard)
+            if (line.text, line.is_soft) not in said:
+                said[line.text, line.is_soft] = speak_readback(order, heard)
+        for number in pool.numbers[tone]:
+            line = read_number(number, heard)
+            said.setdefault((line.text, line.is_soft), speak_number(number, heard))

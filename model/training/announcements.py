@@ -18,9 +18,11 @@ from model.training.tokens_stage import LibraryLine, TokenStem
 
 LEAD_FRAMES = 2
 ANNOUNCING_SHARE = 0.15  # of calls: sentences between the order line's own
-READING_SHARE = 0.1  # of calls: nothing else after the greeting
+READING_SHARE = 0.3  # of calls: nothing else
 AFTER_LINE_SHARE = 0.5  # of lines in an announcing call
 CALLER_TALKS_SHARE = 0.2  # of announcements, while they last
+AT_ONCE_SHARE = 0.5  # of the calls in which nothing else is said
+_AT_ONCE_COLUMNS = (1, 3)
 _GAP_FRAMES = (2, 20)
 
 
@@ -60,18 +62,20 @@ class AnnouncingScriptwriter(Scriptwriter):
         announced: Sequence[LibraryLine],
         tokenizer: TextTokenizer,
         num_columns: int,
+        *,
+        hears_manner: bool = False,
     ) -> None:
-        super().__init__(library, tokenizer, num_columns)
+        super().__init__(library, tokenizer, num_columns, hears_manner=hears_manner)
         self._announced = list(announced)
 
     def draw(self, stem: TokenStem, rng: random.Random) -> Call:
         """One call of this caller."""
         writer = self.writer(stem, rng)
         if self.tokenizer.announce < 0:
-            return Drawing(writer, self.tokenizer, rng).draw()
+            return Drawing(writer, self.tokenizer, rng, is_retoned=self.hears_manner).draw()
         kind = rng.random()
         announced = self._announced if kind < ANNOUNCING_SHARE + READING_SHARE else []
-        drawing = _AnnouncingDrawing(writer, self.tokenizer, rng, announced)
+        drawing = _AnnouncingDrawing(writer, self.tokenizer, rng, announced, is_retoned=self.hears_manner)
         return drawing.read() if announced and kind < READING_SHARE else drawing.draw()
 
 
@@ -79,15 +83,27 @@ class _AnnouncingDrawing(Drawing):
     """One call while it is drawn, with told sentences where there are any to tell."""
 
     def __init__(
-        self, writer: CallWriter, tokenizer: TextTokenizer, rng: random.Random, announced: list[LibraryLine]
+        self,
+        writer: CallWriter,
+        tokenizer: TextTokenizer,
+        rng: random.Random,
+        announced: list[LibraryLine],
+        *,
+        is_retoned: bool = False,
     ) -> None:
-        super().__init__(writer, tokenizer, rng)
+        super().__init__(writer, tokenizer, rng, is_retoned=is_retoned)
         self._announced = announced
 
     def read(self) -> Call:
-        """A call in which the agent reads out sentences, the line quiet or the caller talking."""
+        """A call in which the agent reads out sentences, the line quiet or the caller talking.
+
+        In some the first comes in place of the greeting.
+        """
         writer, rng = self._writer, self._rng
-        writer.at = rng.randint(2, 30)
+        if rng.random() < AT_ONCE_SHARE:
+            announce(writer, rng.choice(self._announced), rng.randint(*_AT_ONCE_COLUMNS))
+        else:
+            writer.at = rng.randint(2, 30)
         while writer.at < writer.num_columns - 20:
             self._announce()
         return self._finish()

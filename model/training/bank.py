@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -261,12 +262,12 @@ def load_shard(path: Path) -> list[Stem]:
     return stems
 
 
-def _build_shard(path: Path, first_seed: int, pool: Pool) -> Path:
+def _build_shard(path: Path, first_seed: int, make: Callable[[int], Stem]) -> Path:
     """Write one shard of callers, seeds counted from `first_seed`."""
     stems = []
     for seed in range(first_seed, first_seed + STEMS_PER_SHARD):
         try:
-            stems.append(make_stem(seed, pool))
+            stems.append(make(seed))
         except SpeechSynthesisError:
             continue  # a few espeak variants refuse a few words; the speaker is left out
     save_shard(stems, path)
@@ -280,11 +281,18 @@ def build_bank(
 
     Callers speak of the pool's orders and numbers, by default of the pool that `draw_pool` gives.
     """
-    pool = pool or draw_pool()
+    make = partial(make_stem, pool=pool or draw_pool())
+    yield from build_shards(folder, num_shards, first_seed, num_workers, make)
+
+
+def build_shards(
+    folder: Path, num_shards: int, first_seed: int, num_workers: int, make: Callable[[int], Stem]
+) -> Iterator[Path]:
+    """The same of any kind of callers: `make` gives the one of a seed, and can be sent to a process."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"bank-{first_seed}-{shard:04d}.npz" for shard in range(num_shards)]
     missing = [
-        (path, first_seed + shard * STEMS_PER_SHARD, pool)
+        (path, first_seed + shard * STEMS_PER_SHARD, make)
         for shard, path in enumerate(paths)
         if not path.exists()
     ]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from model.order_line import Control, Line
 from model.tokenizer import TextTokenizer
+from model.training.manners import MANNERS, heard_manner
 from model.training.tokens_stage import AFTER_FRAMES, BEFORE_FRAMES, LibraryLine, TokenStem, TokenTurn
 
 TRANSCRIPT_DELAY = 2
@@ -27,7 +28,7 @@ class Call:
     comes is one."""
 
     agent: NDArray[np.int64]  # [K, T]
-    caller: NDArray[np.int64]  # [K, T]
+    caller: NDArray[np.int64]  # [K, T], one row more in a model that hears how it is said
     text: NDArray[np.int64]  # [T] input and target
     transcript: NDArray[np.int64]  # [T] target of the caller's words
     forced: NDArray[np.bool_]  # [T] text that the runtime put there
@@ -85,21 +86,34 @@ class Spelling:
 
 
 class CallWriter:
-    """A call being written: `started` and `at` bound what the agent said last, `busy` what the caller did."""
+    """A call being written: `started` and `at` bound what the agent said last, `busy` what the caller did.
+
+    With `hears_manner` the caller has one stream more, of how it is said (`model.prosody`).
+    """
 
     def __init__(
-        self, stem: TokenStem, library: Library, spelling: Spelling, num_columns: int, rng: random.Random
+        self,
+        stem: TokenStem,
+        library: Library,
+        spelling: Spelling,
+        num_columns: int,
+        rng: random.Random,
+        *,
+        hears_manner: bool = False,
     ) -> None:
         self.stem, self.library, self.spelling, self.num_columns = stem, library, spelling, num_columns
         self.started = self.at = self.busy = 0
         caller = self._idle(num_columns + 1, rng)
         cold = min(8, stem.codes.shape[1])
         caller[:, :cold] = stem.codes[:, :cold]
+        caller = caller[:, 1:]  # a call's first frame is never read
         pad = spelling.tokenizer.pad
         self._is_heard = np.zeros(num_columns, bool)
+        self._rng = rng
+        self._manner = np.zeros(num_columns, np.int64) if hears_manner else None
         self.call = Call(
             agent=np.repeat(library.silence[:, None], num_columns, axis=1),
-            caller=caller[:, 1:],  # a call's first frame is never read
+            caller=caller,
             text=np.full(num_columns, pad, np.int64),
             transcript=np.full(num_columns, pad, np.int64),
             forced=np.zeros(num_columns, bool),
@@ -136,6 +150,11 @@ class CallWriter:
         inside = (target >= 0) & (target < self.num_columns)
         self.call.caller[:, target[inside]] = self.stem.codes[:, source[inside]]
         self._is_heard[target[inside]] = True
+        if self._manner is not None:
+            manner = MANNERS[turn.request.tone] if turn.request is not None else None
+            told = heard_manner(manner, turn.last + 1 - turn.first, self._rng)
+            place = slice(max(0, onset), max(0, onset + len(told)))
+            self._manner[place] = told[max(0, -onset) :][: len(self._manner[place])]
         if turn.request is not None:
             self._write_down(turn, shift)
         self.busy = max(self.busy, turn.last + shift + AFTER_FRAMES)
@@ -227,4 +246,6 @@ class CallWriter:
     def finish(self, rng: random.Random) -> Call:
         """The call, with a little of the line after its last word."""
         self.call.end = min(self.num_columns, self.free + rng.randint(8, 20))
+        if self._manner is not None:
+            self.call.caller = np.concatenate([self.call.caller, self._manner[None]])
         return self.call

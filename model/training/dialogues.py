@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -60,6 +61,7 @@ GIVE_UP_SHARE = 0.4  # of callers who were asked whether they are there
 WAIT_OUT_SHARE = 0.5  # of callers with nothing more to say: they say nothing; the others hang up
 # What one caller says once in a call, as they said it: nobody orders the same six times in the same breath.
 SAID_ONCE = frozenset({Intent.ORDER, Intent.NUMBER})
+RETONED_SHARE = 0.5  # of turns, in a model that is told how they are said
 # Of turns said in one breath, where the caller has such a turn: a bank's callers pause in most of theirs, and
 # a model that heard no others waited at ends that sound like a pause.
 ONE_BREATH_SHARE = 0.5
@@ -80,26 +82,43 @@ ASKED_WEIGHTS = {
 class Scriptwriter:
     """Draws calls from stems and the agent's library."""
 
-    def __init__(self, library: Sequence[LibraryLine], tokenizer: TextTokenizer, num_columns: int) -> None:
-        self.tokenizer, self.num_columns = tokenizer, num_columns
+    def __init__(
+        self,
+        library: Sequence[LibraryLine],
+        tokenizer: TextTokenizer,
+        num_columns: int,
+        *,
+        hears_manner: bool = False,
+    ) -> None:
+        """`hears_manner`: the caller's last stream tells how they speak."""
+        self.tokenizer, self.num_columns, self.hears_manner = tokenizer, num_columns, hears_manner
         self.silence = library[0].codes[:, 0].astype(np.int64)
         self.library = Library({(line.text, line.is_soft): line for line in library[1:]}, self.silence)
         self.spelling = Spelling(tokenizer)
 
     def draw(self, stem: TokenStem, rng: random.Random) -> Call:
         """One call of this caller."""
-        return Drawing(self.writer(stem, rng), self.tokenizer, rng).draw()
+        return Drawing(self.writer(stem, rng), self.tokenizer, rng, is_retoned=self.hears_manner).draw()
 
     def writer(self, stem: TokenStem, rng: random.Random) -> CallWriter:
         """An empty call on this caller's line."""
-        return CallWriter(stem, self.library, self.spelling, self.num_columns, rng)
+        return CallWriter(
+            stem, self.library, self.spelling, self.num_columns, rng, hears_manner=self.hears_manner
+        )
 
 
 class Drawing:
-    """One call while it is drawn."""
+    """One call while it is drawn.
 
-    def __init__(self, writer: CallWriter, tokenizer: TextTokenizer, rng: random.Random) -> None:
+    `is_retoned`: in some turns the tone is another than that of the sound. Codes of a caller's sounds tell
+    nothing of it, so the stream that does may say anything, and the answer follows that.
+    """
+
+    def __init__(
+        self, writer: CallWriter, tokenizer: TextTokenizer, rng: random.Random, *, is_retoned: bool = False
+    ) -> None:
         self._writer, self._tokenizer, self._rng = writer, tokenizer, rng
+        self._is_retoned = is_retoned
         self._rules = OrderLine()
         self._turns: dict[Intent, list[TokenTurn]] = {}
         self._distractors: list[TokenTurn] = []
@@ -128,7 +147,10 @@ class Drawing:
                 if rng.random() < WAIT_OUT_SHARE:
                     self._silent_turn(give_up_share=1.0)
                 break
-            if not self._follow_up(self._caller_turn(turn)):
+            assert turn.request is not None
+            if turn.request.intent in SAID_ONCE:
+                self._turns[turn.request.intent].remove(turn)
+            if not self._follow_up(self._caller_turn(self._retoned(turn))):
                 break
         return self._finish()
 
@@ -158,6 +180,14 @@ class Drawing:
         assert turn.request is not None
         return copy.copy(self._rules).answer(turn.request) in self._writer.library
 
+    def _retoned(self, turn: TokenTurn) -> TokenTurn:
+        """The turn, at times as if said in another tone, where the agent has an answer to that."""
+        if not self._is_retoned or self._rng.random() >= RETONED_SHARE:
+            return turn
+        assert turn.request is not None
+        other = replace(turn, request=replace(turn.request, tone=self._rng.choice(list(Tone))))
+        return other if self._can_answer(other) else turn
+
     def _caller_turn(self, turn: TokenTurn) -> Line:
         """Let the caller speak, after the agent or into its sentence, and let the agent answer."""
         writer, rng = self._writer, self._rng
@@ -176,8 +206,6 @@ class Drawing:
         line = self._rules.answer(turn.request)
         writer.say(line, max(earliest, ended + 1 + rng.choices(ANSWER_FRAMES, ANSWER_WEIGHTS)[0]))
         self._mood.after(turn.request.intent)
-        if turn.request.intent in SAID_ONCE:
-            self._turns[turn.request.intent].remove(turn)
         return line
 
     def _nod(self, turn: TokenTurn, onset: int) -> None:

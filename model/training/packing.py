@@ -27,8 +27,12 @@ _NEEDED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("codec.pt", "codec.sources.md", "agent/lines-0000.npz"),
         ("bank/*.npz", "agent/*.npz", "recordings/**/*"),
     ),
+    "tone": (
+        ("codec.pt", "tone.pt", "bank-tones-validation/*.npz"),
+        ("bank-tones/*.npz", "recordings/**/*"),
+    ),
     "tokens": (
-        ("codec.pt", "bank-validation/*.npz", "agent/lines-0000.npz"),
+        ("codec.pt", "tone.pt", "bank-validation/*.npz", "agent/lines-0000.npz"),
         ("bank-recorded*/*.npz", "bank/*.npz", "agent/*.npz"),
     ),
     "lm": (

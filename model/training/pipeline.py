@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,10 +41,15 @@ from model.training.stage import Report
 from model.training.start import load_codec, load_lm
 from model.training.tokenizer_stage import train_tokenizer
 from model.training.tokens_stage import CODEC_FILE, TokenStem, build_tokens, load_stems
+from model.training.tone_bank import build_tone_bank
+from model.training.tone_stage import ToneDials, ToneTraining, load_tone_clips
 from model.training.voice_stage import VoiceDials, VoiceTraining
 
 TRAIN_SEED, VALIDATION_SEED, ANNOUNCED_SEED = 1_000_000, 9_000_000, 1
 NUM_VALIDATION_CALLS, NUM_REHEARSALS = 24, 24
+TONES, TONES_VALIDATION = "bank-tones", "bank-tones-validation"
+NUM_PLAIN_SHARDS = 3  # of callers, for the listener to hear synthesisers as they are
+RECORDED_PASSES = 3  # over different lines, of the recorded people that tones are told from
 
 Batch = TypeVar("Batch")
 
@@ -83,7 +89,7 @@ class Pipeline:
             self.leg.check()
 
     def bank(self) -> None:
-        """Synthetic callers, a small bank for validation, and sentences off the order line for the agent."""
+        """Synthetic callers, some in every tone, small banks for validation, more sentences of the agent."""
         self.recorded.check()  # now rather than when the bank is done
         plan, pool, workers = self.plan, self.plan.pool_size.draw(), self.machine.num_workers
         for name, count, seed in (
@@ -91,6 +97,11 @@ class Pipeline:
             ("bank-validation", 1, VALIDATION_SEED),
         ):
             self._each("bank", build_bank(self.folder / name, count, seed, workers, pool))
+        for name, count, seed in (
+            (TONES, plan.num_tone_shards, TRAIN_SEED),
+            (TONES_VALIDATION, 1, VALIDATION_SEED),
+        ):
+            self._each("bank", build_tone_bank(self.folder / name, count, seed, workers))
         texts = announcement_texts(plan.num_announced, ANNOUNCED_SEED)
         texts += number_texts(plan.num_read_back, ANNOUNCED_SEED)
         announced = agent_store.build_sentences(
@@ -167,6 +178,28 @@ class Pipeline:
     def _frozen_codec(self) -> Codec:
         return frozen_codec(self.folder, self.config.codec).to(self.machine.device)
 
+    def tone(self) -> None:
+        """Train the listener to how callers speak."""
+        minutes = self.plan.tone_minutes
+        if self._is_spent("tone", minutes):
+            return
+        codec = self._frozen_codec()
+        assert codec.prosody is not None
+        self.report("tone: every utterance over a line")
+        people = sorted((self.folder / self._recorded("bank")).glob("bank-*-0-*.npz"))  # at their own speed
+        load = partial(load_tone_clips, codec, acoustics=self.acoustics)
+        clips = load(paths=self.shards(TONES), seed=TRAIN_SEED)
+        validation = load(paths=self.shards(TONES_VALIDATION), seed=VALIDATION_SEED)
+        plain = [
+            load(paths=paths, seed=TRAIN_SEED, calm_only=True)
+            for paths in (self.shards("bank")[:NUM_PLAIN_SHARDS], people * RECORDED_PASSES)
+        ]
+        dials = ToneDials(minutes=minutes)
+        training = ToneTraining(codec.prosody, clips, validation, dials, self.folder, plain=plain)
+        if not training.resume():
+            training.settle()
+        training.run(training.batches(Share(0, 1, training.steps)), self.report, self.leg)
+
     def tokens(self) -> None:
         """Every stem as the engine will hear it, and the agent's sentences."""
         codec, workers = self._frozen_codec(), self.machine.num_workers
@@ -201,6 +234,7 @@ class Pipeline:
             agent_store.load_library(library, ANNOUNCED)[1:],
             tokenizer,
             dials.num_columns,
+            hears_manner=self.config.codec.prosody.codes > 0,
         )
         held_back, rng = self._stems("tokens-validation"), random.Random(VALIDATION_SEED)
         training = LmTraining(

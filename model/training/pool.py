@@ -19,6 +19,7 @@ POOL_SEED = 4
 NUM_ORDERS, NUM_NUMBERS = 1200, 400
 # How callers speak, of all callers.
 TONE_SHARES = {Tone.CALM: 0.7, Tone.HURRIED: 0.12, Tone.ANGRY: 0.1, Tone.WHISPER: 0.08}
+WORDED_TONES = (Tone.CALM, Tone.HURRIED, Tone.ANGRY)  # a whisper is answered in a calm caller's words
 SECOND_TONE_SHARE = 0.3  # of callers who have one; they say things in both tones
 # What a caller may turn to. Whoever whispers has a reason to that lasts as long as the call.
 _TURNS_TO: dict[Tone, dict[Tone, float]] = {
@@ -47,7 +48,7 @@ class Pool:
 
     def lines(self) -> list[Line]:
         """Every line that the agent needs for this pool, fixed ones first; no two alike."""
-        return list(dict.fromkeys((*self.fixed_lines(), *self._read_backs())))
+        return list(dict.fromkeys((*self.fixed_lines(), *self._read_backs(), *self.other_read_backs())))
 
     @staticmethod
     def fixed_lines() -> Iterator[Line]:
@@ -55,6 +56,19 @@ class Pool:
         for tone in Tone:
             for line in (*CALM_LINES, *LOOKED_UP):
                 yield in_tone(line, tone)
+
+    def other_read_backs(self) -> Iterator[Line]:
+        """What is read back to callers of the other tones that have words of their own; some come twice.
+
+        Whoever listens for tones mistakes some, so any order may be read back in any of them.
+        """
+        for tone, wishes in self.wishes.items():
+            for heard in WORDED_TONES:
+                if heard is not tone:
+                    for order in (one for wish in wishes for one in (wish.order, wish.changed)):
+                        yield readback(order, heard)
+                    for number in self.numbers[tone]:
+                        yield read_number(number, heard)
 
     def _read_backs(self) -> Iterator[Line]:
         for tone in Tone:

@@ -12,8 +12,10 @@ from model.codec import Codec
 from model.config import CodecConfig, ModelConfig
 from model.errors import CheckpointError
 from model.lm import Lm
+from model.phrasings import Tone
 from model.tokenizer import TOKENIZER_FILE
 from model.training.codec_stage import INPUT_GAIN, Trainee
+from model.training.manners import CALM_FAVOUR, MANNERS
 from model.training.sizes import write_config
 
 
@@ -27,7 +29,7 @@ def stage_weights(folder: Path, stage: str) -> dict[str, Tensor]:
 
 
 def frozen_codec(folder: Path, config: CodecConfig) -> Codec:
-    """The trained codec: gain folded in, weights as they will be stored.
+    """The trained codec, and its listener if that is: gain folded in, weights as they will be stored.
 
     Raises CheckpointError if it has not been trained, or not for long enough to have codebooks.
     """
@@ -38,7 +40,16 @@ def frozen_codec(folder: Path, config: CodecConfig) -> Codec:
             f"{folder / 'codec.pt'} has no codebooks: its time ended before they were placed; "
             "give the codec more --codec-minutes"
         )
-    return freeze(trainee.codec)
+    return freeze(with_listener(trainee.codec, folder))
+
+
+def with_listener(codec: Codec, folder: Path) -> Codec:
+    """The codec with the listener to how callers speak that the stage `tone` has trained, if it has."""
+    if codec.prosody is not None and (folder / "tone.pt").exists():
+        codec.prosody.load_state_dict(stage_weights(folder, "tone"))
+        with torch.no_grad():
+            codec.prosody.leave.bias[MANNERS[Tone.CALM]] += CALM_FAVOUR
+    return codec
 
 
 def freeze(codec: Codec) -> Codec:
@@ -55,6 +66,7 @@ def export_model(folder: Path, config: ModelConfig, directory: Path) -> None:
     """Write the model folder that the engine loads. Raises CheckpointError if a stage has not run."""
     codec, lm = Codec(config.codec), Lm(config.lm)
     codec.load_state_dict(stage_weights(folder, "voice"))
+    with_listener(codec, folder)
     lm.load_state_dict(stage_weights(folder, "lm"))
     directory.mkdir(parents=True, exist_ok=True)
     save_module(codec, directory / "codec.safetensors", torch.float16)

@@ -68,6 +68,7 @@ def _run_stages(pipeline: Pipeline, options: argparse.Namespace, report: Report)
         "bank": pipeline.bank,
         "recordings": pipeline.recordings,
         "codec": pipeline.codec,
+        "tone": pipeline.tone,
         "tokens": pipeline.tokens,
         "lm": pipeline.lm,
         "voice": pipeline.voice,

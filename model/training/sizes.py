@@ -13,6 +13,7 @@ from model.config import (
     CodecTransformerConfig,
     LmConfig,
     ModelConfig,
+    ProsodyConfig,
     QuantizerConfig,
     SamplingConfig,
     SeanetConfig,
@@ -20,6 +21,7 @@ from model.config import (
 from model.errors import CheckpointError
 from model.numbers import DIGIT_WORDS
 from model.requests import OPEN_ENDS
+from model.training.manners import NUM_CODES
 
 SMALL, FULL = "small", "full"
 SIZES = (SMALL, FULL)
@@ -50,6 +52,7 @@ def _codec(num_codebooks: int, num_encoder_layers: int) -> CodecConfig:
         encoder_transformer=_transformer(num_encoder_layers),
         decoder_transformer=_transformer(2),
         quantizer=QuantizerConfig(dimension=64, n_q=num_codebooks, bins=512),
+        prosody=ProsodyConfig(codes=NUM_CODES, dim=96),
     )
 
 
@@ -60,11 +63,11 @@ def _lm(num_codebooks: int, *, dim: int, num_heads: int, num_layers: int, depth_
         num_heads=num_heads,
         num_layers=num_layers,
         context=375,
-        n_q=2 * num_codebooks,
+        n_q=2 * num_codebooks + 1,  # the last is how the caller speaks
         dep_q=num_codebooks,
         card=512,
         text_card=1024,
-        delays=(0, *stream_delays, *stream_delays),
+        delays=(0, *stream_delays, *stream_delays, 0),
         depformer_dim=depth_dim,
         depformer_dim_feedforward=4 * depth_dim,
         depformer_num_heads=2,
@@ -96,10 +99,10 @@ def builtin_config(size: str = SMALL) -> ModelConfig:
     )
     if size == SMALL:
         lm = _lm(6, dim=256, num_heads=4, num_layers=6, depth_dim=128)
-        return ModelConfig("offhook-coffee-v1", _codec(6, 4), lm, sampling)
+        return ModelConfig("offhook-coffee-v2", _codec(6, 4), lm, sampling)
     assert size == FULL, size
     lm = _lm(8, dim=320, num_heads=5, num_layers=8, depth_dim=160)
-    return ModelConfig("offhook-coffee-v1-full", _codec(8, 6), lm, sampling)
+    return ModelConfig("offhook-coffee-v2-full", _codec(8, 6), lm, sampling)
 
 
 def write_config(config: ModelConfig, folder: Path) -> None:

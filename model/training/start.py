@@ -35,10 +35,16 @@ def _require_same(
 def load_codec(codec: Codec, folder: Path) -> None:
     """Fill a codec that is to be trained on with a model folder's weights.
 
-    Raises CheckpointError if the folder's codec has other sizes.
+    One that tells how callers speak may begin with one that does not, its listener as it is. Raises
+    CheckpointError if the folder's codec has other sizes.
     """
-    _require_same("codec", codec.config, read_config(folder).codec, folder)
-    load_tensors(codec, read_safetensors(folder / "codec.safetensors"), str(folder))
+    theirs = read_config(folder).codec
+    stored = read_safetensors(folder / "codec.safetensors")
+    if codec.prosody is not None and not theirs.prosody.codes:
+        theirs = replace(theirs, prosody=codec.config.prosody)
+        stored |= {f"prosody.{name}": tensor for name, tensor in codec.prosody.state_dict().items()}
+    _require_same("codec", codec.config, theirs, folder)
+    load_tensors(codec, stored, str(folder))
     with torch.no_grad():  # what ships has the training gain folded in
         codec.encoder.model[0].conv.conv.weight.div_(INPUT_GAIN)  # type: ignore[union-attr,operator]
 
@@ -47,11 +53,15 @@ def load_lm(lm: Lm, folder: Path, tokenizer: TextTokenizer) -> int:
     """Fill a language model with a folder's weights; how many of its text tokens are new.
 
     A token that the folder's alphabet lacks begins as the mean of the pieces that spelt it there. A model
-    that reads back its transcript may begin with one that does not: what is read adds nothing yet. Raises
-    CheckpointError if the folder's language model has other sizes.
+    that reads back its transcript, or is told how the caller speaks, may begin with one that does not: what
+    is read adds nothing yet. Raises CheckpointError if the folder's language model has other sizes.
     """
-    theirs = read_config(folder).lm
+    config = read_config(folder)
+    theirs = config.lm
     stored = read_safetensors(folder / "lm.safetensors")
+    if lm.config.n_q == theirs.n_q + 1 and not config.codec.prosody.codes:
+        theirs = replace(theirs, n_q=lm.config.n_q, delays=(*theirs.delays, 0))
+        stored[f"emb.{theirs.n_q - 1}.weight"] = torch.zeros(theirs.card + 1, theirs.dim)
     if lm.config.extra_heads_fed_back and not theirs.extra_heads_fed_back:
         theirs = replace(theirs, extra_heads_fed_back=1)
         stored[_READ_BACK] = torch.zeros(theirs.extra_heads_dim + 1, theirs.dim)

@@ -20,16 +20,23 @@ def stage_states(pipeline: Pipeline) -> list[StageState]:
     num_lines = -(-len(plan.pool_size.draw().lines()) // agent_store.SENTENCES_PER_SHARD)
     sounds = folder / agent_store.AGENT
     encoded = sum(_count(path, "*.npz") for path in folder.glob("tokens*"))
-    minutes = {"codec": plan.codec_minutes, "lm": plan.lm_minutes, "voice": plan.voice_minutes}
-    codec, lm, voice = (
+    minutes = {
+        "codec": plan.codec_minutes,
+        "tone": plan.tone_minutes,
+        "lm": plan.lm_minutes,
+        "voice": plan.voice_minutes,
+    }
+    codec, tone, lm, voice = (
         StageState(stage, round(pipeline.spent_s(stage) / 60, 3), wanted, "minutes")
         for stage, wanted in minutes.items()
     )
     num_banks = plan.num_shards + 1
+    num_made = num_banks + plan.num_tone_shards + 1
     return [
-        StageState("bank", made + _count(sounds, "announced-*.npz"), num_banks + num_announced, "shards"),
+        StageState("bank", made + _count(sounds, "announced-*.npz"), num_made + num_announced, "shards"),
         StageState("recordings", _count(sounds, "lines-*.npz"), num_lines, "shards of the agent's lines"),
         codec,
+        tone,
         StageState("tokens", encoded, num_banks + num_recorded + num_announced + num_lines, "shards"),
         lm,
         voice,

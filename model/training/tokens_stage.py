@@ -234,9 +234,10 @@ def shared_codec(config: CodecConfig, weights: Path, device: str) -> Codec:
 
 
 def _holds(weights: Path, codec: Codec) -> bool:
-    """Whether a file holds a codec's weights."""
+    """Whether a file holds a codec's weights; not its listener's, which no token is of."""
     stored = read_safetensors(weights)
-    return all(torch.equal(stored[name], x.cpu().to(stored[name])) for name, x in codec.state_dict().items())
+    own = {name: x for name, x in codec.state_dict().items() if not name.startswith("prosody.")}
+    return all(torch.equal(stored[name], x.cpu().to(stored[name])) for name, x in own.items())
 
 
 def build_tokens(

@@ -82,7 +82,7 @@ def _broken(path: str, value: Any) -> dict[str, Any]:
             "one of the weight sets 0, 1, 2",
         ),
         ("lm.card", 64, "speaks 64 codes per codebook, the codec has 32"),
-        ("codec.quantizer.n_q", 4, "8 agent and 8 caller codes are asked of a codec with 4"),
+        ("codec.quantizer.n_q", 4, "8 agent and 8 caller codes are asked of a codec that has 4"),
         ("lm.num_layers", 10**30, "LmConfig.num_layers is 10+; at most 1024 can be run"),
         ("lm.hidden_scale", float("inf"), "LmConfig.hidden_scale is inf; at most"),
         ("lm.hidden_scale", float("nan"), "LmConfig.hidden_scale is nan"),

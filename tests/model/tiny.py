@@ -140,9 +140,9 @@ def randomize(module: nn.Module, seed: int) -> None:
             tensor.copy_(torch.randn(tensor.shape, generator=generator) * fan_in**-0.5)
 
 
-def codec(seed: int = 0) -> Codec:
+def codec(seed: int = 0, config: CodecConfig = CODEC_CONFIG) -> Codec:
     """A random codec."""
-    module = Codec(CODEC_CONFIG).eval()
+    module = Codec(config).eval()
     randomize(module, seed)
     return module
 

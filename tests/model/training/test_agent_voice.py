@@ -97,4 +97,6 @@ def test_a_number_that_is_told_sounds_as_the_order_lines() -> None:
     told = speak_told(number)
     assert told.text == number and len(told.words) == len(number.split())
     np.testing.assert_array_equal(told.pcm, speak_number("2049871").pcm)
-    assert speak_told(sentence) is speak(sentence)
+    said, known = speak_told(sentence), speak(sentence)
+    assert said.text == known.text and said is not known
+    assert [word.text for word in said.words] == [word.text for word in known.words]

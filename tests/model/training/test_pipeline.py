@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from model.checkpoint import read_safetensors
-from model.config import FRAME_SAMPLES, ModelConfig
+from model.config import FRAME_SAMPLES, ModelConfig, ProsodyConfig
 from model.engine import Engine
 from model.errors import CheckpointError
 from model.order_line import CONFIRMED, GIVE_UP, GREETING, HOURS, MM_HM, STILL_THERE, Intent, in_tone
@@ -21,6 +21,7 @@ from model.phrasings import Tone
 from model.tokenizer import TOKENIZER_FILE, load_text_tokenizer
 from model.training import bank, pipeline, stage
 from model.training.codec_stage import CodecDials, CodecTraining
+from model.training.manners import NUM_CODES
 from model.training.metrics import stage_metrics
 from model.training.options import STAGES, Machine, add_arguments
 from model.training.pipeline import Pipeline
@@ -30,7 +31,7 @@ from model.training.tokens_stage import load_stems
 from tests.model import tiny
 
 ROOT = Path(__file__).parents[3]
-MINUTES = {"codec": 0.05, "lm": 0.01, "voice": 0.01}
+MINUTES = {"codec": 0.05, "tone": 0.01, "lm": 0.01, "voice": 0.01}
 TICK_S = 0.15  # between two looks at the clock: the machine's speed decides nothing
 FEW_LINES = (GREETING, CONFIRMED, HOURS, STILL_THERE, GIVE_UP, MM_HM)
 
@@ -39,7 +40,8 @@ def _options(folder: Path, *words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     minutes = [f"--{stage}-minutes={minutes}" for stage, minutes in MINUTES.items()]
-    small = ["--shards=1", "--announced=3", "--pool-orders=2", "--pool-numbers=2", "--hardness=0"]
+    small = ["--shards=1", "--announced=3", "--pool-orders=2", "--pool-numbers=2", "--tone-shards=1",
+             "--hardness=0"]  # fmt: skip
     return parser.parse_args([f"--folder={folder}", f"--out={folder / 'out'}", *small, *minutes, *words])
 
 
@@ -58,7 +60,8 @@ class _Clock:
 def small(monkeypatch: pytest.MonkeyPatch, alphabet_folder: Path, tmp_path: Path) -> Iterator[ModelConfig]:
     """A model and shards that a stage gets through in a second; the folder has an alphabet."""
     config = tiny.model_config(load_text_tokenizer(alphabet_folder).card)
-    config = replace(config, lm=replace(config.lm, context=480))
+    lm = replace(config.lm, context=480, n_q=17, delays=(*config.lm.delays, 0))
+    config = replace(config, lm=lm, codec=replace(config.codec, prosody=ProsodyConfig(NUM_CODES, dim=16)))
     monkeypatch.setattr(pipeline, "builtin_config", lambda size: config)
     monkeypatch.setattr(stage, "time", _Clock())
     monkeypatch.setattr(pipeline, "NUM_REHEARSALS", 1)
@@ -93,7 +96,7 @@ def test_a_whole_run_by_legs_makes_a_model_that_the_engine_runs(
 ) -> None:
     told: list[str] = []
     train(_options(tmp_path, "--leg-minutes=0"), told.append)
-    assert told[-1].startswith("leg over; left: bank: 1 of 3 shards; recordings: 0 of ")
+    assert told[-1].startswith("leg over; left: bank: 1 of 5 shards; recordings: 0 of ")
     train(_options(tmp_path), told.append)
     assert [line for line in told if line.startswith("stage ")][1:] == [f"stage {name}" for name in STAGES]
     _assert_speaks(tmp_path / "out", small)
@@ -101,7 +104,7 @@ def test_a_whole_run_by_legs_makes_a_model_that_the_engine_runs(
     assert set(stage_metrics(tmp_path)) <= set(MINUTES)
     told.clear()
     train(_options(tmp_path, "--status"), told.append)
-    assert [line.split(": ")[1][:4] for line in told] == ["done"] * 6, told
+    assert [line.split(": ")[1][:4] for line in told] == ["done"] * 7, told
     _assert_nothing_is_done_twice(tmp_path, monkeypatch)
 
 
@@ -109,7 +112,8 @@ def _assert_nothing_is_done_twice(folder: Path, monkeypatch: pytest.MonkeyPatch)
     def never(*_: object) -> None:
         raise AssertionError("what is done was made ready again")
 
-    for name in ("speak_told", "pool_sentences", "CodecTraining", "LmTraining", "VoiceTraining"):
+    trained = ("CodecTraining", "ToneTraining", "load_tone_clips", "LmTraining", "VoiceTraining")
+    for name in ("speak_told", "pool_sentences", *trained):
         monkeypatch.setattr(pipeline, name, never)
     before, exported = _moments(folder), _contents(folder / "out")
     told: list[str] = []

@@ -2,9 +2,9 @@
 
 import random
 
-from model.order_line import readback
+from model.order_line import read_number, readback
 from model.phrasings import Tone
-from model.training.pool import TONE_SHARES, draw_pool, draw_tone
+from model.training.pool import TONE_SHARES, WORDED_TONES, draw_pool, draw_tone
 
 
 def test_a_seed_is_a_pool() -> None:
@@ -21,6 +21,16 @@ def test_tones_have_their_share_and_changes_lead_into_the_pool() -> None:
         for wish in pool.wishes[tone]:
             assert wish.change.apply(wish.order) == wish.changed != wish.order
             assert {readback(wish.order, tone), readback(wish.changed, tone)} <= set(lines)
+
+
+def test_every_order_and_number_is_read_back_in_each_tone_that_has_words_of_its_own() -> None:
+    """A listener mistakes some tones, and whoever was calm may be answered as if in a hurry."""
+    pool = draw_pool(num_orders=20, num_numbers=8)
+    lines = set(pool.lines())
+    for heard in WORDED_TONES:
+        for tone in Tone:
+            assert {readback(wish.changed, heard) for wish in pool.wishes[tone]} <= lines
+            assert {read_number(number, heard) for number in pool.numbers[tone]} <= lines
 
 
 def test_every_tone_is_drawn() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from model.checkpoint import read_config, save_module
 from model.codec import Codec
-from model.config import FRAME_SAMPLES, ModelConfig
+from model.config import FRAME_SAMPLES, ModelConfig, ProsodyConfig
 from model.engine import BUILTIN
 from model.errors import CheckpointError
 from model.lm import Lm
@@ -45,6 +45,28 @@ def test_the_codec_hears_what_it_heard_before_it_was_frozen(shipped: tuple[Path,
     with torch.no_grad():
         wanted, got = (one.eval().latent(INPUT_GAIN * sound) for one in (tiny.codec(), codec))
     assert (got - wanted).norm() < 0.02 * wanted.norm()
+
+
+def test_a_model_that_is_told_how_callers_speak_begins_with_one_that_is_not(
+    shipped: tuple[Path, ModelConfig], old: TextTokenizer
+) -> None:
+    """Whatever it is told, it says what it said before; its listener is as it was made."""
+    folder, config = shipped
+    before, told = tiny.lm(config.lm), replace(config.lm, n_q=17, delays=(*config.lm.delays, 0))
+    lm = Lm(told).eval()
+    load_lm(lm, folder, old)
+    codes = tiny.tokens(32, 1, told.num_streams, 9)
+    with torch.no_grad():
+        wanted = before.temporal(before.columns(codes[:, :17]))
+        torch.testing.assert_close(lm.temporal(lm.columns(codes)), wanted)
+
+    codec = Codec(replace(config.codec, prosody=ProsodyConfig(5, dim=16)))
+    assert codec.prosody is not None
+    made = {name: tensor.clone() for name, tensor in codec.prosody.state_dict().items()}
+    load_codec(codec, folder)
+    assert all(torch.equal(tensor, made[name]) for name, tensor in codec.prosody.state_dict().items())
+    with pytest.raises(CheckpointError, match="codec of other sizes"):
+        load_codec(Codec(replace(codec.config, quantizer=replace(codec.config.quantizer, n_q=7))), folder)
 
 
 def test_heads_learn_alone_at_first(shipped: tuple[Path, ModelConfig], tmp_path: Path) -> None:
