@@ -145,7 +145,7 @@ def codec_flops(config: CodecConfig) -> tuple[int, int]:
     encode = _conv_flops(codec.encoder, FRAME_SAMPLES) + down + searching
     decode = _conv_flops(codec.decoder, latents) + up + projections
     encode += _transformer_flops(codec.encoder_transformer, dim, config.encoder_transformer, latents)
-    encode += 2 * _size(codec.prosody) if codec.prosody is not None else 0
+    encode += 2 * latents * _size(codec.prosody) if codec.prosody is not None else 0  # at most
     decode += _transformer_flops(codec.decoder_transformer, dim, config.decoder_transformer, latents)
     return encode, decode
 

@@ -350,6 +350,6 @@ def word_starts(tokenizer: TextTokenizer, text_card: int) -> Tensor:
 
 @torch.inference_mode()
 def silent_frame(codec: Codec) -> Tensor:
-    """The codes of a frame of silence after silence: int64 [n_q]."""
+    """The codes of a frame of silence after silence: int64 [encoded_q]."""
     device = next(codec.parameters()).device
     return codec.encode(torch.zeros(1, 1, SILENCE_FRAMES * FRAME_SAMPLES, device=device))[0, :, -1]

@@ -104,7 +104,9 @@ class VoiceShelf:
         pcm = voice_sound(content, source)
         device = next(self._codec.parameters()).device
         with torch.inference_mode():
-            codes = self._codec.encode(torch.from_numpy(pcm).to(device)[None, None])[0]  # int64 [n_q, N]
+            codes = self._codec.encode(torch.from_numpy(pcm).to(device)[None, None])[
+                0
+            ]  # int64 [encoded_q, N]
         return VoicePrompt(name, codes=codes[: self._lm.agent_q].clone())
 
 

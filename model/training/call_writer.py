@@ -235,6 +235,8 @@ class CallWriter:
                 free = target < self.num_columns
                 free[free] = ~self._is_heard[target[free]]
                 self.call.caller[:, target[free]] = self.stem.codes[:, source[free]]
+                if self._manner is not None:  # the listener hears a voice there
+                    self._manner[target[free]] = heard_manner(None, len(source), rng)[: len(source)][free]
                 at += len(source)
 
     def _spoken(self) -> list[tuple[int, int]]:

@@ -90,9 +90,13 @@ def rehearsals(
     for _ in range(count):
         stem = rng.choice(stems)
         plain = scripts.writer(stem, rng)
-        writer = _LoggingWriter(stem, plain.library, plain.spelling, plain.num_columns, rng)
+        hears_manner = scripts.hears_manner
+        writer = _LoggingWriter(
+            stem, plain.library, plain.spelling, plain.num_columns, rng, hears_manner=hears_manner
+        )
         writer.lines, writer.turns = [], []
-        calls.append(ScriptedCall(Drawing(writer, scripts.tokenizer, rng).draw(), writer.lines, writer.turns))
+        drawing = Drawing(writer, scripts.tokenizer, rng, is_retoned=hears_manner)
+        calls.append(ScriptedCall(drawing.draw(), writer.lines, writer.turns))
     return calls
 
 

@@ -111,7 +111,8 @@ class Drawing:
     """One call while it is drawn.
 
     `is_retoned`: in some turns the tone is another than that of the sound. Codes of a caller's sounds tell
-    nothing of it, so the stream that does may say anything, and the answer follows that.
+    nothing of it, so the stream that does may say anything, and the answer follows that. Read-backs are
+    whispered to callers whose sound is a whisper alone: the library has no more of them.
     """
 
     def __init__(

@@ -28,7 +28,13 @@ _NEEDED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("bank/*.npz", "agent/*.npz", "recordings/**/*"),
     ),
     "tone": (
-        ("codec.pt", "tone.pt", "bank-tones-validation/*.npz"),
+        (
+            "codec.pt",
+            "tone.pt",
+            "bank-tones-validation/*.npz",
+            "bank/bank-*-0000.npz",  # how synthesisers speak of themselves
+            "bank-recorded*/bank-*-0-*.npz",  # and people
+        ),
         ("bank-tones/*.npz", "recordings/**/*"),
     ),
     "tokens": (

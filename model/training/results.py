@@ -66,6 +66,8 @@ def export_model(folder: Path, config: ModelConfig, directory: Path) -> None:
     """Write the model folder that the engine loads. Raises CheckpointError if a stage has not run."""
     codec, lm = Codec(config.codec), Lm(config.lm)
     codec.load_state_dict(stage_weights(folder, "voice"))
+    if codec.prosody is not None:
+        stage_weights(folder, "tone")  # a listener that has learnt nothing would be believed all the same
     with_listener(codec, folder)
     lm.load_state_dict(stage_weights(folder, "lm"))
     directory.mkdir(parents=True, exist_ok=True)

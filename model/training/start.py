@@ -14,8 +14,10 @@ from model.codec import Codec
 from model.config import CodecConfig, LmConfig
 from model.errors import CheckpointError
 from model.lm import Lm
+from model.phrasings import Tone
 from model.tokenizer import TextTokenizer, load_text_tokenizer
 from model.training.codec_stage import INPUT_GAIN
+from model.training.manners import CALM_FAVOUR, MANNERS
 
 # Tables with a row for each text token.
 _READ_BACK = "extra_emb.0.weight"
@@ -45,8 +47,10 @@ def load_codec(codec: Codec, folder: Path) -> None:
         stored |= {f"prosody.{name}": tensor for name, tensor in codec.prosody.state_dict().items()}
     _require_same("codec", codec.config, theirs, folder)
     load_tensors(codec, stored, str(folder))
-    with torch.no_grad():  # what ships has the training gain folded in
+    with torch.no_grad():  # what ships has the training gain folded in, and favours calm
         codec.encoder.model[0].conv.conv.weight.div_(INPUT_GAIN)  # type: ignore[union-attr,operator]
+        if codec.prosody is not None and read_config(folder).codec.prosody.codes:
+            codec.prosody.leave.bias[MANNERS[Tone.CALM]] -= CALM_FAVOUR
 
 
 def load_lm(lm: Lm, folder: Path, tokenizer: TextTokenizer) -> int:

@@ -65,8 +65,8 @@ class ToneClip:
 def label(manner: int, first: int, last: int, num_frames: int) -> NDArray[np.int64]:
     """The code of each frame, int64 [num_frames]; NO_LABEL where nobody could tell."""
     labels = np.full(num_frames, NOBODY, np.int64)
-    labels[max(0, first - 1) : last + 2 * AFTER_FRAMES] = NO_LABEL
-    labels[first + FIRST_FRAMES : last + AFTER_FRAMES] = manner
+    labels[max(0, first - 1) : last + 1 + 2 * AFTER_FRAMES] = NO_LABEL
+    labels[first + FIRST_FRAMES : last + 1 + AFTER_FRAMES] = manner
     return labels
 
 
@@ -150,9 +150,12 @@ class ToneTraining(Stage[ToneBatch]):
         self._validated_s = 0.0
         listener.halve.register_forward_hook(self._drop_out)
         listener.gru.register_forward_hook(self._drop_out_hidden)
+        listener.train()  # a frozen codec's is not
 
     def settle(self) -> None:
-        """Let the listener's inputs have mean 0 and variance 1 over the clips."""
+        """Let a new listener's inputs have mean 0 and variance 1 over the clips; a trained one's stay."""
+        if not torch.equal(self.listener.scale, torch.ones_like(self.listener.scale)):
+            return
         some = [torch.from_numpy(clip.given.astype(np.float32)) for clip in self._clips[:1000]]
         joined = torch.cat(some, dim=1)
         self.listener.mean.copy_(joined.mean(1))
@@ -183,7 +186,7 @@ class ToneTraining(Stage[ToneBatch]):
         loss = (each * weights * is_asked).sum() / (weights * is_asked).sum()
         spoken = (is_asked & (labels != NOBODY)).float()
         place = spoken * torch.arange(labels.shape[1], device=labels.device)
-        end = place.argmax(1) - AFTER_FRAMES + 2  # when an answer is due
+        end = place.argmax(1) - AFTER_FRAMES + 1  # when an answer is due
         rows = torch.arange(len(labels), device=labels.device)
         return loss, logits[rows, :, end].argmax(1), labels[rows, place.argmax(1)]
 

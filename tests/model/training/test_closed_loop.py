@@ -107,3 +107,14 @@ def _cut(scripted: ScriptedCall, length: int) -> Call:
         timed=call.timed[:length],
         end=length,
     )
+
+
+def test_a_model_that_is_told_how_callers_speak_is_rehearsed_too(tokenizer: TextTokenizer) -> None:
+    """It lives through calls whose callers have a stream more."""
+    own = tiny.model_config(tokenizer.card).lm
+    config = replace(own, n_q=own.n_q + 1, delays=(*own.delays, 0), context=480)
+    writer = Scriptwriter(scripts.library(), tokenizer, 120, hears_manner=True)
+    calls = rehearsals(writer, [scripts.stem()], random.Random(0), 1)
+    assert len(calls[0].call.caller) == config.caller_q
+    figures = Rehearsal(calls, tokenizer, SILENCE, SamplingConfig())(tiny.lm(config))
+    assert all(0 <= value <= 1 for name, value in figures.items() if "gap" not in name)

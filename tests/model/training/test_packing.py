@@ -106,3 +106,19 @@ def test_nothing_is_unpacked_outside_the_folder(
     (tmp_path / "parts" / LIST_FILE).write_text(json.dumps(told))
     with pytest.raises(CheckpointError, match=r"'../codec.pt' does not belong"):
         unpack(tmp_path / "parts", tmp_path / "there")
+
+
+def test_a_leg_for_tones_brings_plain_speech_along(
+    stages: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of synthesisers and of people: without it the listener takes them for tones."""
+    _let_be_due(monkeypatch, "tone", 0.0)
+    plain = {"bank/bank-1-0000.npz", "bank-recorded-without0/bank-cafe-0-0000.npz"}
+    more = {"bank-tones/bank-1-0000.npz", "bank-tones-validation/bank-9-0000.npz"}
+    for name in (*plain, *more, "bank-recorded-without0/bank-cafe-1-0000.npz"):
+        (stages.folder / name).parent.mkdir(exist_ok=True)
+        (stages.folder / name).write_bytes(bytes(300))
+    pack(stages, tmp_path / "parts", 8)
+    unpack(tmp_path / "parts", tmp_path / "there")
+    found = {str(path.relative_to(tmp_path / "there")) for path in (tmp_path / "there").rglob("*.*")}
+    assert found == {"config.json", "codec.pt", *plain, *more}

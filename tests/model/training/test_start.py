@@ -13,8 +13,10 @@ from model.config import FRAME_SAMPLES, ModelConfig, ProsodyConfig
 from model.engine import BUILTIN
 from model.errors import CheckpointError
 from model.lm import Lm
+from model.phrasings import Tone
 from model.tokenizer import TOKENIZER_FILE, TextTokenizer, load_text_tokenizer
 from model.training.codec_stage import HEADS_ALONE_STEPS, INPUT_GAIN, CodecDials, CodecTraining
+from model.training.manners import CALM_FAVOUR, MANNERS
 from model.training.results import freeze
 from model.training.sizes import write_config
 from model.training.start import _moved, _source, load_codec, load_lm
@@ -65,6 +67,18 @@ def test_a_model_that_is_told_how_callers_speak_begins_with_one_that_is_not(
     made = {name: tensor.clone() for name, tensor in codec.prosody.state_dict().items()}
     load_codec(codec, folder)
     assert all(torch.equal(tensor, made[name]) for name, tensor in codec.prosody.state_dict().items())
+
+    # One that was trained and shipped goes on from what it was before it was made to favour calm.
+    there = folder / "there"
+    there.mkdir()
+    save_module(freeze(codec), there / "codec.safetensors", torch.float32)
+    write_config(replace(config, codec=codec.config, lm=lm.config), there)
+    again = Codec(codec.config)
+    load_codec(again, there)
+    assert again.prosody is not None
+    favoured = codec.prosody.leave.bias - again.prosody.leave.bias
+    torch.testing.assert_close(favoured[MANNERS[Tone.CALM]], torch.tensor(CALM_FAVOUR))
+    assert favoured.count_nonzero() == 1
     with pytest.raises(CheckpointError, match="codec of other sizes"):
         load_codec(Codec(replace(codec.config, quantizer=replace(codec.config.quantizer, n_q=7))), folder)
 
