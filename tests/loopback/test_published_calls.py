@@ -89,7 +89,8 @@ def _builtin_reference(config: ModelConfig) -> tuple[Any, Any]:
     # It gives both transformers as many layers; ours needs fewer to speak than to hear.
     layers = codec.decoder_transformer.transformer.layers
     del layers[config.codec.decoder_transformer.num_layers :]
-    codec.load_state_dict(read_safetensors(BUILTIN / "codec.safetensors"))
+    stored = read_safetensors(BUILTIN / "codec.safetensors")
+    codec.load_state_dict({name: x for name, x in stored.items() if not name.startswith("prosody.")})
     codec.set_num_codebooks(config.codec.quantizer.n_q)
     return codec.float().eval(), lm.float().eval()
 
@@ -245,7 +246,7 @@ def test_a_call_says_what_the_reference_says(name: str, called: dict[str, tuple[
     spoken: list[list[int] | None] = []
     num_ties = 0
     with torch.no_grad(), _oracle(folder, model) as (codec, theirs):
-        prompt = _prompt(model, trace)
+        prompt, hearing = _prompt(model, trace), model.codec.encoder_state(1)
         if prompt is not None:
             theirs.live_through(*prompt)
         for step, pcm in enumerate(trace.pcm):
@@ -254,6 +255,8 @@ def test_a_call_says_what_the_reference_says(name: str, called: dict[str, tuple[
                     _obey(theirs.orders, kind, values, model.tokenizer.announce)
             sound = torch.from_numpy(to_float(pcm))[None, None]
             codes = codec.encode(sound)[0, : lm.caller_q, 0].tolist()
+            # How it was said is told by ours alone.
+            codes += model.codec.encode(sound, hearing)[0, len(codes) : lm.caller_q, 0].tolist()
             heard = _heard(trace, lm, step) or codes
             num_ties += sum(one != other for one, other in zip(heard, codes, strict=True))
             text, frame = theirs.step(heard, _drawn(trace, lm, step))

@@ -34,7 +34,7 @@ def test_sizes_are_the_published_ones(name: str, parameters: int, tensors: int) 
 def test_who_speaks_in_which_stream() -> None:
     streams = {name: (p.config.lm.agent_q, p.config.lm.caller_q) for name, p in presets().items()}
     assert streams.pop("hibiki-2b") == (16, 16)
-    assert streams.pop("builtin") == (6, 6)
+    assert streams.pop("builtin") == (6, 7)  # how they speak besides
     assert set(streams.values()) == {(8, 8)}
 
 
