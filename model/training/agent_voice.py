@@ -249,26 +249,19 @@ def pool_sentences(pool: Pool) -> list[AgentSentence]:
     for line in pool.fixed_lines():
         said.setdefault((line.text, line.is_soft), speak_line(line))
     for tone in Tone:
-        for wish in pool.wishes[tone]:
-            for order in (wish.order, wish.changed):
-                line = readback(order, tone)
-                if (line.text, line.is_soft) not in said:
-                    said[line.text, line.is_soft] = speak_readback(order, tone)
-        for number in pool.numbers[tone]:
-            line = read_number(number, tone)
-            said.setdefault((line.text, line.is_soft), speak_number(number, tone))
+        _read_back(said, pool, tone, tone)
     for tone in Tone:
-        _say_in_other_tones(said, pool, tone)
+        for heard in (one for one in WORDED_TONES if one is not tone):
+            _read_back(said, pool, tone, heard)
     return list(said.values())
 
 
-def _say_in_other_tones(said: dict[tuple[str, bool], AgentSentence], pool: Pool, tone: Tone) -> None:
-    """Add what callers of a tone say as it is read back to those of the others."""
-    for heard in (one for one in WORDED_TONES if one is not tone):
-        for order in (one for wish in pool.wishes[tone] for one in (wish.order, wish.changed)):
-            line = readback(order, heard)
-            if (line.text, line.is_soft) not in said:
-                said[line.text, line.is_soft] = speak_readback(order, heard)
-        for number in pool.numbers[tone]:
-            line = read_number(number, heard)
-            said.setdefault((line.text, line.is_soft), speak_number(number, heard))
+def _read_back(said: dict[tuple[str, bool], AgentSentence], pool: Pool, tone: Tone, heard: Tone) -> None:
+    """Add what callers of a tone say as it is read back to those of the tone that is heard."""
+    for order in (one for wish in pool.wishes[tone] for one in (wish.order, wish.changed)):
+        line = readback(order, heard)
+        if (line.text, line.is_soft) not in said:
+            said[line.text, line.is_soft] = speak_readback(order, heard)
+    for number in pool.numbers[tone]:
+        line = read_number(number, heard)
+        said.setdefault((line.text, line.is_soft), speak_number(number, heard))
