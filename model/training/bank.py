@@ -61,6 +61,10 @@ SECOND_INTENTS: tuple[Intent, ...] = (  # of callers who have a second tone, in 
 NO_LABEL = -100  # cross-entropy leaves it out
 ECHO = "echo"  # of the kinds of distractors the one that only comes while the agent speaks
 STYLED_CALM_SHARE = 0.5  # of calm callers that pass through the styles' method; the others are as spoken
+# Of speakers, those who have a vocal tract of their own: there are 90 voices and a dozen strange accents, and
+# who knew these alone answered strange voices half as well.
+OWN_TRACT_SHARE = 0.5
+FORMANT_SPREAD, F0_SPREAD = (0.88, 1.14), (0.8, 1.25)
 PLAIN_WORDS_SHARE = 0.5  # of callers with a tone who use a calm caller's words: the sound alone tells of them
 
 
@@ -125,6 +129,8 @@ def make_stem(seed: int, pool: Pool) -> Stem:
     draws = np.random.default_rng(seed)
     tone = draw_tone(rng)
     voice = draw_voice(draws, TRAIN_VOICES)
+    if rng.random() < OWN_TRACT_SHARE:
+        voice = with_own_tract(voice, draws)
     rate, pitch = draws.uniform(0.85, 1.25), draws.uniform(0.85, 1.2)
     second = draw_second_tone(tone, rng)
     is_styled = second is not None or rng.random() < STYLED_CALM_SHARE
@@ -134,6 +140,12 @@ def make_stem(seed: int, pool: Pool) -> Stem:
         requests += draw_requests(rng, pool, second, SECOND_INTENTS)
         rng.shuffle(requests)
     return Stem(voice.name, [speak_request(one, voice, rng, manner) for one in requests])
+
+
+def with_own_tract(voice: Voice, draws: np.random.Generator) -> Voice:
+    """The voice of somebody with longer or shorter vocal tract and folds."""
+    formants, f0 = (round(float(draws.uniform(*spread)), 2) for spread in (FORMANT_SPREAD, F0_SPREAD))
+    return replace(voice, formants=voice.formants * formants, f0=voice.f0 * f0)
 
 
 def draw_requests(

@@ -30,19 +30,22 @@ from model.tokenizer import TextTokenizer
 from model.training.bank import ECHO
 from model.training.call_writer import Call, CallWriter, Library, Spelling
 from model.training.moods import Mood
-from model.training.tokens_stage import LibraryLine, TokenStem, TokenTurn
+from model.training.tokens_stage import AFTER_FRAMES, BEFORE_FRAMES, LibraryLine, TokenStem, TokenTurn
 
 __all__ = ["Call", "Drawing", "Scriptwriter"]
 
 # Frames between the caller's last sound and the agent's first; the ear hears about 1.5 frames more. Text is
-# drawn greedily, so a share is a threshold: at 0.68 the agent begins after one frame where it is surer than
-# 0.5 / 0.68 that the turn is over, else it waits for what the next frame brings. The late moments are for
-# turns that looked unfinished and were not: an agent that never saw an answer come late would wait for ever.
-ANSWER_FRAMES, ANSWER_WEIGHTS = (1, 2, 8, 16), (0.68, 0.26, 0.045, 0.015)
-# Of the caller's speech before an interrupted agent falls silent: two where it is surer than 0.83 that this
-# is meant for it, else four. Text is drawn greedily, so a moment must be likelier than not among those who
+# drawn greedily, so a share is a threshold: at 0.55 the agent begins at once where it is surer than
+# 0.5 / 0.55 that the turn is over, else it waits for what the next frame brings, and begins where it is surer
+# than 0.5 / (0.32 / 0.45). The late moments are for turns that looked unfinished and were not: an agent that
+# never saw an answer come late would wait for ever.
+ANSWER_FRAMES, ANSWER_WEIGHTS = (0, 1, 2, 8, 16), (0.55, 0.32, 0.1, 0.02, 0.01)
+# Of the caller's speech before an interrupted agent falls silent: two where it is surer than 0.77 that this
+# is meant for it, else three. Text is drawn greedily, so a moment must be likelier than not among those who
 # still talk: three moments, the last of them rare, were one that never came.
-YIELD_FRAMES, YIELD_WEIGHTS = (2, 4), (0.6, 0.4)
+YIELD_FRAMES, YIELD_WEIGHTS = (2, 3), (0.65, 0.35)
+# Of a line before anything is heard over it: by then the end of what it answers is over.
+ALONE_FRAMES = BEFORE_FRAMES + AFTER_FRAMES - 1
 # Of silence at least before an interrupted agent goes on: a shorter one is a break in what it says, no stop.
 STOP_FRAMES = 4
 # Of nobody speaking before the agent asks. One moment, not a spread: text is drawn greedily, and each of
@@ -54,7 +57,7 @@ BARGE_IN_SHARE = 0.45  # of turns after a longer line over which nothing was hea
 SILENT_TURN_SHARE = 0.12
 NOBODY_SHARE = 0.65
 BACKCHANNEL_SHARE = 0.2  # of the agent's longer lines, callers' hums over them
-DISTRACTOR_SHARE = 0.25  # of turns, where the stem has distractors
+DISTRACTOR_SHARE = 0.33  # of turns, where the stem has distractors
 # Of a distractor in a silence: a longer one would hide the agent's question.
 LONGEST_ALONE_FRAMES = SILENCE_FRAMES - 12
 GIVE_UP_SHARE = 0.4  # of callers who were asked whether they are there
@@ -196,7 +199,7 @@ class Drawing:
         onset, earliest = writer.free + gap, 0
         speaking = writer.at - writer.started
         if speaking > 12 and writer.is_alone and rng.random() < BARGE_IN_SHARE:
-            onset = writer.started + rng.randint(5, speaking - 4)
+            onset = writer.started + rng.randint(ALONE_FRAMES, speaking - 4)
             cut = onset + 1 + rng.choices(YIELD_FRAMES, YIELD_WEIGHTS)[0]
             writer.cut(cut)
             earliest = cut + STOP_FRAMES
@@ -240,9 +243,9 @@ class Drawing:
         if not turns or rng.random() >= BACKCHANNEL_SHARE:
             return
         turn = rng.choice(turns)
-        latest = writer.at - (turn.last - turn.first) - 6
-        if latest > writer.started + 4:
-            writer.hear(turn, rng.randint(writer.started + 4, latest))
+        earliest, latest = writer.started + ALONE_FRAMES, writer.at - (turn.last - turn.first) - 6
+        if latest > earliest:
+            writer.hear(turn, rng.randint(earliest, latest))
 
     def _distract(self) -> None:
         """A sound on the caller's side, over the agent's speech or in a silence: nothing comes of it."""
@@ -252,7 +255,7 @@ class Drawing:
         turn = rng.choice(self._distractors)
         length = turn.last - turn.first
         if writer.is_alone and writer.at - writer.started > 12 and rng.random() < 0.6:
-            writer.hear(turn, rng.randint(writer.started + 2, writer.at - 6))
+            writer.hear(turn, rng.randint(writer.started + ALONE_FRAMES, writer.at - 6))
         elif length <= LONGEST_ALONE_FRAMES and writer.busy <= writer.at:
             writer.hear(turn, writer.free + rng.randint(2, SILENCE_FRAMES - 10 - length))
 

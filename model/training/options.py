@@ -46,6 +46,7 @@ class Plan:
 
     num_shards: int = 60
     num_announced: int = NUM_ANNOUNCED
+    num_lines: int = 2  # that each caller is heard on; synthetic ones at another speed on each but the first
     num_tone_shards: int = 13
     codec_minutes: float = 35.0
     tone_minutes: float = 8.0
@@ -77,6 +78,7 @@ def plan(options: argparse.Namespace) -> Plan:
     return Plan(
         options.shards,
         options.announced,
+        options.lines,
         options.tone_shards,
         options.codec_minutes,
         options.tone_minutes,
@@ -139,6 +141,7 @@ def _add_amounts(parser: argparse.ArgumentParser) -> None:
     own = Plan()
     numbers: tuple[tuple[str, int, str], ...] = (
         ("--shards", own.num_shards, "bank shards of 40 callers each"),
+        ("--lines", own.num_lines, "telephone lines that each caller is heard on"),
         ("--announced", own.num_announced, "sentences off the order line that the agent is taught to say"),
         ("--tone-shards", own.num_tone_shards, "shards of 40 callers who say the same in each tone"),
         ("--pool-orders", NUM_ORDERS, "orders that calls are about"),

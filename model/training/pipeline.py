@@ -210,9 +210,16 @@ class Pipeline:
             self.shards(source)
         sounds, folder = self.folder / "agent", self.folder / "tokens"
         echoed = [sentence.pcm for sentence in agent_store.first_lines(sounds, len(CALM_LINES))]
-        for source, target in folders:
+        lines = range(1, 1 + self.plan.num_lines)
+        for line, (source, target) in ((line, places) for line in lines for places in folders):
+            if line > 1 and source == "bank-validation":
+                continue
             places = self.folder / source, self.folder / target
-            self._each("tokens", build_tokens(codec, *places, 1, workers, self.acoustics, echoed))
+            is_warped = line > 1 and source == "bank"  # the recorded ones' bank has each at several speeds
+            self._each(
+                "tokens",
+                build_tokens(codec, *places, line, workers, self.acoustics, echoed, is_warped=is_warped),
+            )
         said = agent_store.encode_sentences(codec, folder / CODEC_FILE, sounds, folder, workers)
         self._each("tokens", said)
 

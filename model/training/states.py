@@ -30,14 +30,14 @@ def stage_states(pipeline: Pipeline) -> list[StageState]:
         StageState(stage, round(pipeline.spent_s(stage) / 60, 3), wanted, "minutes")
         for stage, wanted in minutes.items()
     )
-    num_banks = plan.num_shards + 1
-    num_made = num_banks + plan.num_tone_shards + 1
+    num_made = plan.num_shards + 1 + plan.num_tone_shards + 1
+    num_tokens = 1 + plan.num_lines * (plan.num_shards + num_recorded) + num_announced + num_lines
     return [
         StageState("bank", made + _count(sounds, "announced-*.npz"), num_made + num_announced, "shards"),
         StageState("recordings", _count(sounds, "lines-*.npz"), num_lines, "shards of the agent's lines"),
         codec,
         tone,
-        StageState("tokens", encoded, num_banks + num_recorded + num_announced + num_lines, "shards"),
+        StageState("tokens", encoded, num_tokens, "shards"),
         lm,
         voice,
     ]

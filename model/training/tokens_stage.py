@@ -6,6 +6,7 @@ hear. A library sentence is encoded after silence and in the same phase: one sen
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -24,6 +25,7 @@ from model.training.acoustics import Acoustics
 from model.training.agent_voice import AgentSentence
 from model.training.bank import Stem, Turn, load_shard, read_versioned, versioned
 from model.training.feed import side_by_side
+from model.training.warps import warp_stem
 
 LEAD_FRAMES = 14  # of the line alone before a stem's first turn: the codec's cold start is part of every call
 GAP_FRAMES = 13  # between turns
@@ -218,10 +220,14 @@ def _build_tokens(
     seed: int,
     acoustics: Acoustics,
     agent: Sequence[NDArray[np.float32]],
+    is_warped: bool,
 ) -> Path:
     """Encode one bank shard with the frozen codec whose weights lie at a path."""
-    codec = shared_codec(config, weights, device)
-    save_stems(encode_stems(codec, load_shard(shard), seed, acoustics, agent), path)
+    codec, stems = shared_codec(config, weights, device), load_shard(shard)
+    if is_warped:
+        rng = random.Random(seed)
+        stems = [warp_stem(stem, rng) for stem in stems]
+    save_stems(encode_stems(codec, stems, seed, acoustics, agent), path)
     return path
 
 
@@ -248,10 +254,13 @@ def build_tokens(
     num_workers: int = 0,
     acoustics: Acoustics | None = None,
     agent: Sequence[NDArray[np.float32]] = (),
+    *,
+    is_warped: bool = False,
 ) -> Iterator[Path]:
     """Encode every bank shard that has no tokens of this seed yet; each path once it is there.
 
-    Raises CheckpointError if the folder's tokens are another codec's.
+    `is_warped` has each caller speak at a speed drawn from the seed, as another person might. Raises
+    CheckpointError if the folder's tokens are another codec's.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / CODEC_FILE
@@ -266,5 +275,6 @@ def build_tokens(
         path = folder / shard.name.replace("bank-", f"tokens-{seed}-")
         if not path.exists():
             seeds = seed * 100_003 + index
-            tasks.append((codec.config, weights, device, shard, path, seeds, acoustics or Acoustics(), agent))
+            how = seeds, acoustics or Acoustics(), agent, is_warped
+            tasks.append((codec.config, weights, device, shard, path, *how))
     yield from side_by_side(_build_tokens, tasks, num_workers)

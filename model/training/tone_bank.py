@@ -15,11 +15,10 @@ import numpy as np
 
 from model.phrasings import Intent, Tone
 from model.requests import draw_request
-from model.training.bank import Manner, Stem, Turn, build_shards, speak_request
+from model.training.bank import Manner, Stem, Turn, build_shards, speak_request, with_own_tract
 from model.voices import TRAIN_VOICES, draw_voice
 
 REQUESTS_PER_STEM = 3
-FORMANT_SPREAD, F0_SPREAD = (0.88, 1.14), (0.8, 1.25)
 _INTENTS = {
     Intent.ORDER: 4.0, Intent.NUMBER: 1.5, Intent.HOURS: 1.5, Intent.WHERE: 1.5, Intent.CHANGE: 1.0,
     Intent.STATUS: 1.0, Intent.OTHER: 1.0, Intent.PERSON: 0.7, Intent.CANCEL: 0.7, Intent.REPEAT: 0.7,
@@ -33,9 +32,7 @@ def make_tone_stem(seed: int) -> Stem:
     Raises SpeechSynthesisError.
     """
     rng, draws = random.Random(f"tones/{seed}"), np.random.default_rng([seed, 7])
-    voice = draw_voice(draws, TRAIN_VOICES)
-    formants, f0 = (round(float(draws.uniform(*spread)), 2) for spread in (FORMANT_SPREAD, F0_SPREAD))
-    voice = replace(voice, formants=voice.formants * formants, f0=voice.f0 * f0)
+    voice = with_own_tract(draw_voice(draws, TRAIN_VOICES), draws)
     turns: list[Turn] = []
     for _ in range(REQUESTS_PER_STEM):
         intent = rng.choices(list(_INTENTS), list(_INTENTS.values()))[0]

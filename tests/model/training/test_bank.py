@@ -16,7 +16,7 @@ from model.voices import PHONE_IDS, SILENCE, SpeechSynthesisError, Style, TimedP
 
 RATE = 24_000
 POOL = draw_pool(num_orders=20, num_numbers=4)
-CALM_THEN_ANGRY = 4  # a seed of such a caller
+CALM_THEN_ANGRY = 8  # a seed of such a caller
 WORDS = [TimedWord("a", 0.1, 0.2), TimedWord("large", 0.2, 0.5), TimedWord("latte", 0.5, 0.9)]
 PHONES = [
     TimedPhone("ah", 0.1, 0.2),
