@@ -3,10 +3,10 @@
 A small model that hears a stranger badly takes what it wrote down for talk that is not meant for it: it goes
 on speaking, and waits when the caller has ended; and it words an answer by the sound where it wrote the word
 down right. So the runtime holds it to its transcript. Words over its line silence it (hums, coughs and most
-side talk are written down as none); after words that nothing followed, padding is barred until it begins to
-speak, sooner if the last of them may end a sentence; and some words ("almond", "large") are barred until they
-were heard in the call. It is constrained decoding, like `model.recital`: part of the step's program, tensors
-[B, ...] written in place, nothing asked of the host.
+side talk are written down as none), and there it listens for them harder; after words that nothing followed,
+padding is barred until it begins to speak, sooner if the last of them may end a sentence; and some words
+("almond", "large") are barred until they were heard in the call. It is constrained decoding, like
+`model.recital`: part of the step's program, tensors [B, ...] written in place, nothing asked of the host.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class Answering:
     ) -> None:
         """Raises CheckpointError if the alphabet spells a word of the lists in more than one piece."""
         self._within_frames, self._yield_to_words = sampling.answer_within_frames, sampling.yield_to_words
+        self._over_line_bias = sampling.heard_over_line_bias
         self._ended_within_frames = sampling.answer_ended_within_frames or self._within_frames
         highest = max(config.text_card, config.extra_heads_dim)  # the initial token of a call's first column
         pieces = [tokenizer.piece(token) for token in range(highest + 1)]
@@ -109,6 +110,16 @@ class Answering:
             logits.masked_fill_(may_not, FAR_BELOW)
         if len(self._grounded):
             _bar(logits, self._grounded, is_free[:, None] & ~tree["is_heard"])
+
+    def shape_heads(self, heads: Tensor) -> None:
+        """Listen harder over a line, in place: logits float [B, heads, extra_heads_dim].
+
+        Of the sounds over a line a third do not concern a model in training, more than of a caller's; so it
+        waits until it is surer than need be that it is spoken to.
+        """
+        if self._over_line_bias:
+            is_over = (self.tree["line_age"] > LATE_FRAMES).to(heads.dtype)
+            heads[:, 0, PAD] -= self._over_line_bias * is_over
 
     def hush(self, is_free: Tensor) -> Tensor:
         """In which rows the agent is to be silent in this step for what is said over its line, bool [B].

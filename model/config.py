@@ -20,6 +20,7 @@ MAX_NUMBER = 1 << 24  # no size of a model comes near
 MAX_CONTEXT = 1 << 17  # frames: hours
 MAX_PARTS = 1024  # layers, heads, streams
 MAX_TEMPERATURE = 100
+MAX_BIAS = 30  # in logits: more is always
 MAX_RECITED = 16  # digits of a number
 ZERO_TOKEN = -1  # a stream that carries nothing at this step adds nothing to the input
 
@@ -269,6 +270,8 @@ class SamplingConfig:
     answer_ended_within_frames: int = 0
     open_words: tuple[str, ...] = ()
     yield_to_words: int = 0  # so many over its line silence the agent; 0: what the model yields to
+    # In logits: how much likelier any piece of the caller's words is written down over the agent's line.
+    heard_over_line_bias: float = 0.0
     grounded_words: tuple[str, ...] = ()  # that the agent says once they were said in the call
 
     def __post_init__(self) -> None:
@@ -277,12 +280,19 @@ class SamplingConfig:
             if not all(isinstance(word, str) and word.isalpha() for word in words):
                 raise ConfigError(f"SamplingConfig.{name} is {words!r}; words are needed")
         hottest = dict.fromkeys(("text_temperature", "audio_temperature"), MAX_TEMPERATURE)
+        hottest["heard_over_line_bias"] = MAX_BIAS
         _check_numbers(self, (), hottest | {"text_once_frames": MAX_PARTS, "recite_from_digits": MAX_RECITED})
         if self.answer_ended_within_frames > self.answer_within_frames:
             raise ConfigError(
                 f"answer_ended_within_frames {self.answer_ended_within_frames} is longer than "
                 f"answer_within_frames {self.answer_within_frames}: an ended sentence is answered sooner"
             )
+
+    @property
+    def is_held_to_transcript(self) -> bool:
+        """Whether what the caller was heard to say bounds what the agent does (`model.answering`)."""
+        frames = self.answer_within_frames or self.yield_to_words
+        return bool(frames or self.heard_over_line_bias or self.grounded_words)
 
 
 @dataclass(frozen=True)
@@ -318,11 +328,10 @@ class ModelConfig:
                 "they wrote down (extra_heads_fed_back 1); 0 leaves digits to the model"
             )
         sampling = self.sampling
-        is_held = sampling.answer_within_frames or sampling.yield_to_words or sampling.grounded_words
-        if is_held and not lm.extra_heads_fed_back:
+        if sampling.is_held_to_transcript and not lm.extra_heads_fed_back:
             raise ConfigError(
-                "answer_within_frames, yield_to_words and grounded_words are for models that read back what "
-                "they wrote down (extra_heads_fed_back 1); 0 and [] leave it to the model"
+                "answer_within_frames, yield_to_words, heard_over_line_bias and grounded_words are for "
+                "models that read back what they wrote down (extra_heads_fed_back 1); 0 and [] turn it off"
             )
 
     def to_json(self) -> dict[str, Any]:

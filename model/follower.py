@@ -60,10 +60,13 @@ class LedGenerator(Generator):
         active: Tensor,
         *,
         text_logits_hook: Callable[[Tensor], None] | None = None,
+        heads_hook: Callable[[Tensor], None] | None = None,
     ) -> GeneratedStep:
         """As `Generator.step`, with the told codes of the caller."""
         self.num_other_hearings += int((caller != self.told.caller).any())
-        return super().step(self.told.caller, active, text_logits_hook=text_logits_hook)
+        return super().step(
+            self.told.caller, active, text_logits_hook=text_logits_hook, heads_hook=heads_hook
+        )
 
     def _text(self, hidden: Tensor, hook: Callable[[Tensor], None] | None) -> Tensor:
         self.num_other_texts += int((super()._text(hidden, hook) != self.told.text).any())

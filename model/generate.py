@@ -107,11 +107,12 @@ class Generator:
         active: Tensor,
         *,
         text_logits_hook: Callable[[Tensor], None] | None = None,
+        heads_hook: Callable[[Tensor], None] | None = None,
     ) -> GeneratedStep:
         """Move the active rows on by one frame.
 
-        `caller` int64 [B, caller_q]; `active` bool [B]. The hook may change the text logits float
-        [B, text_card] in place.
+        `caller` int64 [B, caller_q]; `active` bool [B]. The hooks may change, in place, the text logits
+        float [B, text_card] and those of the extra heads, float [B, heads, extra_heads_dim].
         """
         column = self._read(caller, active)
         self.state.set_exec_mask(active)
@@ -121,6 +122,8 @@ class Generator:
         self.controls.advance(text, active)
         extra = [head(hidden) for head in self.lm.extra_heads]
         heads = torch.stack(extra, dim=1) if extra else hidden.new_zeros(len(hidden), 0, 0)
+        if heads_hook is not None:
+            heads_hook(heads)
         frame = self._write(text, audio, self._fed_back(heads), active)
         return GeneratedStep(
             torch.where(active, text, UNGENERATED), frame, heads, column, torch.isfinite(hidden).all(-1)

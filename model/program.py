@@ -57,7 +57,7 @@ class StepProgram:
                 once_frames=sampling.text_once_frames,
             )
         self.answering: Answering | None = None
-        if sampling.answer_within_frames or sampling.yield_to_words or sampling.grounded_words:
+        if sampling.is_held_to_transcript:
             self.answering = Answering(tokenizer, generator.lm.config, sampling, num_slots, device)
         self.forget(torch.ones(num_slots, dtype=torch.bool, device=device))
 
@@ -114,7 +114,10 @@ class StepProgram:
             controls.hush(is_hushed)
         offer = None if self.recital is None else self.recital.offer(is_free)
         shape_text = partial(self._shape_text, offer=offer, is_free=is_free)
-        drawn = self.generator.step(heard[:, : config.caller_q], active, text_logits_hook=shape_text)
+        heads_hook = None if self.answering is None else self.answering.shape_heads
+        drawn = self.generator.step(
+            heard[:, : config.caller_q], active, text_logits_hook=shape_text, heads_hook=heads_hook
+        )
         self.memory.set_exec_mask(active)
         self._note("said", drawn.text.clamp(min=0))
         sound = self._speak(drawn.frame)

@@ -95,14 +95,15 @@ def builtin_config(size: str = SMALL) -> ModelConfig:
         answer_ended_within_frames=ENDED_WITHIN_FRAMES,
         open_words=OPEN_WORDS,
         yield_to_words=1,
+        heard_over_line_bias=3.0,
         grounded_words=ORDERED_WORDS,
     )
     if size == SMALL:
         lm = _lm(6, dim=256, num_heads=4, num_layers=6, depth_dim=128)
-        return ModelConfig("offhook-coffee-v2", _codec(6, 4), lm, sampling)
+        return ModelConfig("offhook-coffee-v3", _codec(6, 4), lm, sampling)
     assert size == FULL, size
     lm = _lm(8, dim=320, num_heads=5, num_layers=8, depth_dim=160)
-    return ModelConfig("offhook-coffee-v2-full", _codec(8, 6), lm, sampling)
+    return ModelConfig("offhook-coffee-v3-full", _codec(8, 6), lm, sampling)
 
 
 def write_config(config: ModelConfig, folder: Path) -> None:

@@ -36,6 +36,7 @@ class Call:
         within: int = WITHIN,
         ended_within: int = 0,
         words: int = 2,
+        bias: float = 0.0,
     ) -> None:
         self.tokenizer = tokenizer
         sampling = SamplingConfig(
@@ -43,6 +44,7 @@ class Call:
             answer_ended_within_frames=ended_within,
             open_words=OPEN,
             yield_to_words=words,
+            heard_over_line_bias=bias,
             grounded_words=GROUNDED,
         )
         self.answering = Answering(tokenizer, tiny.recital_config(tokenizer), sampling, rows)
@@ -75,6 +77,13 @@ class Call:
         (token,) = self.tokenizer.encode(word)
         return token
 
+    def listens(self) -> int:
+        """The piece that is written where padding is likelier than "latte" by a little."""
+        heads = torch.full((len(self.active), 1, self.tokenizer.card), -10.0)
+        heads[:, 0, PAD], heads[:, 0, self.token("latte")] = 3.0, 2.0
+        self.answering.shape_heads(heads)
+        return int(heads[self.active, 0].argmax())
+
     def hear(self, words: str) -> None:
         for word in words.split():
             for token in self.tokenizer.encode(word):
@@ -101,6 +110,18 @@ def test_words_that_nothing_followed_are_answered_in_time(tokenizer: TextTokeniz
     # The frame before a word announces it, once.
     assert call.wait(3) == [EPAD, call.token("sorry"), PAD]
     assert not call.is_answered(), "it was"
+
+
+def test_it_listens_harder_over_its_line_and_only_there(tokenizer: TextTokenizer) -> None:
+    call, plain = Call(tokenizer, bias=1.5), Call(tokenizer)
+    for one in (call, plain):
+        assert one.listens() == PAD, "nobody speaks"
+        one.say("sorry sorry sorry sorry sorry sorry sorry sorry")
+        assert one.listens() == PAD, "these may be words of the turn that the line answers"
+        one.say("sorry")
+    assert call.listens() == call.token("latte") and plain.listens() == PAD
+    call.wait(PAUSE_FRAMES + 1)
+    assert call.listens() == PAD, "the line is over"
 
 
 @pytest.mark.parametrize("control", ["delegate", "transfer", "hangup"])

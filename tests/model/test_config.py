@@ -101,10 +101,20 @@ def _broken(path: str, value: Any) -> dict[str, Any]:
         (
             "sampling.answer_within_frames",
             5,
-            "answer_within_frames, yield_to_words and grounded_words are",
+            "answer_within_frames, yield_to_words, heard_over_line_bias and grounded_words are",
         ),
-        ("sampling.yield_to_words", 2, "answer_within_frames, yield_to_words and grounded_words are"),
-        ("sampling.grounded_words", ["oat"], "answer_within_frames, yield_to_words and grounded_words are"),
+        (
+            "sampling.yield_to_words",
+            2,
+            "answer_within_frames, yield_to_words, heard_over_line_bias and grounded_words are",
+        ),
+        (
+            "sampling.grounded_words",
+            ["oat"],
+            "answer_within_frames, yield_to_words, heard_over_line_bias and grounded_words are",
+        ),
+        ("sampling.heard_over_line_bias", 1.5, "heard_over_line_bias and grounded_words are for"),
+        ("sampling.heard_over_line_bias", 31, "heard_over_line_bias is 31.0; at most 30 can be run"),
         ("sampling.grounded_words", ["oat", 3], "grounded_words is .*; words are needed"),
         ("sampling.grounded_words", [""], "grounded_words is .*; words are needed"),
         ("sampling.open_words", ["a b"], "open_words is .*; words are needed"),
