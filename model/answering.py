@@ -111,15 +111,17 @@ class Answering:
         if len(self._grounded):
             _bar(logits, self._grounded, is_free[:, None] & ~tree["is_heard"])
 
-    def shape_heads(self, heads: Tensor) -> None:
+    def shape_heads(self, heads: Tensor, is_free: Tensor) -> None:
         """Listen harder over a line, in place: logits float [B, heads, extra_heads_dim].
+
+        Rows where bool [B] is false speak for others, who are not interrupted.
 
         Of the sounds over a line a third do not concern a model in training, more than of a caller's; so it
         waits until it is surer than need be that it is spoken to.
         """
         if self._over_line_bias:
-            is_over = (self.tree["line_age"] > LATE_FRAMES).to(heads.dtype)
-            heads[:, 0, PAD] -= self._over_line_bias * is_over
+            is_over = is_free & (self.tree["line_age"] > LATE_FRAMES)
+            heads[:, 0, PAD] -= self._over_line_bias * is_over.to(heads.dtype)
 
     def hush(self, is_free: Tensor) -> Tensor:
         """In which rows the agent is to be silent in this step for what is said over its line, bool [B].

@@ -114,7 +114,7 @@ class StepProgram:
             controls.hush(is_hushed)
         offer = None if self.recital is None else self.recital.offer(is_free)
         shape_text = partial(self._shape_text, offer=offer, is_free=is_free)
-        heads_hook = None if self.answering is None else self.answering.shape_heads
+        heads_hook = None if self.answering is None else partial(self.answering.shape_heads, is_free=is_free)
         drawn = self.generator.step(
             heard[:, : config.caller_q], active, text_logits_hook=shape_text, heads_hook=heads_hook
         )

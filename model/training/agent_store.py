@@ -158,14 +158,26 @@ def load_library(folder: Path, kind: str) -> list[LibraryLine]:
 
     Raises CheckpointError if none are there.
     """
-    paths = sorted(folder.glob(f"library-{kind}-*.npz"))
+    paths = library_shards(folder, kind)
+    return [_load_lines(paths[0])[0], *(line for path in paths for line in load_said(path))]
+
+
+def library_shards(folder: Path, kind: str) -> list[Path]:
+    """Where they lie. Raises CheckpointError if none are there."""
+    paths = sorted(folder.glob(library_pattern(kind)))
     if not paths:
         raise CheckpointError(f"{folder} holds no tokens of the agent; run the stage `tokens` first")
-    lines: list[LibraryLine] = []
-    for path in paths:
-        some = _load_lines(path)
-        lines += some if not lines else some[1:]
-    return lines
+    return paths
+
+
+def library_pattern(kind: str) -> str:
+    """Names of the shards of a kind of sentences."""
+    return f"library-{kind}-*.npz"
+
+
+def load_said(path: Path) -> list[LibraryLine]:
+    """A shard's sentences, without the silence that comes first."""
+    return _load_lines(path)[1:]
 
 
 def _load_lines(path: Path) -> list[LibraryLine]:

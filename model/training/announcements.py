@@ -8,7 +8,7 @@ pieces is known before it is begun. What the words are is no target; when each b
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from model.order_line import Line, Pending, in_tone
 from model.tokenizer import TextTokenizer
@@ -67,6 +67,10 @@ class AnnouncingScriptwriter(Scriptwriter):
     ) -> None:
         super().__init__(library, tokenizer, num_columns, hears_manner=hears_manner)
         self._announced = list(announced)
+
+    def learn(self, announced: Iterable[LibraryLine]) -> None:
+        """More sentences to be told."""
+        self._announced += announced
 
     def draw(self, stem: TokenStem, rng: random.Random) -> Call:
         """One call of this caller."""

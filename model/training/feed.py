@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -56,7 +57,8 @@ def feed(
 ) -> Iterator[Batch]:
     """Endless batches of tensors as `draw` makes them; with workers, each runs a `draw` of its own.
 
-    The order is the same for the same seed and number of workers. `pin` puts them where CUDA copies fast.
+    The order is the same for the same seed and number of workers, as long as nothing new arrives. `pin` puts
+    them where CUDA copies fast.
     """
     loader = DataLoader(
         _Source(draw, seed),
@@ -85,6 +87,24 @@ class GrowingBank(Generic[Stem]):
             self._stems += self._load(path)
         self._draws += 1
         return rng.choice(self._stems)
+
+
+class Arrivals(Generic[Stem]):
+    """What the shards of a folder hold, each told once: another process may be making them meanwhile."""
+
+    def __init__(self, folder: Path, pattern: str, load: Callable[[Path], list[Stem]]) -> None:
+        """`load` reads a shard; one appears under its name when it is whole."""
+        self._folder, self._pattern, self._load = folder, pattern, load
+        self._told: set[Path] = set()
+
+    def new(self) -> list[Stem]:
+        """What has come since this was last asked."""
+        items: list[Stem] = []
+        for path in sorted(set(self._folder.glob(self._pattern)) - self._told):
+            with contextlib.suppress(FileNotFoundError):  # replaced meanwhile: another time
+                items += self._load(path)
+                self._told.add(path)
+        return items
 
 
 def _one_thread() -> None:

@@ -7,6 +7,7 @@ training mostly the true words, with some missing, and in a share of the steps w
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -49,6 +50,7 @@ OWN, FORCED, TIMED = (
 DROP_PIECE_SHARE = 0.05  # of what is read back of the caller's words: a model may miss one, and goes on
 OWN_TRANSCRIPT_SHARE = 0.3  # of the steps, in which the model reads back what it wrote
 OWN_PASSES = 3  # in which that is written
+LOOK_EVERY_CALLS = 1000  # drawn by a process, for callers and sentences that are new
 DROP_CODE_SHARE = 0.12  # of the single codes: without it callers of the bank are learnt by heart
 
 
@@ -132,10 +134,18 @@ def _is_reworded(codes: Tensor, transcript: Tensor) -> Tensor:
     return ((read_back != transcript) & (read_back != PAD)).any(1)
 
 
-def call_batches(callers: Callers, writer: Scriptwriter, dials: LmDials, share: Share) -> Iterator[CallBatch]:
-    """Endless batches of calls, each assembled anew."""
+def call_batches(
+    callers: Callers,
+    writer: Scriptwriter,
+    dials: LmDials,
+    share: Share,
+    look: Callable[[], None] = lambda: None,
+) -> Iterator[CallBatch]:
+    """Endless batches of calls, each assembled anew; `look` may add to callers and writer now and then."""
     rng, draws = share.rng, share.draws
-    while True:
+    for batch in itertools.count():
+        if batch * dials.calls % LOOK_EVERY_CALLS < dials.calls:
+            look()
         calls = [writer.draw(callers.draw(rng), rng) for _ in range(dials.calls)]
         for call in calls:
             if rng.random() < dials.reworded_share:

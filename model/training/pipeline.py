@@ -28,7 +28,7 @@ from model.training.bank import build_bank, load_shard
 from model.training.closed_loop import Rehearsal, rehearsals
 from model.training.codec_clips import ClipBatch, clip_batches
 from model.training.codec_stage import CodecDials, CodecTraining
-from model.training.feed import GrowingBank, Share, feed
+from model.training.feed import Arrivals, GrowingBank, Share, feed
 from model.training.legs import Leg
 from model.training.lm_stage import CallBatch, Callers, LmDials, LmTraining, call_batches
 from model.training.options import Machine, Plan
@@ -228,17 +228,21 @@ class Pipeline:
         minutes = self.plan.lm_minutes
         if self._is_spent("lm", minutes):
             return
-        stems = self._stems("tokens")
+        library = self.folder / "tokens"
+        self.shards("tokens")  # there are some, or it says what makes them
+        agent_store.library_shards(library, ANNOUNCED)
+        arrivals = Arrivals(library, "tokens-*.npz", load_stems)
+        sentences = Arrivals(library, agent_store.library_pattern(ANNOUNCED), agent_store.load_said)
+        stems = arrivals.new()
         has_recorded = (self.folder / self._recorded("tokens")).exists()
         recorded = self._stems(self._recorded("tokens")) if has_recorded else []
         callers, tokenizer = Callers(stems, recorded, self.recorded.share), self._tokenizer()
         dials = LmDials(minutes=minutes)
         dials = replace(dials, calls=self.machine.batch_scale * dials.calls)
         dials = dials if self.plan.start_from is None else dials.gentle()
-        library = self.folder / "tokens"
         writer = AnnouncingScriptwriter(
             agent_store.load_library(library, LINES),
-            agent_store.load_library(library, ANNOUNCED)[1:],
+            sentences.new(),
             tokenizer,
             dials.num_columns,
             hears_manner=self.config.codec.prosody.codes > 0,
@@ -257,8 +261,12 @@ class Pipeline:
             num_new = load_lm(training.lm, self.plan.start_from, tokenizer)
             self.report(f"lm: begins with {self.plan.start_from}, {num_new} text tokens are new")
 
+        def look() -> None:
+            stems.extend(arrivals.new())
+            writer.learn(sentences.new())
+
         def draw(share: Share) -> Iterator[CallBatch]:
-            return call_batches(callers, writer, dials, share)
+            return call_batches(callers, writer, dials, share, look)
 
         training.run(self.feed(draw, training.steps), self.report, self.leg)
 

@@ -81,7 +81,7 @@ class Call:
         """The piece that is written where padding is likelier than "latte" by a little."""
         heads = torch.full((len(self.active), 1, self.tokenizer.card), -10.0)
         heads[:, 0, PAD], heads[:, 0, self.token("latte")] = 3.0, 2.0
-        self.answering.shape_heads(heads)
+        self.answering.shape_heads(heads, self.is_free)
         return int(heads[self.active, 0].argmax())
 
     def hear(self, words: str) -> None:
@@ -120,6 +120,9 @@ def test_it_listens_harder_over_its_line_and_only_there(tokenizer: TextTokenizer
         assert one.listens() == PAD, "these may be words of the turn that the line answers"
         one.say("sorry")
     assert call.listens() == call.token("latte") and plain.listens() == PAD
+    call.is_free[:] = False
+    assert call.listens() == PAD, "what it was told to say is not interrupted"
+    call.is_free[:] = True
     call.wait(PAUSE_FRAMES + 1)
     assert call.listens() == PAD, "the line is over"
 

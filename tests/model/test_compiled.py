@@ -45,8 +45,15 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         dep_q=2,
         delays=(0, 0, 1, 0, 1),
     )
-    sampling = replace(whole.sampling, text_once_frames=1, recite_from_digits=5, answer_within_frames=3,
-                       grounded_words=("seven",))  # fmt: skip
+    sampling = replace(
+        whole.sampling,
+        text_once_frames=1,
+        recite_from_digits=5,
+        answer_within_frames=3,
+        yield_to_words=1,
+        heard_over_line_bias=1.0,
+        grounded_words=("seven",),
+    )
     codec, lm = Codec(codec_config), tiny.lm(lm_config)
     tiny.babble_digits(lm, tokenizer)
     tiny.randomize(codec, 0)

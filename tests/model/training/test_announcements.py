@@ -13,7 +13,7 @@ from model.training.announcements import LEAD_FRAMES, AnnouncingScriptwriter, an
 from model.training.call_writer import Call
 from tests.model.training import scripts
 
-TOLD = 31  # the code of every told sentence
+TOLD, OTHER = 31, 30  # the code of every told sentence, and of one that comes later
 TEXTS = ("The quizzical zebra drove away.", "Rain fell on Tuesday.")
 NUM_COLUMNS = 480
 
@@ -73,6 +73,19 @@ def test_a_share_of_calls_announces_and_in_some_nothing_else_is_said(
     for call in calls:
         speaking = (call.text[call.timed] > 3).all()
         assert speaking and not (call.timed & call.forced).any()
+
+
+def test_it_goes_on_learning_sentences(tokenizer: TextTokenizer) -> None:
+    told = [scripts.line(TEXTS[0], TOLD)]
+    writer = AnnouncingScriptwriter(scripts.library(), told, tokenizer, NUM_COLUMNS)
+    assert _is_said(writer, TOLD) and not _is_said(writer, OTHER)
+    writer.learn([scripts.line(TEXTS[1], OTHER)])
+    assert _is_said(writer, TOLD) and _is_said(writer, OTHER)
+
+
+def _is_said(writer: AnnouncingScriptwriter, code: int) -> bool:
+    rng, stem = random.Random(1), scripts.stem()
+    return any((writer.draw(stem, rng).agent == code).any() for _ in range(100))
 
 
 def test_answers_that_were_looked_up_are_told_like_any_sentence(

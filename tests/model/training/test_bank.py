@@ -12,7 +12,16 @@ from model.order_line import Change, Intent, Order, Request, Tone
 from model.training import bank
 from model.training.bank import Stem, Turn, build_bank, insert_pause, load_shard, phone_labels, save_shard
 from model.training.pool import Pool, draw_pool
-from model.voices import PHONE_IDS, SILENCE, SpeechSynthesisError, Style, TimedPhone, TimedWord, Utterance
+from model.voices import (
+    PHONE_IDS,
+    SILENCE,
+    SpeechSynthesisError,
+    Style,
+    TimedPhone,
+    TimedWord,
+    Utterance,
+    Voice,
+)
 
 RATE = 24_000
 POOL = draw_pool(num_orders=20, num_numbers=4)
@@ -133,6 +142,20 @@ def test_the_bank_is_taken_up_where_it_stopped(tmp_path: Path, monkeypatch: pyte
     paths[1].unlink()
     assert list(build_bank(tmp_path, 2, 100, pool=POOL)) == paths[1:]
     assert made[4:] == [102, 103]
+
+
+def test_some_speakers_have_a_vocal_tract_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bank, "speak_request", lambda request, voice, rng, manner: _silent(request, voice))
+    known = {voice.name for voice in bank.TRAIN_VOICES}
+    voices = [bank.make_stem(seed, POOL).voice for seed in range(200)]
+    own = [voice for voice in voices if voice not in known]
+    assert len(own) / len(voices) == pytest.approx(bank.OWN_TRACT_SHARE, abs=0.12)
+    assert len(set(own)) == len(own), "no two alike"
+    assert all("*" in voice for voice in own)
+
+
+def _silent(request: Request, voice: Voice) -> Turn:
+    return Turn(request, np.zeros(1, np.float32), [], [])
 
 
 def test_a_stem_is_one_speaker_with_every_intent_and_some_in_a_second_tone() -> None:

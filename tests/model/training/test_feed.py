@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.training.feed import DRAWS_PER_SHARD, GrowingBank, Share, feed, side_by_side
+from model.training.feed import DRAWS_PER_SHARD, Arrivals, GrowingBank, Share, feed, side_by_side
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
@@ -141,3 +141,14 @@ def test_in_processes_results_come_as_they_are_there_and_a_failure_at_once(tmp_p
     assert results and len(set(results)) == len(results)
     assert all(path.read_text() == "done" for path in results)
     assert len(list(tmp_path.iterdir())) < 15, "the tasks that had not begun were run first"
+
+
+def test_shards_that_arrive_are_told_once(tmp_path: Path) -> None:
+    (tmp_path / "tokens-1.npz").write_text("a b")
+    (tmp_path / "library-1.npz").write_text("z")
+    arrivals = Arrivals(tmp_path, "tokens-*.npz", lambda path: path.read_text().split())
+    assert arrivals.new() == ["a", "b"] and arrivals.new() == []
+    for number, text in ((3, "d"), (2, "c")):
+        (tmp_path / f"tokens-{number}.npz").write_text(text)
+    (tmp_path / "tokens-4.partial").write_text("half of a shard")
+    assert arrivals.new() == ["c", "d"] and arrivals.new() == []

@@ -34,6 +34,7 @@ from model.training.lm_stage import (
 )
 from model.training.metrics import latest, read_metrics
 from model.training.stage import Figures
+from model.training.tokens_stage import TokenStem
 from tests.model import tiny
 from tests.model.training import made
 
@@ -122,6 +123,29 @@ def test_a_share_is_a_stream_of_calls() -> None:
     assert one[0].shape == (3, 2 + 2 * made.NUM_CODEBOOKS, 120)
     assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
     assert not torch.equal(one[0], other[0]) and not torch.equal(one[0], one[4])
+
+
+def test_callers_that_arrive_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lm_stage, "LOOK_EVERY_CALLS", 6)
+    first, late = made.stem(made.REQUESTS[:1]), made.stem(made.REQUESTS[5:9])
+    stems, looks, called = [first], list[int](), list[TokenStem]()
+    writer = Scriptwriter(made.agent_library(), load_text_tokenizer(BUILTIN), 120)
+    draw = writer.draw
+
+    def note(stem: TokenStem, rng: random.Random) -> Call:
+        called.append(stem)
+        return draw(stem, rng)
+
+    def look() -> None:
+        looks.append(len(called))
+        if len(looks) == 2:
+            stems.append(late)
+
+    monkeypatch.setattr(writer, "draw", note)
+    dials = LmDials(calls=2, num_columns=120)
+    list(islice(call_batches(Callers(stems), writer, dials, Share(0, 1, 7), look), 9))
+    assert looks == [0, 6, 12]
+    assert all(stem is first for stem in called[:6]) and any(stem is late for stem in called[6:])
 
 
 def test_recorded_people_call_in_their_share_of_the_calls() -> None:

@@ -102,6 +102,8 @@ def test_a_whole_run_by_legs_makes_a_model_that_the_engine_runs(
     _assert_speaks(tmp_path / "out", small)
     _assert_hears_as_trained(tmp_path)
     assert set(stage_metrics(tmp_path)) <= set(MINUTES)
+    lines = sorted(path.name.split("-")[1] for path in (tmp_path / "tokens").glob("tokens-*.npz"))
+    assert lines == ["1", "2"] and len(list((tmp_path / "tokens-validation").glob("tokens-*.npz"))) == 1
     told.clear()
     train(_options(tmp_path, "--status"), told.append)
     assert [line.split(": ")[1][:4] for line in told] == ["done"] * 7, told

@@ -236,6 +236,27 @@ def test_tokens_are_taken_up_where_they_stopped(tmp_path: Path, codec: Codec) ->
     _assert_same(kept, paths[1])
 
 
+def test_on_another_line_a_caller_speaks_at_another_speed(tmp_path: Path, codec: Codec) -> None:
+    bank, folder = _bank(tmp_path / "bank", 4), tmp_path / "tokens"
+    own = [stem for path in build_tokens(codec, bank, folder, 1) for stem in load_stems(path)]
+    paths = list(build_tokens(codec, bank, folder, 2, is_warped=True))
+    others = [stem for path in paths for stem in load_stems(path)]
+    assert [path.name for path in paths] == [f"tokens-2-7-{number:04d}.npz" for number in range(4)]
+    speeds = [_spoken(one) / _spoken(other) for one, other in zip(own, others, strict=True)]
+    assert all(0.7 < speed < 1.4 for speed in speeds) and max(speeds) > 1.05 * min(speeds)
+    assert [[turn.request for turn in stem.turns] for stem in own] == [
+        [turn.request for turn in stem.turns] for stem in others
+    ]
+    again = build_tokens(codec, bank, tmp_path / "again", 2, is_warped=True)
+    for path, same in zip(paths, again, strict=True):
+        _assert_same(path, same)
+
+
+def _spoken(stem: TokenStem) -> int:
+    """Frames from the first word's beginning to the last one's end, of all turns."""
+    return sum(turn.last - turn.first for turn in stem.turns)
+
+
 def test_a_worker_process_gives_the_same_tokens(tmp_path: Path, codec: Codec) -> None:
     bank = _bank(tmp_path / "bank")
     in_line = sorted(build_tokens(codec, bank, tmp_path / "in-line", 1))
