@@ -61,7 +61,7 @@ class Answering:
     ) -> None:
         """Raises CheckpointError if the alphabet spells a word of the lists in more than one piece."""
         self._within_frames, self._yield_to_words = sampling.answer_within_frames, sampling.yield_to_words
-        self._over_line_bias = sampling.heard_over_line_bias
+        self._heard_bias, self._over_line_bias = sampling.heard_bias, sampling.heard_over_line_bias
         self._ended_within_frames = sampling.answer_ended_within_frames or self._within_frames
         highest = max(config.text_card, config.extra_heads_dim)  # the initial token of a call's first column
         pieces = [tokenizer.piece(token) for token in range(highest + 1)]
@@ -112,16 +112,17 @@ class Answering:
             _bar(logits, self._grounded, is_free[:, None] & ~tree["is_heard"])
 
     def shape_heads(self, heads: Tensor, is_free: Tensor) -> None:
-        """Listen harder over a line, in place: logits float [B, heads, extra_heads_dim].
+        """Listen harder, in place: logits float [B, heads, extra_heads_dim].
 
-        Rows where bool [B] is false speak for others, who are not interrupted.
-
-        Of the sounds over a line a third do not concern a model in training, more than of a caller's; so it
-        waits until it is surer than need be that it is spoken to.
+        Of the sounds in training many do not concern the model; so it waits until it is surer than need be
+        that it is spoken to: at the beginning of a turn, and most of all over its line. Rows where bool [B]
+        is false speak for others, who are not interrupted.
         """
-        if self._over_line_bias:
-            is_over = is_free & (self.tree["line_age"] > LATE_FRAMES)
-            heads[:, 0, PAD] -= self._over_line_bias * is_over.to(heads.dtype)
+        if self._heard_bias or self._over_line_bias:
+            is_over = self.tree["line_age"] > LATE_FRAMES
+            bias = torch.where(self.tree["num_words"] == 0, self._heard_bias, 0.0)
+            bias = torch.where(is_over, self._over_line_bias, bias)
+            heads[:, 0, PAD] -= torch.where(is_free, bias, 0.0).to(heads.dtype)
 
     def hush(self, is_free: Tensor) -> Tensor:
         """In which rows the agent is to be silent in this step for what is said over its line, bool [B].

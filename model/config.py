@@ -270,7 +270,8 @@ class SamplingConfig:
     answer_ended_within_frames: int = 0
     open_words: tuple[str, ...] = ()
     yield_to_words: int = 0  # so many over its line silence the agent; 0: what the model yields to
-    # In logits: how much likelier any piece of the caller's words is written down over the agent's line.
+    # In logits: how much likelier a turn's first word is written down, and any word over the agent's line.
+    heard_bias: float = 0.0
     heard_over_line_bias: float = 0.0
     grounded_words: tuple[str, ...] = ()  # that the agent says once they were said in the call
 
@@ -280,7 +281,7 @@ class SamplingConfig:
             if not all(isinstance(word, str) and word.isalpha() for word in words):
                 raise ConfigError(f"SamplingConfig.{name} is {words!r}; words are needed")
         hottest = dict.fromkeys(("text_temperature", "audio_temperature"), MAX_TEMPERATURE)
-        hottest["heard_over_line_bias"] = MAX_BIAS
+        hottest |= dict.fromkeys(("heard_bias", "heard_over_line_bias"), MAX_BIAS)
         _check_numbers(self, (), hottest | {"text_once_frames": MAX_PARTS, "recite_from_digits": MAX_RECITED})
         if self.answer_ended_within_frames > self.answer_within_frames:
             raise ConfigError(
@@ -292,7 +293,8 @@ class SamplingConfig:
     def is_held_to_transcript(self) -> bool:
         """Whether what the caller was heard to say bounds what the agent does (`model.answering`)."""
         frames = self.answer_within_frames or self.yield_to_words
-        return bool(frames or self.heard_over_line_bias or self.grounded_words)
+        biases = self.heard_bias or self.heard_over_line_bias
+        return bool(frames or biases or self.grounded_words)
 
 
 @dataclass(frozen=True)
@@ -330,8 +332,9 @@ class ModelConfig:
         sampling = self.sampling
         if sampling.is_held_to_transcript and not lm.extra_heads_fed_back:
             raise ConfigError(
-                "answer_within_frames, yield_to_words, heard_over_line_bias and grounded_words are for "
-                "models that read back what they wrote down (extra_heads_fed_back 1); 0 and [] turn it off"
+                "answer_within_frames, yield_to_words, heard_bias, heard_over_line_bias and grounded_words "
+                "are for models that read back what they wrote down (extra_heads_fed_back 1); 0 and [] turn "
+                "it off"
             )
 
     def to_json(self) -> dict[str, Any]:

@@ -126,6 +126,7 @@ def random_model(
         answer_ended_within_frames=0,
         open_words=(),
         yield_to_words=0,
+        heard_bias=0.0,
         heard_over_line_bias=0.0,
         grounded_words=(),
     )

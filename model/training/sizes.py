@@ -95,6 +95,7 @@ def builtin_config(size: str = SMALL) -> ModelConfig:
         answer_ended_within_frames=ENDED_WITHIN_FRAMES,
         open_words=OPEN_WORDS,
         yield_to_words=1,
+        heard_bias=2.0,
         heard_over_line_bias=3.0,
         grounded_words=ORDERED_WORDS,
     )

@@ -37,6 +37,7 @@ class Call:
         ended_within: int = 0,
         words: int = 2,
         bias: float = 0.0,
+        over_line_bias: float = 0.0,
     ) -> None:
         self.tokenizer = tokenizer
         sampling = SamplingConfig(
@@ -44,7 +45,8 @@ class Call:
             answer_ended_within_frames=ended_within,
             open_words=OPEN,
             yield_to_words=words,
-            heard_over_line_bias=bias,
+            heard_bias=bias,
+            heard_over_line_bias=over_line_bias,
             grounded_words=GROUNDED,
         )
         self.answering = Answering(tokenizer, tiny.recital_config(tokenizer), sampling, rows)
@@ -113,7 +115,7 @@ def test_words_that_nothing_followed_are_answered_in_time(tokenizer: TextTokeniz
 
 
 def test_it_listens_harder_over_its_line_and_only_there(tokenizer: TextTokenizer) -> None:
-    call, plain = Call(tokenizer, bias=1.5), Call(tokenizer)
+    call, plain = Call(tokenizer, over_line_bias=1.5), Call(tokenizer)
     for one in (call, plain):
         assert one.listens() == PAD, "nobody speaks"
         one.say("sorry sorry sorry sorry sorry sorry sorry sorry")
@@ -125,6 +127,20 @@ def test_it_listens_harder_over_its_line_and_only_there(tokenizer: TextTokenizer
     call.is_free[:] = True
     call.wait(PAUSE_FRAMES + 1)
     assert call.listens() == PAD, "the line is over"
+
+
+def test_it_listens_harder_for_a_turns_first_word(tokenizer: TextTokenizer) -> None:
+    call = Call(tokenizer, bias=1.5)
+    assert call.listens() == call.token("latte")
+    call.hear("a")
+    assert call.listens() == PAD, "the turn has begun"
+    call.say("sorry")
+    assert call.listens() == call.token("latte"), "and is answered"
+    call.is_free[:] = False
+    assert call.listens() == PAD, "what it was told to say comes first"
+    call.is_free[:] = True
+    call.say("sorry " * 9)
+    assert call.listens() == PAD, "over its line another bias counts"
 
 
 @pytest.mark.parametrize("control", ["delegate", "transfer", "hangup"])
