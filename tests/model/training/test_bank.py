@@ -15,6 +15,7 @@ from model.training.pool import Pool, draw_pool
 from model.voices import (
     PHONE_IDS,
     SILENCE,
+    TRAIN_VOICES,
     SpeechSynthesisError,
     Style,
     TimedPhone,
@@ -146,7 +147,7 @@ def test_the_bank_is_taken_up_where_it_stopped(tmp_path: Path, monkeypatch: pyte
 
 def test_some_speakers_have_a_vocal_tract_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bank, "speak_request", lambda request, voice, rng, manner: _silent(request, voice))
-    known = {voice.name for voice in bank.TRAIN_VOICES}
+    known = {voice.name for voice in TRAIN_VOICES}
     voices = [bank.make_stem(seed, POOL).voice for seed in range(200)]
     own = [voice for voice in voices if voice not in known]
     assert len(own) / len(voices) == pytest.approx(bank.OWN_TRACT_SHARE, abs=0.12)
