@@ -61,7 +61,7 @@ SECOND_INTENTS: tuple[Intent, ...] = (  # of callers who have a second tone, in 
 NO_LABEL = -100  # cross-entropy leaves it out
 ECHO = "echo"  # of the kinds of distractors the one that only comes while the agent speaks
 STYLED_CALM_SHARE = 0.5  # of calm callers that pass through the styles' method; the others are as spoken
-# Of speakers, those who have a vocal tract of their own: the voices are some eighty, with eight accents, and a
+# Of speakers, those who have a vocal tract of their own: there are some eighty voices in eight accents, and a
 # model that knew these alone answered four of five of them right and every second stranger.
 OWN_TRACT_SHARE = 0.5
 FORMANT_SPREAD, F0_SPREAD = (0.88, 1.14), (0.8, 1.25)
