@@ -21,6 +21,7 @@ MAX_CONTEXT = 1 << 17  # frames: hours
 MAX_PARTS = 1024  # layers, heads, streams
 MAX_TEMPERATURE = 100
 MAX_BIAS = 30  # in logits: more is always
+MAX_GAIN = 10  # of a word among all that a column says: beyond it nothing else would be read
 MAX_RECITED = 16  # digits of a number
 ZERO_TOKEN = -1  # a stream that carries nothing at this step adds nothing to the input
 
@@ -274,6 +275,9 @@ class SamplingConfig:
     heard_bias: float = 0.0
     heard_over_line_bias: float = 0.0
     grounded_words: tuple[str, ...] = ()  # that the agent says once they were said in the call
+    # How many times more than in training the model heeds a word that it would not have said: one of a number
+    # that is recited, of a sentence that it is told. A small model's sound is otherwise that of both words.
+    given_gain: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("open_words", "grounded_words"):
@@ -282,7 +286,10 @@ class SamplingConfig:
                 raise ConfigError(f"SamplingConfig.{name} is {words!r}; words are needed")
         hottest = dict.fromkeys(("text_temperature", "audio_temperature"), MAX_TEMPERATURE)
         hottest |= dict.fromkeys(("heard_bias", "heard_over_line_bias"), MAX_BIAS)
-        _check_numbers(self, (), hottest | {"text_once_frames": MAX_PARTS, "recite_from_digits": MAX_RECITED})
+        hottest |= {"text_once_frames": MAX_PARTS, "recite_from_digits": MAX_RECITED, "given_gain": MAX_GAIN}
+        _check_numbers(self, (), hottest)
+        if self.given_gain == 0:
+            raise ConfigError("SamplingConfig.given_gain is 0: words it is given had no sound; 1 leaves them")
         if self.answer_ended_within_frames > self.answer_within_frames:
             raise ConfigError(
                 f"answer_ended_within_frames {self.answer_ended_within_frames} is longer than "

@@ -26,6 +26,7 @@ class TakenTokens:
     """What a row took in its last step, read from its token columns."""
 
     text: Tensor  # int64 [1]
+    is_given: Tensor  # bool [1]: the model would have said another
     codes: Tensor  # int64 [1, agent_q]
     caller: Tensor  # int64 [1, caller_q]
     fed_back: Tensor  # int64 [1, 0 or 1]: what the transcript head wrote, in a model that reads it
@@ -40,7 +41,10 @@ def taken_by(generator: Generator, row: int) -> TakenTokens:
     delays = torch.tensor(config.delays[first:], device=columns.device)
     filed = (num_steps - 1 + delays) % size
     caller = columns[first:end].gather(1, filed[:, None])[:, 0]
-    return TakenTokens(written[:1], written[None, 1:first], caller[None].clone(), written[None, end:])
+    is_given = generator._tokens["is_given"][row : row + 1].clone()
+    return TakenTokens(
+        written[:1], is_given, written[None, 1:first], caller[None].clone(), written[None, end:]
+    )
 
 
 def row_memory(engine: Engine, row: int) -> list[Tensor]:
@@ -68,9 +72,9 @@ class LedGenerator(Generator):
             self.told.caller, active, text_logits_hook=text_logits_hook, heads_hook=heads_hook
         )
 
-    def _text(self, hidden: Tensor, hook: Callable[[Tensor], None] | None) -> Tensor:
-        self.num_other_texts += int((super()._text(hidden, hook) != self.told.text).any())
-        return self.told.text
+    def _text(self, hidden: Tensor, hook: Callable[[Tensor], None] | None) -> tuple[Tensor, Tensor]:
+        self.num_other_texts += int((super()._text(hidden, hook)[0] != self.told.text).any())
+        return self.told.text, self.told.is_given
 
     def _fed_back(self, heads: Tensor) -> Tensor:
         self.num_other_transcripts += int((super()._fed_back(heads) != self.told.fed_back).any())

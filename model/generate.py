@@ -80,6 +80,8 @@ class Generator:
         self._tokens = State.root(batch, device)
         self._tokens.add("offset", (), torch.int64)
         self._tokens.add("columns", (config.num_streams, self._cache_columns), torch.int64)
+        self._second_form = lm.second_form
+        self._tokens.add("is_given", (), torch.bool)  # the newest text is not what the model would have said
         self.reset(torch.ones(batch, dtype=torch.bool, device=device))
 
     @property
@@ -116,15 +118,16 @@ class Generator:
         """
         column = self._read(caller, active)
         self.state.set_exec_mask(active)
-        hidden = self._steps.temporal(column, self.state)  # [B, dim]
-        text = self._text(hidden, text_logits_hook)
-        audio = self._depth(hidden, text)
+        hidden = self._steps.temporal(self._formed(column), self.state)  # [B, dim]
+        text, is_given = self._text(hidden, text_logits_hook)
+        audio = self._depth(hidden, text + self._second_form * is_given)
         self.controls.advance(text, active)
         extra = [head(hidden) for head in self.lm.extra_heads]
         heads = torch.stack(extra, dim=1) if extra else hidden.new_zeros(len(hidden), 0, 0)
         if heads_hook is not None:
             heads_hook(heads)
         frame = self._write(text, audio, self._fed_back(heads), active)
+        self._tokens.put("is_given", is_given)
         return GeneratedStep(
             torch.where(active, text, UNGENERATED), frame, heads, column, torch.isfinite(hidden).all(-1)
         )
@@ -155,8 +158,15 @@ class Generator:
         noise = exponentials(self.controls["seed"], self.offsets, self._streams, self.lm.config.card)
         return list(noise.unbind(1))
 
-    def _text(self, hidden: Tensor, hook: Callable[[Tensor], None] | None) -> Tensor:
-        """The text token of the column to come, int64 [B]."""
+    def _formed(self, column: Tensor) -> Tensor:
+        """A column as the model reads it, int64 [B, num_streams]: given text in its second form."""
+        if not self._second_form:
+            return column
+        text = column[:, :1] + self._second_form * self._tokens["is_given"][:, None]
+        return torch.cat([text, column[:, 1:]], dim=1)
+
+    def _text(self, hidden: Tensor, hook: Callable[[Tensor], None] | None) -> tuple[Tensor, Tensor]:
+        """The text token of the column to come, int64 [B]; is it another than the model's own, bool [B]."""
         controls = self.controls
         unshaped = self.lm.text_linear(hidden).float()
         logits = unshaped + controls["text_bias"]
@@ -164,7 +174,9 @@ class Generator:
             hook(logits)
         logits = controls.shape_text(logits, unshaped)
         noise = self._text_noise(logits.shape[-1])
-        return controls.force(sample(logits, controls["text_temperature"], controls["text_top_k"], noise))
+        drawn = sample(logits, controls["text_temperature"], controls["text_top_k"], noise)
+        text = controls.force(drawn)
+        return text, text != unshaped.argmax(-1)
 
     def _depth(self, hidden: Tensor, text: Tensor) -> Tensor:
         """The agent's codes of the column to come, one after another: int64 [B, agent_q]."""
@@ -228,6 +240,7 @@ class Generator:
         agent = last[1 : 1 + config.agent_q]
         agent.copy_(torch.where((agent < 0) | (agent >= config.card), self._silence, agent))
         self._tokens["columns"][row] = torch.where(last < 0, self.initial, last)[:, None]
+        self._tokens["is_given"][row] = False
         self.controls["hears_from"][row] = 0
         self.controls["was_silent"][row] = False
 

@@ -12,6 +12,7 @@ the same words whoever spoke, and a piece of a word is written knowing the piece
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -113,6 +114,21 @@ class Lm(nn.Module):
         """Int64 [B, num_streams, T] -> normed float [B, T, dim]."""
         y: Tensor = self.out_norm(self.transformer(self.embed(columns), state and state.child("transformer")))
         return y
+
+    def amplify(self, words: Sequence[int], gain: float) -> None:
+        """Teach both text tables a second form of every token, `second_form` above it: of these words `gain`
+        times what it was, of others the same. Inference only."""
+        for table in (self.text_emb, self.depformer_text_emb):
+            louder = table.weight.clone()
+            louder[list(words)] *= gain
+            table.weight = nn.Parameter(torch.cat([table.weight, louder]), requires_grad=False)
+            table.num_embeddings = len(table.weight)
+
+    @property
+    def second_form(self) -> int:
+        """How far above a text token the form is that was amplified; 0 in a model without."""
+        rows = self.config.text_card + 1
+        return rows if self.text_emb.num_embeddings > rows else 0
 
     def remember(self, embedded: Tensor, state: State, num_steps: int) -> None:
         """Let rows live through embedded columns, float [B, T, dim], in one pass; nothing is predicted.

@@ -71,6 +71,8 @@ def load_model(
     codec, lm = empty_modules(folder.config)
     fill(codec, TensorFile(folder.codec), device=device, dtype=torch.float32, fit=folder.codec_fit())
     _fill_lm(lm, folder, device, dtype)
+    if (gain := folder.config.sampling.given_gain) != 1:
+        lm.amplify(_words(tokenizer), gain)
     return LoadedModel(
         name=folder.name,
         config=folder.config,
@@ -82,6 +84,12 @@ def load_model(
         licence=folder.licence,
         sink_frames=folder.sink_frames,
     )
+
+
+def _words(tokenizer: TextTokenizer) -> list[int]:
+    """Tokens that are sounded: neither padding nor controls."""
+    pieces = [tokenizer.piece(token) for token in range(tokenizer.card)]
+    return [token for token, piece in enumerate(pieces) if any(sign.isalnum() for sign in piece)]
 
 
 def _fill_lm(lm: Lm, folder: ModelFolder, device: torch.device | str, dtype: torch.dtype) -> None:

@@ -97,6 +97,7 @@ def builtin_config(size: str = SMALL) -> ModelConfig:
         yield_to_words=1,
         heard_bias=2.0,
         heard_over_line_bias=3.0,
+        given_gain=2.0,
         grounded_words=ORDERED_WORDS,
     )
     if size == SMALL:

@@ -4,11 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.config import SamplingConfig
+from model.config import LmConfig, SamplingConfig
 from model.generate import UNGENERATED, GeneratedStep, Generator
 from model.lm import Lm
+from model.steps import PlainSteps
+from model.streaming import State
 from tests.model import tiny
-from tests.model.tiny import LM_CONFIG, WRITING_LM_CONFIG, assert_rows_equal, mask, tokens
+from tests.model.tiny import LM_CONFIG, SHARED_LM_CONFIG, WRITING_LM_CONFIG, assert_rows_equal, mask, tokens
 
 pytestmark = pytest.mark.usefixtures("no_gradients")
 
@@ -114,6 +116,72 @@ def test_forced_text_is_said_and_heard(lm: Lm) -> None:
     second = generator.step(caller[1], EVERYBODY)
     assert second.column[0, 0] == 41
     assert torch.equal(second.frame[1], free[1].frame[1])
+
+
+class _Noting(PlainSteps):
+    """Notes in which form the model reads its text."""
+
+    def __init__(self, lm: Lm) -> None:
+        super().__init__(lm)
+        self.before_depth: list[list[int]] = []
+        self.in_column: list[list[int]] = []
+
+    def temporal(self, column: Tensor, state: State) -> Tensor:
+        self.in_column.append(column[:, 0].tolist())
+        return super().temporal(column, state)
+
+    def depth(self, step: int, previous: Tensor) -> Tensor:
+        if step == 0:
+            self.before_depth.append(previous.tolist())
+        return super().depth(step, previous)
+
+
+def _amplified(kind: LmConfig, words: list[int], gain: float) -> Lm:
+    lm = tiny.lm(kind)
+    lm.amplify(words, gain)
+    return lm
+
+
+@pytest.mark.parametrize("kind", [LM_CONFIG, SHARED_LM_CONFIG], ids=["family", "narrow tables"])
+def test_a_word_that_is_given_is_read_in_its_second_form_and_told_in_its_first(kind: LmConfig) -> None:
+    lm = _amplified(kind, [41], 3.0)
+    steps = _Noting(lm)
+    generator = Generator(lm, 2, SamplingConfig(), greedy=True, steps=steps)
+    generator.controls.force_text(0, 41)
+    ran = _run(generator, _caller(3))
+    own = ran[0].text[1].item()
+    assert own != 41 and ran[0].text[0] == 41 and ran[1].column[0, 0] == 41
+    assert steps.before_depth[0] == [41 + kind.text_card + 1, own]
+    assert steps.in_column[1] == [41 + kind.text_card + 1, own]
+    assert steps.in_column[2] == ran[2].column[:, 0].tolist(), "what it says after that is its own choice"
+
+
+def test_only_the_words_that_are_amplified_weigh_more(lm: Lm) -> None:
+    caller, kind = _caller(6), lm.config
+    runs = []
+    for one in (lm, _amplified(kind, [], 3.0), _amplified(kind, [40], 3.0), _amplified(kind, [41], 3.0)):
+        generator = _generator(one, greedy=True)
+        generator.controls.say(0, [41, 41])
+        runs.append(_run(generator, caller))
+    plain, *louder = [[step.frame.tolist() for step in run] for run in runs]
+    assert louder[0] == louder[1] == plain
+    assert [frame[0] for frame in louder[2]] != [frame[0] for frame in plain]
+    assert [frame[1] for frame in louder[2]] == [frame[1] for frame in plain], "it was told nothing"
+
+
+def test_a_new_call_and_a_replayed_one_have_been_given_nothing() -> None:
+    lm = _amplified(LM_CONFIG, [41], 3.0)
+    steps = _Noting(lm)
+    generator = Generator(lm, 2, SamplingConfig(), greedy=True, steps=steps)
+    generator.controls.force_text(0, 41)
+    history = torch.stack([step.column[0] for step in _run(generator, _caller(3))])
+    generator.controls.force_text(0, 41)
+    generator.controls.force_text(1, 41)
+    _run(generator, _caller(1))
+    generator.reset(mask(1, 0))
+    generator.replay(1, history.numpy())
+    _run(generator, _caller(1))
+    assert steps.in_column[-1] == [LM_CONFIG.text_card, LM_CONFIG.existing_text_padding_id]
 
 
 def test_the_hook_may_forbid(lm: Lm) -> None:

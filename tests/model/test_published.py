@@ -15,6 +15,7 @@ from model.config import LmConfig
 from model.errors import CheckpointError, ModelError
 from model.model_folder import check_folder, open_folder
 from model.published import LoadedModel, load_model
+from model.tokenizer import EPAD, PAD
 from tests.model import published
 from tests.model.oracle import reference_codec_fields, reference_lm
 from tests.model.published import change_weights, reference, reference_logits, stacked
@@ -153,6 +154,28 @@ def test_our_own_folders_load_too(model_folder: Path) -> None:
     assert not list(check_folder(open_folder(model_folder)))
     builtin = load_model(Path("model/builtin"))
     assert (builtin.name, builtin.licence) == ("builtin", "GPL-3.0-or-later")
+
+
+def test_words_that_may_be_given_have_a_second_form(model_folder: Path, tmp_path: Path) -> None:
+    """Words alone: padding and controls are given to every model as they are."""
+    folder = tmp_path / "louder"
+    shutil.copytree(model_folder, folder)
+    tree = json.loads((folder / "config.json").read_text())
+    tree["sampling"]["given_gain"] = 2.5
+    (folder / "config.json").write_text(json.dumps(tree))
+    before, after = load_model(model_folder), load_model(folder)
+    tokenizer, rows = after.tokenizer, after.config.lm.text_card + 1
+    assert (before.lm.second_form, after.lm.second_form) == (0, rows)
+    for table, plain in (
+        (after.lm.text_emb.weight, before.lm.text_emb.weight),
+        (after.lm.depformer_text_emb.weight, before.lm.depformer_text_emb.weight),
+    ):
+        assert torch.equal(table[:rows], plain)
+        same = [token for token in range(rows) if torch.equal(table[rows + token], plain[token])]
+        louder = [token for token in range(rows) if torch.equal(table[rows + token], 2.5 * plain[token])]
+        assert len(same) + len(louder) == rows
+        assert set(tokenizer.encode("a large latte")) <= set(louder)
+        assert {PAD, EPAD, tokenizer.delegate, tokenizer.announce, rows - 1} <= set(same)
 
 
 def test_files_of_another_repository_come_from_the_hubs_cache(tmp_path: Path) -> None:
