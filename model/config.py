@@ -275,8 +275,8 @@ class SamplingConfig:
     heard_bias: float = 0.0
     heard_over_line_bias: float = 0.0
     grounded_words: tuple[str, ...] = ()  # that the agent says once they were said in the call
-    # How many times more than in training the model heeds a word that it would not have said: one of a number
-    # that is recited, of a sentence that it is told. A small model's sound is otherwise that of both words.
+    # How many times more than in training the model heeds a word that it is given: of a number that it
+    # recites, of a sentence that it is told. A small model's sound is else half that of the word it meant.
     given_gain: float = 1.0
 
     def __post_init__(self) -> None:

@@ -160,6 +160,11 @@ class RowControls:
         text = torch.where(self["silent_steps"] > 0, PAD, text)
         return torch.where(self["forced_text"] >= 0, self["forced_text"], text)
 
+    def is_told(self, text: Tensor) -> Tensor:
+        """Where this step's text int64 [B] is the next of a row's sentence, or forced: bool [B]."""
+        due, is_saying = self._due()
+        return is_saying & (text == due) | (self["forced_text"] >= 0)
+
     def _due(self) -> tuple[Tensor, Tensor]:
         """The sentence's next token int64 [B], and whether there is one, bool [B]."""
         at = self["sentence_at"]

@@ -26,7 +26,7 @@ class TakenTokens:
     """What a row took in its last step, read from its token columns."""
 
     text: Tensor  # int64 [1]
-    is_given: Tensor  # bool [1]: the model would have said another
+    is_given: Tensor  # bool [1]: it was told to say it
     codes: Tensor  # int64 [1, agent_q]
     caller: Tensor  # int64 [1, caller_q]
     fed_back: Tensor  # int64 [1, 0 or 1]: what the transcript head wrote, in a model that reads it
@@ -65,6 +65,7 @@ class LedGenerator(Generator):
         *,
         text_logits_hook: Callable[[Tensor], None] | None = None,
         heads_hook: Callable[[Tensor], None] | None = None,
+        recited: Tensor | None = None,
     ) -> GeneratedStep:
         """As `Generator.step`, with the told codes of the caller."""
         self.num_other_hearings += int((caller != self.told.caller).any())
@@ -72,9 +73,12 @@ class LedGenerator(Generator):
             self.told.caller, active, text_logits_hook=text_logits_hook, heads_hook=heads_hook
         )
 
-    def _text(self, hidden: Tensor, hook: Callable[[Tensor], None] | None) -> tuple[Tensor, Tensor]:
-        self.num_other_texts += int((super()._text(hidden, hook)[0] != self.told.text).any())
-        return self.told.text, self.told.is_given
+    def _text(self, hidden: Tensor, hook: Callable[[Tensor], None] | None) -> Tensor:
+        self.num_other_texts += int((super()._text(hidden, hook) != self.told.text).any())
+        return self.told.text
+
+    def _is_given(self, text: Tensor, recited: Tensor | None) -> Tensor:
+        return self.told.is_given
 
     def _fed_back(self, heads: Tensor) -> Tensor:
         self.num_other_transcripts += int((super()._fed_back(heads) != self.told.fed_back).any())

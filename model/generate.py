@@ -81,7 +81,7 @@ class Generator:
         self._tokens.add("offset", (), torch.int64)
         self._tokens.add("columns", (config.num_streams, self._cache_columns), torch.int64)
         self._second_form = lm.second_form
-        self._tokens.add("is_given", (), torch.bool)  # the newest text is not what the model would have said
+        self._tokens.add("is_given", (), torch.bool)  # the newest text is what it was told to say
         self.reset(torch.ones(batch, dtype=torch.bool, device=device))
 
     @property
@@ -110,16 +110,19 @@ class Generator:
         *,
         text_logits_hook: Callable[[Tensor], None] | None = None,
         heads_hook: Callable[[Tensor], None] | None = None,
+        recited: Tensor | None = None,
     ) -> GeneratedStep:
         """Move the active rows on by one frame.
 
         `caller` int64 [B, caller_q]; `active` bool [B]. The hooks may change, in place, the text logits
-        float [B, text_card] and those of the extra heads, float [B, heads, extra_heads_dim].
+        float [B, text_card] and those of the extra heads, float [B, heads, extra_heads_dim]. `recited` int64
+        [B] is the text token that the hook would have a row say, if any.
         """
         column = self._read(caller, active)
         self.state.set_exec_mask(active)
         hidden = self._steps.temporal(self._formed(column), self.state)  # [B, dim]
-        text, is_given = self._text(hidden, text_logits_hook)
+        text = self._text(hidden, text_logits_hook)
+        is_given = self._is_given(text, recited)
         audio = self._depth(hidden, text + self._second_form * is_given)
         self.controls.advance(text, active)
         extra = [head(hidden) for head in self.lm.extra_heads]
@@ -165,8 +168,13 @@ class Generator:
         text = column[:, :1] + self._second_form * self._tokens["is_given"][:, None]
         return torch.cat([text, column[:, 1:]], dim=1)
 
-    def _text(self, hidden: Tensor, hook: Callable[[Tensor], None] | None) -> tuple[Tensor, Tensor]:
-        """The text token of the column to come, int64 [B]; is it another than the model's own, bool [B]."""
+    def _is_given(self, text: Tensor, recited: Tensor | None) -> Tensor:
+        """Whether a row says what it was told to say, bool [B]; `text` int64 [B] is what it takes."""
+        is_told = self.controls.is_told(text)
+        return is_told if recited is None else is_told | (text == recited)
+
+    def _text(self, hidden: Tensor, hook: Callable[[Tensor], None] | None) -> Tensor:
+        """The text token of the column to come, int64 [B]."""
         controls = self.controls
         unshaped = self.lm.text_linear(hidden).float()
         logits = unshaped + controls["text_bias"]
@@ -174,9 +182,7 @@ class Generator:
             hook(logits)
         logits = controls.shape_text(logits, unshaped)
         noise = self._text_noise(logits.shape[-1])
-        drawn = sample(logits, controls["text_temperature"], controls["text_top_k"], noise)
-        text = controls.force(drawn)
-        return text, text != unshaped.argmax(-1)
+        return controls.force(sample(logits, controls["text_temperature"], controls["text_top_k"], noise))
 
     def _depth(self, hidden: Tensor, text: Tensor) -> Tensor:
         """The agent's codes of the column to come, one after another: int64 [B, agent_q]."""

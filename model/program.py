@@ -116,7 +116,11 @@ class StepProgram:
         shape_text = partial(self._shape_text, offer=offer, is_free=is_free)
         heads_hook = None if self.answering is None else partial(self.answering.shape_heads, is_free=is_free)
         drawn = self.generator.step(
-            heard[:, : config.caller_q], active, text_logits_hook=shape_text, heads_hook=heads_hook
+            heard[:, : config.caller_q],
+            active,
+            text_logits_hook=shape_text,
+            heads_hook=heads_hook,
+            recited=None if offer is None else offer.due,
         )
         self.memory.set_exec_mask(active)
         self._note("said", drawn.text.clamp(min=0))
