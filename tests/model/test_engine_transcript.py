@@ -27,16 +27,20 @@ def _calls(engine: Engine, steps: int) -> list[StepOutput]:
     return [engine.step(frame, np.array([True, False])) for frame in frames.astype(np.float32)]
 
 
-def test_digits_are_read_back_as_they_were_written_and_a_moved_call_remembers_them(
-    parts: Engine, digits_tokenizer: TextTokenizer
-) -> None:
-    lm = tiny.lm(tiny.recital_config(digits_tokenizer))
-    tiny.babble_digits(lm, digits_tokenizer)
+def _reciting(parts: Engine, tokenizer: TextTokenizer) -> Engine:
+    """One that hears digits and says digits, and reads back those that it heard."""
+    lm = tiny.lm(tiny.recital_config(tokenizer))
+    tiny.babble_digits(lm, tokenizer)
     sampling = replace(parts.config.sampling, text_once_frames=1, recite_from_digits=5,
                        answer_within_frames=40, grounded_words=("seven",))  # fmt: skip
     config = replace(parts.config, lm=lm.config, sampling=sampling)
-    model = replace(parts.model, config=config, lm=lm, tokenizer=digits_tokenizer)
-    lived, reborn = Engine(model, 2, greedy=True), Engine(model, 2, greedy=True)
+    return Engine(replace(parts.model, config=config, lm=lm, tokenizer=tokenizer), 2, greedy=True)
+
+
+def test_digits_are_read_back_as_they_were_written_and_a_moved_call_remembers_them(
+    parts: Engine, digits_tokenizer: TextTokenizer
+) -> None:
+    lived, reborn = _reciting(parts, digits_tokenizer), _reciting(parts, digits_tokenizer)
     lived.start(0, seed=1)
     outputs = _calls(lived, 40)
     digits = {digits_tokenizer.encode(word)[0] for word in DIGIT_WORDS}
@@ -55,6 +59,23 @@ def test_digits_are_read_back_as_they_were_written_and_a_moved_call_remembers_th
     reborn.start(1, seed=1, history=np.stack([output.tokens[0] for output in outputs]))
     tiny.assert_rows_equal(reborn.program.recital.tree, memory, 1)
     tiny.assert_rows_equal(reborn.program.answering.tree, heard, 1)
+
+
+def test_what_is_read_back_is_given_and_what_it_says_of_itself_is_not(
+    parts: Engine, digits_tokenizer: TextTokenizer
+) -> None:
+    engine = _reciting(parts, digits_tokenizer)
+    engine.start(0, seed=1)
+    digits = {digits_tokenizer.encode(word)[0] for word in DIGIT_WORDS}
+    num_told = num_own = 0
+    assert engine.program.recital is not None
+    for _ in range(40):
+        (output,) = _calls(engine, 1)
+        is_recited = int(engine.program.recital.tree["paused"][0]) == 0
+        assert bool(engine.program.generator._tokens["is_given"][0]) == is_recited
+        if int(output.text[0]) in digits:
+            num_told, num_own = num_told + is_recited, num_own + (not is_recited)
+    assert num_told >= MAX_RECITED and num_own, "it babbles until it has heard five"
 
 
 def _held(parts: Engine, tokenizer: TextTokenizer, *written: int) -> Engine:
