@@ -278,6 +278,7 @@ class SamplingConfig:
     # How many times more than in training the model heeds a word that it is given: of a number that it
     # recites, of a sentence that it is told. A small model's sound is else half that of the word it meant.
     given_gain: float = 1.0
+    recited_gain: float = 1.0  # the same for digits, which too much of it makes sound like others
 
     def __post_init__(self) -> None:
         for name in ("open_words", "grounded_words"):
@@ -286,10 +287,13 @@ class SamplingConfig:
                 raise ConfigError(f"SamplingConfig.{name} is {words!r}; words are needed")
         hottest = dict.fromkeys(("text_temperature", "audio_temperature"), MAX_TEMPERATURE)
         hottest |= dict.fromkeys(("heard_bias", "heard_over_line_bias"), MAX_BIAS)
-        hottest |= {"text_once_frames": MAX_PARTS, "recite_from_digits": MAX_RECITED, "given_gain": MAX_GAIN}
-        _check_numbers(self, (), hottest)
-        if self.given_gain == 0:
-            raise ConfigError("SamplingConfig.given_gain is 0: words it is given had no sound; 1 leaves them")
+        hottest |= dict.fromkeys(("given_gain", "recited_gain"), MAX_GAIN)
+        _check_numbers(self, (), hottest | {"text_once_frames": MAX_PARTS, "recite_from_digits": MAX_RECITED})
+        for name in ("given_gain", "recited_gain"):
+            if getattr(self, name) == 0:
+                raise ConfigError(
+                    f"SamplingConfig.{name} is 0: words it is given had no sound; 1 leaves them"
+                )
         if self.answer_ended_within_frames > self.answer_within_frames:
             raise ConfigError(
                 f"answer_ended_within_frames {self.answer_ended_within_frames} is longer than "

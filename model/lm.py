@@ -12,7 +12,7 @@ the same words whoever spoke, and a piece of a word is written knowing the piece
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -115,12 +115,13 @@ class Lm(nn.Module):
         y: Tensor = self.out_norm(self.transformer(self.embed(columns), state and state.child("transformer")))
         return y
 
-    def amplify(self, words: Sequence[int], gain: float) -> None:
-        """Teach both text tables a second form of every token, `second_form` above it: of these words `gain`
-        times what it was, of others the same. Inference only."""
+    def amplify(self, gains: Mapping[int, float]) -> None:
+        """Teach both text tables a second form of every token, `second_form` above it: so many times what it
+        was for those that have a gain, the same for others. Inference only."""
         for table in (self.text_emb, self.depformer_text_emb):
             louder = table.weight.clone()
-            louder[list(words)] *= gain
+            for token, gain in gains.items():
+                louder[token] *= gain
             table.weight = nn.Parameter(torch.cat([table.weight, louder]), requires_grad=False)
             table.num_embeddings = len(table.weight)
 

@@ -13,10 +13,11 @@ from torch import nn
 
 from model.checkpoint import fill
 from model.codec import Codec
-from model.config import ModelConfig
+from model.config import ModelConfig, SamplingConfig
 from model.errors import CheckpointError
 from model.lm import Lm
 from model.model_folder import ModelFolder, condition_keys, empty_modules, open_folder
+from model.numbers import DIGIT_WORDS
 from model.presets import PromptConfig
 from model.published_config import Condition
 from model.tensor_file import TensorFile
@@ -71,8 +72,9 @@ def load_model(
     codec, lm = empty_modules(folder.config)
     fill(codec, TensorFile(folder.codec), device=device, dtype=torch.float32, fit=folder.codec_fit())
     _fill_lm(lm, folder, device, dtype)
-    if (gain := folder.config.sampling.given_gain) != 1:
-        lm.amplify(_words(tokenizer), gain)
+    gains = _gains(tokenizer, folder.config.sampling)
+    if any(gain != 1 for gain in gains.values()):
+        lm.amplify(gains)
     return LoadedModel(
         name=folder.name,
         config=folder.config,
@@ -86,10 +88,13 @@ def load_model(
     )
 
 
-def _words(tokenizer: TextTokenizer) -> list[int]:
-    """Tokens that are sounded: neither padding nor controls."""
-    pieces = [tokenizer.piece(token) for token in range(tokenizer.card)]
-    return [token for token, piece in enumerate(pieces) if any(sign.isalnum() for sign in piece)]
+def _gains(tokenizer: TextTokenizer, sampling: SamplingConfig) -> dict[int, float]:
+    """Of each token that is sounded: neither padding nor controls are amplified."""
+    pieces = {token: tokenizer.piece(token) for token in range(tokenizer.card)}
+    words = [token for token, piece in pieces.items() if any(sign.isalnum() for sign in piece)]
+    spelt = (tokenizer.encode(word) for word in DIGIT_WORDS)
+    digits = [tokens[0] for tokens in spelt if len(tokens) == 1]  # a part of one is one of other words, too
+    return dict.fromkeys(words, sampling.given_gain) | dict.fromkeys(digits, sampling.recited_gain)
 
 
 def _fill_lm(lm: Lm, folder: ModelFolder, device: torch.device | str, dtype: torch.dtype) -> None:

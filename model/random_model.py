@@ -129,6 +129,7 @@ def random_model(
         heard_bias=0.0,
         heard_over_line_bias=0.0,
         given_gain=1.0,
+        recited_gain=1.0,
         grounded_words=(),
     )
     config = replace(config, sampling=sampling)

@@ -98,6 +98,7 @@ def builtin_config(size: str = SMALL) -> ModelConfig:
         heard_bias=2.0,
         heard_over_line_bias=3.0,
         given_gain=2.0,
+        recited_gain=1.5,
         grounded_words=ORDERED_WORDS,
     )
     if size == SMALL:

@@ -118,6 +118,7 @@ def _broken(path: str, value: Any) -> dict[str, Any]:
         ("sampling.heard_bias", 31, "heard_bias is 31.0; at most 30 can be run"),
         ("sampling.heard_over_line_bias", 31, "heard_over_line_bias is 31.0; at most 30 can be run"),
         ("sampling.given_gain", 0, "SamplingConfig.given_gain is 0: words it is given had no sound"),
+        ("sampling.recited_gain", 0, "SamplingConfig.recited_gain is 0: words it is given had no sound"),
         ("sampling.given_gain", 11, "SamplingConfig.given_gain is 11.0; at most 10 can be run"),
         ("sampling.grounded_words", ["oat", 3], "grounded_words is .*; words are needed"),
         ("sampling.grounded_words", [""], "grounded_words is .*; words are needed"),

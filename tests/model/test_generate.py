@@ -136,15 +136,15 @@ class _Noting(PlainSteps):
         return super().depth(step, previous)
 
 
-def _amplified(kind: LmConfig, words: list[int], gain: float) -> Lm:
+def _amplified(kind: LmConfig, gains: dict[int, float]) -> Lm:
     lm = tiny.lm(kind)
-    lm.amplify(words, gain)
+    lm.amplify(gains)
     return lm
 
 
 @pytest.mark.parametrize("kind", [LM_CONFIG, SHARED_LM_CONFIG], ids=["family", "narrow tables"])
 def test_a_word_that_is_given_is_read_in_its_second_form_and_told_in_its_first(kind: LmConfig) -> None:
-    lm = _amplified(kind, [41], 3.0)
+    lm = _amplified(kind, {41: 3.0})
     steps = _Noting(lm)
     generator = Generator(lm, 2, SamplingConfig(), greedy=True, steps=steps)
     generator.controls.force_text(0, 41)
@@ -159,7 +159,7 @@ def test_a_word_that_is_given_is_read_in_its_second_form_and_told_in_its_first(k
 def test_only_the_words_that_are_amplified_weigh_more(lm: Lm) -> None:
     caller, kind = _caller(6), lm.config
     runs = []
-    for one in (lm, _amplified(kind, [], 3.0), _amplified(kind, [40], 3.0), _amplified(kind, [41], 3.0)):
+    for one in (lm, _amplified(kind, {}), _amplified(kind, {40: 3.0}), _amplified(kind, {41: 3.0})):
         generator = _generator(one, greedy=True)
         generator.controls.say(0, [41, 41])
         runs.append(_run(generator, caller))
@@ -170,7 +170,7 @@ def test_only_the_words_that_are_amplified_weigh_more(lm: Lm) -> None:
 
 
 def test_a_new_call_and_a_replayed_one_have_been_given_nothing() -> None:
-    lm = _amplified(LM_CONFIG, [41], 3.0)
+    lm = _amplified(LM_CONFIG, {41: 3.0})
     steps = _Noting(lm)
     generator = Generator(lm, 2, SamplingConfig(), greedy=True, steps=steps)
     generator.controls.force_text(0, 41)

@@ -14,6 +14,7 @@ from torch import Tensor
 from model.config import LmConfig
 from model.errors import CheckpointError, ModelError
 from model.model_folder import check_folder, open_folder
+from model.numbers import DIGIT_WORDS
 from model.published import LoadedModel, load_model
 from model.tokenizer import EPAD, PAD
 from tests.model import published
@@ -161,7 +162,7 @@ def test_words_that_may_be_given_have_a_second_form(model_folder: Path, tmp_path
     folder = tmp_path / "louder"
     shutil.copytree(model_folder, folder)
     tree = json.loads((folder / "config.json").read_text())
-    tree["sampling"]["given_gain"] = 2.5
+    tree["sampling"] |= {"given_gain": 2.5, "recited_gain": 1.5}
     (folder / "config.json").write_text(json.dumps(tree))
     before, after = load_model(model_folder), load_model(folder)
     tokenizer, rows = after.tokenizer, after.config.lm.text_card + 1
@@ -174,8 +175,20 @@ def test_words_that_may_be_given_have_a_second_form(model_folder: Path, tmp_path
         same = [token for token in range(rows) if torch.equal(table[rows + token], plain[token])]
         louder = [token for token in range(rows) if torch.equal(table[rows + token], 2.5 * plain[token])]
         assert len(same) + len(louder) == rows
-        assert set(tokenizer.encode("a large latte")) <= set(louder)
+        assert set(tokenizer.encode("a large latte one")) <= set(louder), "it spells digits in letters"
         assert {PAD, EPAD, tokenizer.delegate, tokenizer.announce, rows - 1} <= set(same)
+
+
+def test_the_built_in_models_digits_have_a_gain_of_their_own() -> None:
+    model = load_model(Path("model/builtin"))
+    lm, sampling, encode = model.lm, model.config.sampling, model.tokenizer.encode
+    digits = {token for word in DIGIT_WORDS for token in encode(word)}
+    others = set(encode("a large dark roast latte is that right")) - digits
+    for table in (lm.text_emb.weight, lm.depformer_text_emb.weight):
+        for tokens, gain in ((digits, sampling.recited_gain), (others, sampling.given_gain)):
+            assert gain > 1
+            for token in tokens:
+                assert torch.equal(table[lm.second_form + token], gain * table[token])
 
 
 def test_files_of_another_repository_come_from_the_hubs_cache(tmp_path: Path) -> None:
