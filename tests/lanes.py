@@ -14,7 +14,10 @@ import pytest
 if TYPE_CHECKING:
     from xdist.remote import Producer
     from xdist.scheduler import LoadScopeScheduling
+    from xdist.workermanage import WorkerController
 
+# Few tests, and minutes: taken last, as the small files are, it would leave one worker alone at the end.
+FIRST = "tests/model/test_compiled.py"
 TOGETHER = ("tests/console/",)  # folders whose fixtures are the whole package's
 
 
@@ -32,5 +35,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
     class ByLane(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             return lane_of(nodeid)
+
+        def _assign_work_unit(self, node: WorkerController) -> None:
+            if FIRST in self.workqueue:
+                self.workqueue.move_to_end(FIRST, last=False)
+            super()._assign_work_unit(node)
 
     return ByLane(config, log)

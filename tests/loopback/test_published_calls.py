@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from agent.evaluation.placed_call import Speaker, calling_end, place_call
 from agent.trace import Trace
 from model.config import LmConfig, ModelConfig
 from model.engine import BUILTIN, silent_frame, word_starts
+from model.model_folder import open_folder
 from model.prompt import PromptFrames, ReadyVoice, prompt_frames
 from model.published import LoadedModel, load_model
 from model.tensor_file import read_safetensors
@@ -77,7 +79,12 @@ def _hibiki(folder: Path) -> Path:
 
 
 def _builtin(folder: Path) -> Path:
-    return BUILTIN
+    """The built-in model's own weights; the reference gives no word more weight than another."""
+    shutil.copytree(BUILTIN, folder, dirs_exist_ok=True)
+    tree = json.loads((BUILTIN / "config.json").read_text(encoding="utf-8"))
+    tree["sampling"] |= {"given_gain": 1.0, "recited_gain": 1.0}
+    (folder / "config.json").write_text(json.dumps(tree), encoding="utf-8")
+    return folder
 
 
 def _builtin_reference(config: ModelConfig) -> tuple[Any, Any]:
@@ -215,7 +222,7 @@ def _prompt(model: LoadedModel, trace: Trace) -> tuple[PromptFrames, ReadyVoice]
 def _oracle(folder: Path, model: LoadedModel) -> Iterator[tuple[Any, Steered]]:
     """The reference's codec and state machine, streaming."""
     config, tokenizer = model.config, model.tokenizer
-    codec, lm = _builtin_reference(config) if folder == BUILTIN else reference(folder)
+    codec, lm = _builtin_reference(config) if open_folder(folder).is_ours else reference(folder)
     silence = silent_frame(model.codec).tolist() if model.prompt is None else model.prompt.silence_codes
     starts = word_starts(tokenizer, config.lm.text_card)
     with codec.streaming(1), steered(lm, config.lm, silence[: config.lm.agent_q], starts) as call:
