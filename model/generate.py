@@ -120,10 +120,12 @@ class Generator:
         """
         column = self._read(caller, active)
         self.state.set_exec_mask(active)
-        hidden = self._steps.temporal(self._formed(column), self.state)  # [B, dim]
+        newest = self._formed(column[:, 0], self._tokens["is_given"])
+        read = torch.cat([newest[:, None], column[:, 1:]], dim=1)
+        hidden = self._steps.temporal(read, self.state)  # [B, dim]
         text = self._text(hidden, text_logits_hook)
         is_given = self._is_given(text, recited)
-        audio = self._depth(hidden, text + self._second_form * is_given)
+        audio = self._depth(hidden, self._formed(text, is_given))
         self.controls.advance(text, active)
         extra = [head(hidden) for head in self.lm.extra_heads]
         heads = torch.stack(extra, dim=1) if extra else hidden.new_zeros(len(hidden), 0, 0)
@@ -161,12 +163,9 @@ class Generator:
         noise = exponentials(self.controls["seed"], self.offsets, self._streams, self.lm.config.card)
         return list(noise.unbind(1))
 
-    def _formed(self, column: Tensor) -> Tensor:
-        """A column as the model reads it, int64 [B, num_streams]: given text in its second form."""
-        if not self._second_form:
-            return column
-        text = column[:, :1] + self._second_form * self._tokens["is_given"][:, None]
-        return torch.cat([text, column[:, 1:]], dim=1)
+    def _formed(self, text: Tensor, is_given: Tensor) -> Tensor:
+        """Text tokens int64 [B] as the model reads them: in their second form where bool [B] is true."""
+        return text + self._second_form * is_given if self._second_form else text
 
     def _is_given(self, text: Tensor, recited: Tensor | None) -> Tensor:
         """Whether a row says what it was told to say, bool [B]; `text` int64 [B] is what it takes."""
