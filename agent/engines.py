@@ -21,6 +21,7 @@ from agent.standin import VOICES, StandIn
 from agent.tick_loop import Stepper
 from agent.wire import MAX_VOICES
 from agent.wire_fields import MAX_VOICE_BYTES
+from model.heap import keep_freed_memory
 from model.package import package_key, package_path
 from model.tokenizer import TOKENIZER_FILE, read_text_tokenizer
 
@@ -211,6 +212,7 @@ class EngineFactory:
         import torch  # not before we know that this worker needs it: it takes seconds
 
         torch.set_num_threads(self._choice.num_threads)
+        keep_freed_memory()
         return torch
 
 

@@ -41,6 +41,7 @@ from model.config import FRAME_SAMPLES
 from model.cost import StepCost, lm_weights, step_cost
 from model.engine import BUILTIN, Engine
 from model.errors import ConfigError, ModelError
+from model.heap import keep_freed_memory
 from model.presets import Preset, presets
 from model.published import LoadedModel
 from model.random_model import random_model, reduced
@@ -86,6 +87,7 @@ class Bench:
         self._model: LoadedModel | None = None
         if self.device.type == "cpu":
             torch.set_num_threads(options.num_threads)
+            keep_freed_memory()
         self.bandwidth_bytes_per_s = copy_bandwidth(self.device)
 
     def figures(self) -> BenchFigures:
