@@ -19,7 +19,7 @@ demo:
 test:
 	@deploy/setup.sh test
 	@$(MAKE) --no-print-directory lint types
-	$(WITH_ASSERTIONS) $(BIN)/python -m pytest -n 2
+	$(WITH_ASSERTIONS) $(BIN)/python -m pytest -n 3
 
 bench:
 	@deploy/setup.sh voices
