@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -203,6 +204,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.parse_args(words)  # prints --help, or refuses an unknown name
         parser.print_help(sys.stderr)
         return 2
+    if name != "serve" and COMMANDS[name].takes_settings:  # a line's calls end first; training may be cut off
+        signal.signal(signal.SIGTERM, _end)
     try:
         return _run(name, words, parser, chosen)
     except KeyboardInterrupt:
@@ -210,6 +213,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has left: nobody to tell
         return 1
+
+
+def _end(number: int, _frame: object) -> None:
+    """Leave by every `finally`, as an interrupt does: a line that we started ends with us."""
+    signal.signal(number, signal.SIG_IGN)  # a second one would break off what the first began
+    raise SystemExit(128 + number)
 
 
 def _run(

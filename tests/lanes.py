@@ -1,4 +1,4 @@
-"""Which tests `pytest -n 2` keeps together: each file, and all that drive Chromium. A plugin of pytest.
+"""Which tests `pytest -n` keeps together: each file, and all that drive Chromium. A plugin of pytest.
 
 A module's fixtures (a gateway, a trained model) are so made once, and one browser serves every test of the
 console. Files are balanced freely between the workers, the largest first: lanes by what tests do ("calls"
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
     from xdist.workermanage import WorkerController
 
-# Few tests, and minutes: taken last, as the small files are, it would leave one worker alone at the end.
+# Few tests, and minutes: taken last, as the small files are, it would leave the others idle at the end.
 FIRST = "tests/model/test_compiled.py"
 TOGETHER = ("tests/console/",)  # folders whose fixtures are the whole package's
 

@@ -8,15 +8,17 @@ from dataclasses import replace
 import numpy as np
 
 from agent.evaluation.metrics.intervals import Estimate, mean, percentile, rate_by_call
-from agent.evaluation.metrics.word_errors import word_errors, words_of
+from agent.evaluation.metrics.word_errors import score_slots, word_errors, words_of
 from agent.evaluation.panels import conversation, interaction
 from agent.evaluation.rows import EARLY_TURNS, LATE_TURNS
 from agent.evaluation.scenes import ECHO_DB, SNRS_DB, Family
 from agent.evaluation.scores import DEAD_AIR_S
 from agent.evaluation.stimuli import OVER_SOUNDS
 from agent.evaluation.trials import Json
+from model.order import Change, Order, order_as_json, understand
 
 Figures = dict[str, Estimate]
+Flags = Callable[[Json], Iterable[bool]]
 
 
 def figures_of(family: Family, calls: Sequence[Json]) -> Figures:
@@ -24,9 +26,7 @@ def figures_of(family: Family, calls: Sequence[Json]) -> Figures:
     return _FIGURES[family](calls)
 
 
-def share(
-    calls: Sequence[Json], flags: Callable[[Json], Iterable[bool]], attempted: int | None = None
-) -> Estimate:
+def share(calls: Sequence[Json], flags: Flags, attempted: int | None = None) -> Estimate:
     """A rate over trials, by call."""
     return rate_by_call([list(map(bool, flags(call))) for call in calls], attempted)
 
@@ -182,21 +182,45 @@ def _echo(calls: Sequence[Json]) -> Figures:
 
 
 def _orders(calls: Sequence[Json], name: str = "orders") -> Figures:
-    def at(*levels: str | float) -> Estimate:
-        return _by_clip([call for call in calls if call["condition"]["snr_db"] in levels])
+    """Whole orders, and their slots, by noise."""
 
-    by_level = {f"{name}_{level:g}_db": at(level) for level in SNRS_DB}
-    return {f"{name}_clean": at("clean"), f"{name}_noisy": at(*SNRS_DB), **by_level}
+    def at(flags: Flags, *levels: str | float) -> Estimate:
+        return _by_clip([call for call in calls if call["condition"]["snr_db"] in levels], flags)
+
+    found: Figures = {}
+    for what, flags in ((name, _all_right), (f"{name}_slots", _slots_right)):
+        found[f"{what}_clean"], found[f"{what}_noisy"] = at(flags, "clean"), at(flags, *SNRS_DB)
+        found |= {f"{what}_{level:g}_db": at(flags, level) for level in SNRS_DB}
+    return found
 
 
-def _by_clip(calls: Sequence[Json]) -> Estimate:
+def _by_clip(calls: Sequence[Json], flags: Flags) -> Estimate:
     """Calls with one recording hang together: the interval is one of recordings."""
     groups: dict[str, list[bool]] = {}
     for call in calls:
-        groups.setdefault(call["condition"].get("clip", f"call {call['number']}"), []).extend(
-            _all_right(call)
-        )
+        groups.setdefault(call["condition"].get("clip", f"call {call['number']}"), []).extend(flags(call))
     return rate_by_call(list(groups.values()))
+
+
+def _slots_right(call: Json) -> list[bool]:
+    """Each slot of the orders that were said: read back as ordered or not; one that nobody ordered is not."""
+    scores = [
+        score_slots(slots, _slots(turn["heard"]))
+        for turn in call["turns"]
+        if (slots := _slots(turn["expected"][0]))
+    ]
+    return [
+        is_right
+        for score in scores
+        for is_right in [True] * len(score.right) + [False] * (len(score.wrong) + len(score.extra))
+    ]
+
+
+def _slots(read_back: str | None) -> dict[str, str]:
+    meant = understand(read_back or "")
+    if not isinstance(meant, Order | Change):
+        return {}
+    return {slot: str(value) for slot, value in order_as_json(meant).items() if slot != "without"}
 
 
 def _tone(calls: Sequence[Json]) -> Figures:

@@ -110,7 +110,9 @@ MEANINGS: dict[str, Meaning] = {
 _PATTERNS = {
     "right_": ("answers right: {}", _HEARS),
     "orders_": ("orders right, {}", _HEARS),
+    "orders_slots_": ("slots of orders right, {}", _HEARS),
     "real_orders_": ("real callers' orders right, {}", _HEARS),
+    "real_orders_slots_": ("slots of real callers' orders right, {}", _HEARS),
 }
 _FEW = {"codec_pesq": 20, "megabytes": 1, "calls_per_core": 1}  # trials, where 100 would tell no more
 

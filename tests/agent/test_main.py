@@ -2,8 +2,11 @@
 
 import argparse
 import importlib
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -110,3 +113,35 @@ def test_an_error_out_of_a_group_of_tasks_is_told_in_one_line(
     monkeypatch.setattr("agent.talk.run", fails)
     assert cli.main(["talk", "in.wav", "out.wav"]) == 1
     assert capsys.readouterr().err == "offhook talk: nobody answers; start the line\n"
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except FileNotFoundError:
+        return ""
+
+
+@pytest.mark.timeout(120)
+def test_a_line_ends_with_the_evaluation_that_started_it_and_was_told_to_end(tmp_path: Path) -> None:
+    words = ["eval", "--quick", "--engine", "standin", "--calls", "2", "--folder", str(tmp_path)]
+    evaluation = subprocess.Popen([sys.executable, "-m", "agent", *words], stdout=subprocess.DEVNULL)
+    lines, theirs = list[int](), list[int]()
+    try:
+        while not any("agent.worker" in command_line(pid) for pid in theirs):
+            assert evaluation.poll() is None, "it ended before its line had a worker"
+            time.sleep(0.1)
+            lines = [pid for pid in children(evaluation.pid) if "agent serve" in command_line(pid)]
+            theirs = [pid for line in lines for pid in children(line)]
+        evaluation.terminate()
+        assert evaluation.wait(60) == 128 + signal.SIGTERM
+        assert lines and not [pid for pid in (*lines, *theirs) if command_line(pid)]
+    finally:
+        evaluation.kill()

@@ -14,6 +14,7 @@ def turn(**known: Any) -> Json:
     row = {
         "intent": "hours", "gap_s": 0.5, "is_miss": False, "early_starts": [], "is_judged": True,
         "is_right": True, "answer_tone": "calm", "start_s": 1.0, "end_s": 2.0,
+        "expected": ["See you soon."], "heard": "see you soon",
     }  # fmt: skip
     return row | known
 
@@ -101,6 +102,28 @@ def test_orders_are_told_by_their_noise(family: Family, name: str) -> None:
     found = figures_of(family, calls)
     assert found[f"{name}_clean"].value == 1.0 and found[f"{name}_noisy"].value == 0.5
     assert found[f"{name}_6_db"].value == 0.0 and found[f"{name}_12_db"].num_eligible == 0
+
+
+def test_slots_of_orders_are_told_by_their_noise() -> None:
+    """The wrong milk, then size and milk that nobody understood, then sugar that nobody ordered."""
+
+    def heard(words: str | None, level: str | float) -> Json:
+        said = turn(expected=["A large latte with oat milk. Is that right?"], heard=words, is_right=False)
+        return call(said, condition={"snr_db": level})
+
+    calls = [
+        heard("a large latte with soy milk is that right", "clean"),
+        heard("a latte is that right", 6.0),
+        heard("a large latte with oat milk and sugar is that right", 6.0),
+        heard(None, 12.0),
+        call(turn(expected=["See you soon."], heard="see you soon"), condition={"snr_db": 24.0}),
+    ]
+    found = figures_of(Family.REAL_ORDERS, calls)
+    assert found["real_orders_slots_clean"].value == pytest.approx(2 / 3)
+    assert found["real_orders_slots_6_db"].value == pytest.approx(4 / 7)
+    assert found["real_orders_slots_12_db"].value == 0.0
+    assert found["real_orders_slots_noisy"].num_eligible == 10
+    assert found["real_orders_slots_24_db"].num_eligible == 0
 
 
 def test_tones_are_met_or_not() -> None:
