@@ -92,6 +92,7 @@ def received(page: Page) -> Pcm:
     return np.frombuffer(base64.b64decode(page.evaluate(RECEIVED)), np.float32)
 
 
+@pytest.mark.alone
 def test_talking_within_three_clicks_and_everything_is_there_afterwards(
     person: Page, line: GatewayProcess
 ) -> None:

@@ -42,6 +42,7 @@ def test_an_ear_whose_process_dies_says_so_and_comes_back() -> None:
 
 @pytest.mark.loopback
 @pytest.mark.redis
+@pytest.mark.alone
 @pytest.mark.timeout(120)
 def test_a_caller_over_sip_who_speaks_into_the_greeting_is_answered(tmp_path: Path) -> None:
     asked = Step(Request(Intent.WHERE, "where is the shop"), Manner.CUE)
