@@ -62,6 +62,14 @@ class Inbox:
                 waiting.popleft()
                 self.num_dropped += 1
 
+    def lacks_any(self, claims: Mapping[int, int]) -> bool:
+        """Whether one of these (slot -> generation) has no frame waiting. Engine thread."""
+        with self._lock:
+            return any(
+                all(frame.generation != generation for frame in self._frames[slot])
+                for slot, generation in claims.items()
+            )
+
     def collect(self, live: Mapping[int, int], *, may_catch_up: bool) -> list[Batch]:
         """Take all frames of the live slots (slot -> generation): at most two steps' input, oldest first.
 

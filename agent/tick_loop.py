@@ -1,10 +1,11 @@
 """The engine's thread: collect -> step -> deliver on an absolute 80 ms grid. No I/O here; nobody else steps.
 
-The law of the tick. Tick n is due at `tick_s + n * 80 ms` for ever; a late one moves no later one. A slot
-with no frame at its tick idles (the engine does not advance it) and its late frame is made up for by one
-catch-up step, right after the next tick's step. There is at most one catch-up step per tick, and after an
-overrun none in two ticks running: what is older is dropped and counted, so a caller is never more than a
-frame behind.
+The law of the tick. Tick n is due at `tick_s + n * 80 ms` for ever; a late one moves no later one. It waits
+some milliseconds for a call that had a frame at the tick before and has none now. A slot with no frame idles:
+the engine does not advance it, which its caller hears as a hole in the agent's speech, and its late frame is
+made up for by one catch-up step, right after the next tick's step. There is at most one catch-up step per
+tick, and after an overrun none in two ticks running: what is older is dropped and counted, so a caller is
+never more than a frame behind.
 
 Commands (start, stop, force a text token, say a sentence, be silent) run between steps, in the order they
 came; a start may take long (it replays a call's history) and so waits until the tick's replies are out.
@@ -29,6 +30,8 @@ from model.control import CallProfile
 from model.errors import PromptError
 from telephony.audio import to_float, to_int16
 
+GRACE_S = 0.012  # a gateway's event loop on a busy machine is seldom later than that
+POLL_S = 0.002
 MAX_COMMANDS = 4096
 MAX_FRUITLESS_STEPS = 3
 
@@ -177,6 +180,9 @@ class TickLoop:
         self._errands: deque[Callable[[], None]] = deque()
         self._live: dict[int, int] = {}  # slot -> generation
         self._fed: set[int] = set()  # live slots that have had a frame
+        self._prompt: dict[
+            int, int
+        ] = {}  # of those, slot -> generation, the ones that had it at the last tick
         self._step_s = 0.0  # of the latest step
         self._has_just_caught_up = False
         self._num_fruitless = 0
@@ -223,6 +229,7 @@ class TickLoop:
         due_s = self.tick_s + self._index * PERIOD_S
         self._clock.sleep_until(due_s)
         self._obey(starts_before_s=None)
+        self._await_frames(due_s)
         began_s = self._clock.now()
         has_time = began_s + 2 * self._step_s <= due_s + PERIOD_S
         batches = self._inbox.collect(self._live, may_catch_up=has_time or not self._has_just_caught_up)
@@ -234,6 +241,12 @@ class TickLoop:
             self._errands.popleft()()
         self._clean(due_s + PERIOD_S)
         self._advance(due_s, is_idle=not batches)
+
+    def _await_frames(self, due_s: float) -> None:
+        """Give a call that was in time at the last tick a moment, out of the time that a step leaves."""
+        until_s = due_s + min(GRACE_S, (PERIOD_S - self._step_s) / 2)
+        while (now_s := self._clock.now()) < until_s and self._inbox.lacks_any(self._prompt):
+            self._clock.sleep_until(min(now_s + POLL_S, until_s))
 
     def _advance(self, due_s: float, *, is_idle: bool) -> None:
         """Choose the next tick: the following one, or the last one that is already due."""
@@ -254,6 +267,7 @@ class TickLoop:
         came = batches[0].frames.keys() & self._live.keys() if batches else set[int]()
         self.counts.frames_missing += len(self._fed - came)
         self._fed |= came
+        self._prompt = {slot: self._live[slot] for slot in came}
 
     def _step(self, batch: Batch, collected_s: float) -> None:
         began_s = self._clock.now()
@@ -323,6 +337,7 @@ class TickLoop:
     def _forget(self, slot: int) -> None:
         del self._live[slot]
         self._fed.discard(slot)
+        self._prompt.pop(slot, None)
         try:
             self._stepper.stop(slot)
         except Exception:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from agent import standin
 from agent.clock import ManualClock
 from agent.standin import StandIn, StandInOutput
-from agent.tick_loop import MAX_FRUITLESS_STEPS, Force, Start, Stop, TickLoop
+from agent.tick_loop import GRACE_S, MAX_FRUITLESS_STEPS, Force, Start, Stop, TickLoop
 from agent.wire import FRAME_SAMPLES, NO_HISTORY, NO_SPEECH, PERIOD_S, CallerFrame, Fault, Reply, Say, Silence
 from model.control import CallProfile
 from model.errors import PromptError
@@ -146,6 +146,34 @@ def test_a_slot_without_a_frame_idles_and_its_late_frame_is_caught_up_once() -> 
     assert [when[1, n] for n in range(6)] == [1, 2, 3, 4, 5, 6]  # the neighbour never noticed
     counts = rig.loop.counts
     assert (counts.catch_ups, counts.frames_missing, rig.loop.num_frames_dropped) == (1, 1, 0)
+
+
+def test_a_tick_waits_a_moment_for_who_was_never_late_and_for_nobody_else() -> None:
+    rig = Rig()
+    rig.call(0, 1)
+    rig.call(1, 2)
+    for number in range(8):
+        rig.arrive(number, late_s=AHEAD_S + 0.007 if number == 2 else 0.0)
+        if number not in (4, 5):
+            rig.arrive(number, slot=1, generation=2)
+    rig.run_for(10)
+    assert rig.numbers(0) == list(range(8)) and rig.loop.counts.catch_ups == 0
+    waits_s = [r.collected_s - (rig.first_s + (r.number + 1) * PERIOD_S) for r in rig.replies if r.slot == 0]
+    assert waits_s[2] == pytest.approx(0.008)  # polled every 2 ms
+    assert waits_s[4] == pytest.approx(GRACE_S), "in vain, once"
+    assert [waits_s[n] for n in (0, 1, 3, 5, 6, 7)] == pytest.approx([0.0] * 6)
+
+
+def test_a_step_that_leaves_no_time_leaves_none_to_wait() -> None:
+    rig = Rig(step_s=0.078)
+    rig.call(0, 1)
+    rig.call(1, 2)
+    for number in range(4):
+        rig.arrive(number)
+        if number < 2:
+            rig.arrive(number, slot=1, generation=2)
+    rig.run_for(6)
+    assert rig.loop.counts.deadline_misses == 0 and rig.numbers(0) == [0, 1, 2, 3]
 
 
 def test_after_a_stall_one_catch_up_step_then_frames_are_dropped_and_lag_is_gone() -> None:
