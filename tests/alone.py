@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 FOLDER = ".pytest_cache"
-ADMITTED = (
-    "OFFHOOK_TEST_IS_ADMITTED"  # set for what a test starts: a pytest that waited there would wait for ever
-)
+# Set for what a test starts: a pytest that waited there would wait for ever. No name of our settings', whose
+# unknown ones are refused.
+ADMITTED = "PYTEST_IS_ADMITTED"
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # outside of the time limit's: waiting is no part of a test
