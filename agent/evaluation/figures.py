@@ -16,6 +16,7 @@ from agent.evaluation.scores import DEAD_AIR_S
 from agent.evaluation.stimuli import OVER_SOUNDS
 from agent.evaluation.trials import Json
 from model.order import Change, Order, order_as_json, understand
+from model.order_line import Tone
 
 Figures = dict[str, Estimate]
 Flags = Callable[[Json], Iterable[bool]]
@@ -225,15 +226,16 @@ def _slots(read_back: str | None) -> dict[str, str]:
 
 def _tone(calls: Sequence[Json]) -> Figures:
     """Whether the answer is one for callers of that tone; what else it says does not count here."""
-    return {
-        "tone": share(
-            calls,
-            lambda call: [
-                *(turn["answer_tone"] == call["condition"]["tone"] for turn in call["turns"]),
-                *_lost(call),
-            ],
-        )
-    }
+
+    def met(call: Json) -> list[bool]:
+        is_met = [turn["answer_tone"] == call["condition"]["tone"] for turn in call["turns"]]
+        return [*is_met, *_lost(call)]
+
+    found = {"tone": share(calls, met)}
+    for tone in Tone:
+        alike = [call for call in calls if call["condition"]["tone"] == tone.value]
+        found[f"tone_{tone.value}"] = share(alike, met)
+    return found
 
 
 _FIGURES: dict[Family, Callable[[Sequence[Json]], Figures]] = {

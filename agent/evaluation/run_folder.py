@@ -18,7 +18,7 @@ from agent.evaluation.placed_call import write_channels
 from agent.evaluation.scenes import Family
 from agent.evaluation.trials import Json, judge_scene
 
-VERSION = 2  # of what the files of a folder hold
+VERSION = 3  # of what the files of a folder hold
 
 
 @dataclass(frozen=True, slots=True)

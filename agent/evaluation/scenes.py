@@ -32,7 +32,7 @@ from model.voices_styles import Style
 LEVEL_DBFS = (-30.0, -20.0)
 SNRS_DB = (24.0, 18.0, 12.0, 6.0)
 ECHO_DB = (-20.0, -12.0)
-TONES = (Tone.HURRIED, Tone.ANGRY)  # those whose answers differ in their words
+TONES = (Tone.HURRIED, Tone.ANGRY, Tone.WHISPER)  # beside calm
 BED_S = 8.0  # of noise, then from its beginning
 
 

@@ -113,6 +113,7 @@ _PATTERNS = {
     "orders_slots_": ("slots of orders right, {}", _HEARS),
     "real_orders_": ("real callers' orders right, {}", _HEARS),
     "real_orders_slots_": ("slots of real callers' orders right, {}", _HEARS),
+    "tone_": ("reacts to the tone of the same words: {}", _HEARS),
 }
 _FEW = {"codec_pesq": 20, "megabytes": 1, "calls_per_core": 1}  # trials, where 100 would tell no more
 

@@ -7,12 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from agent.energy_gate import Pcm, Segment
-from agent.evaluation.judge import (
-    Judge,
-    is_own_line,
-    plain,
-    without_offer,
-)
+from agent.evaluation.answered_tone import tones_heard
+from agent.evaluation.judge import Judge, is_own_line, plain
 from agent.evaluation.metrics.floor import (
     LEFT_OF_LINE_S,
     backchannels_given,
@@ -42,15 +38,12 @@ from agent.evaluation.scores import (
 )
 from agent.evaluation.script import SaidTurn
 from agent.evaluation.segments import CallerTurn, speech_segments, talks
-from model.order_line import AGENT_LINES, CALM_LINES, GOODBYE, GREETING, Tone, in_tone
+from model.order_line import AGENT_LINES, GOODBYE, GREETING, Tone, in_tone
 
 Json = dict[str, Any]
 
 _SPELT = {plain(line.text): line.text for line in AGENT_LINES}  # with the commas that make its pauses
 _GOODBYES = frozenset(in_tone(GOODBYE, tone).text for tone in Tone)
-_TERSE_LINES = frozenset(plain(in_tone(line, Tone.HURRIED).text) for line in CALM_LINES) - {
-    plain(line.text) for line in CALM_LINES
-}
 FINE_SPLIT_S = 0.06  # shows the breaks that the usual gate joins
 
 
@@ -109,11 +102,15 @@ def judge_scene(truth: Json, agent: Pcm, judge: Judge) -> Json:
     outcome = judge_call(truth["number"], truth["voice"], [one.placed for one in turns], agent, judge, heard)
     call = _Call(outcome, [one.placed.turn for one in turns], segments)
     given = backchannels_given(call.turns, segments)
+    plain_outcome = outcome.as_json()
+    tones = tones_heard(plain_outcome, agent)
     sounds = [_sound(step, call) for step in steps if step.sound != "turn"]
     return {
         **{key: truth[key] for key in ("family", "number", "condition")},
-        **outcome.as_json(),
-        "turns": [{**asdict(said), "answer_tone": answer_tone(said.heard)} for said in outcome.turns],
+        **plain_outcome,
+        "turns": [
+            {**turn, "answer_tone": tone} for turn, tone in zip(plain_outcome["turns"], tones, strict=True)
+        ],
         "pauses": [row for one in turns for row in _pauses(one, segments)],
         "sounds": sounds,
         "interruptions": _interruptions(call),
@@ -266,14 +263,3 @@ def _goes_on(line: Segment, until_s: float, call: _Call) -> bool:
     # What comes sooner than the line was due to end is the line itself, after a stop.
     later = [one for one in spoken if line.end_s - LEFT_OF_LINE_S < one.start_s < end_s]
     return any(one.duration_s > SUSTAINED_S for one in later)
-
-
-def answer_tone(words: str) -> str:
-    """For callers of which tone an answer is, by its words; "" if it is none of the order line's."""
-    if not is_own_line(words):
-        return ""
-    if without_offer(words) != words:
-        return str(Tone.ANGRY.value)
-    is_terse = words in _TERSE_LINES or (words.endswith("right") and not words.endswith("is that right"))
-    tone = Tone.HURRIED if is_terse else Tone.CALM
-    return str(tone.value)

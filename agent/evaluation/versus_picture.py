@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.evaluation.answered_tone import NO_LINE
 from agent.evaluation.picture import AGENT, CALLER, FAINT, INK, OVERLAP
 from agent.evaluation.summary import Share
 from agent.evaluation.versus import Figures
-from agent.evaluation.versus_tone import CHANCE, NO_LINE, ToneFigures
+from agent.evaluation.versus_tone import CHANCE, ToneFigures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,27 +17,20 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from agent.energy_gate import Pcm
+from agent.evaluation.answered_tone import NO_LINE, tones_heard
 from agent.evaluation.offline import Answerer
 from agent.evaluation.quick import OFFLINE, Plan
 from agent.evaluation.script import Script, Step, speak_step
-from agent.evaluation.segments import SAMPLE_RATE_HZ
 from agent.evaluation.summary import Share
-from agent.evaluation.trials import answer_tone
 from agent.evaluation.versus import held
-from model.channel import active_rms
 from model.order_line import Intent, Tone, draw_request
-from model.training.agent_voice import SOFT_GAIN
 from model.voices import HELD_OUT_VOICES, draw_voice
 from model.voices_styles import Style
 
 TONES = tuple(Tone)
 CHANCE = 1 / len(TONES)
-NO_LINE = "none"  # of the order line's was heard
 LEVEL_DBFS = -25.0
 _ASKED = (Intent.ORDER, Intent.HOURS, Intent.WHERE, Intent.NUMBER)  # each tone answers these in other words
-_GREETING_S = 3.0
-_SOFT = SOFT_GAIN**0.5  # halfway between a plain answer and a soft one
 
 Json = dict[str, Any]
 
@@ -87,7 +80,8 @@ def hold_tones(
     heard = []
     for number, outcome in enumerate(outcomes):
         sound, _rate_hz = soundfile.read(plan.sound(number), dtype="float32")
-        heard.append((tone_of(number), tone_heard(outcome, np.ascontiguousarray(sound[:, 1]))))
+        tones = tones_heard(outcome, np.ascontiguousarray(sound[:, 1]))
+        heard.append((tone_of(number), next(iter(tones), NO_LINE)))
     return tone_figures(name, heard)
 
 
@@ -98,23 +92,3 @@ def tone_figures(engine: str, heard: Iterable[tuple[Tone, str]]) -> ToneFigures:
     for (caller, answer), num in sorted(counts.items()):
         answers[caller][answer] = num
     return ToneFigures(engine, answers)
-
-
-def tone_heard(outcome: Json, agent: Pcm) -> str:
-    """For callers of which tone a call's one answer is: by its words, and a soft one by its level beside the
-    greeting's. `agent` is float32 [T] at 24 kHz.
-    """
-    turn = next(iter(outcome["turns"]), None)
-    tone = answer_tone(turn["heard"]) if turn is not None else ""
-    if turn is None or turn["gap_s"] is None or not tone:
-        return NO_LINE
-    if tone != Tone.CALM.value or outcome["greeting_after_s"] is None:
-        return tone
-    greeted, answered = outcome["greeting_after_s"], turn["end_s"] + turn["gap_s"]
-    before = active_rms(_part(agent, greeted, min(greeted + _GREETING_S, turn["start_s"])), SAMPLE_RATE_HZ)
-    now = active_rms(_part(agent, answered, len(agent) / SAMPLE_RATE_HZ), SAMPLE_RATE_HZ)
-    return str(Tone.WHISPER.value) if now < _SOFT * before else tone
-
-
-def _part(pcm: Pcm, start_s: float, end_s: float) -> Pcm:
-    return pcm[round(start_s * SAMPLE_RATE_HZ) : round(end_s * SAMPLE_RATE_HZ)]

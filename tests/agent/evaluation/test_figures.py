@@ -128,7 +128,10 @@ def test_slots_of_orders_are_told_by_their_noise() -> None:
 
 def test_tones_are_met_or_not() -> None:
     calls = [call(turn(answer_tone="calm"), condition={"tone": tone}) for tone in ("calm", "angry")]
-    assert figures_of(Family.TONE, calls)["tone"].value == 0.5
+    found = figures_of(Family.TONE, calls)
+    assert found["tone"].value == 0.5
+    assert (found["tone_calm"].value, found["tone_angry"].value) == (1.0, 0.0)
+    assert found["tone_whisper"].num_eligible == 0
 
 
 def test_numbers_are_right_as_a_whole() -> None:

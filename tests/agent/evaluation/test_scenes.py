@@ -86,6 +86,8 @@ def test_a_pair_of_tones_is_one_speaker_with_one_request() -> None:
     assert a.step.request is not None and b.step.request is not None
     assert calm.voice == toned.voice and a.step.request.text == b.step.request.text
     assert (a.step.request.tone, b.step.request.tone) == (Tone.CALM, Tone.ANGRY)
+    tones = [make_scene(Family.TONE, number, 0).condition["tone"] for number in range(6)]
+    assert tones == ["calm", "hurried", "calm", "angry", "calm", "whisper"]
     assert len(a.pcm) != len(b.pcm) or not np.allclose(a.pcm, b.pcm)
     assert 20 * np.log10(line_rms(a.pcm) / line_rms(b.pcm)) == pytest.approx(0.0, abs=0.3)
 
