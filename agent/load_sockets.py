@@ -110,7 +110,11 @@ class Arrivals:
 
 
 class BatchSocket:
-    """A UDP socket of `host` that reads in batches."""
+    """A UDP socket of `host` that reads in batches.
+
+    Linux begins to stamp packets some milliseconds after the machine's first socket asks for it; what comes
+    before that has the time of its reading.
+    """
 
     def __init__(self, host: str) -> None:
         """Raises OSError where there is no such address."""

@@ -1,12 +1,41 @@
 """Packets leave and arrive in batches, each at its own time and from its own sender."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import numpy as np
+import pytest
 
 from agent.load_sockets import PACKET_BYTES, ROOM, BatchSocket, OutBatch, host_number
 
 HOST = "127.0.0.1"
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[[], BatchSocket]]:
+    """Opens sockets, which are closed whatever happens."""
+    with ExitStack() as stack:
+
+        def open_one() -> BatchSocket:
+            sock = BatchSocket(HOST)
+            stack.callback(sock.close)
+            return sock
+
+        yield open_one
+
+
+def wait_for_stamps(sock: BatchSocket) -> None:
+    """Until the system stamps packets as they come: that begins some milliseconds after we ask."""
+    deadline_s = time.monotonic() + 5
+    while time.monotonic() < deadline_s:
+        sock.socket.sendto(b"?", (HOST, sock.port))
+        sent_s = time.monotonic()
+        time.sleep(0.02)
+        ((at_s, *_),) = read_all(sock, 1)
+        if at_s < sent_s + 0.01:
+            return
+    pytest.fail("packets are not stamped")
 
 
 def read_all(sock: BatchSocket, num: int) -> list[tuple[float, int, bytes]]:
@@ -25,8 +54,11 @@ def read_all(sock: BatchSocket, num: int) -> list[tuple[float, int, bytes]]:
     return found
 
 
-def test_chosen_rows_reach_their_addresses_with_the_time_of_their_arrival() -> None:
-    one, other, sender = BatchSocket(HOST), BatchSocket(HOST), BatchSocket(HOST)
+def test_chosen_rows_reach_their_addresses_with_the_time_of_their_arrival(
+    opened: Callable[[], BatchSocket],
+) -> None:
+    one, other, sender = opened(), opened(), opened()
+    wait_for_stamps(one)
     batch = OutBatch(3, 20)
     batch.packets[:] = np.arange(3)[:, None]
     for row, target in enumerate((one, other, one)):
@@ -45,12 +77,12 @@ def test_chosen_rows_reach_their_addresses_with_the_time_of_their_arrival() -> N
     assert heard[1][0] - heard[0][0] > 0.049
     assert [packet for *_, packet in read_all(other, 1)] == [bytes([1] * 20)]
     assert one.read() is None
-    for sock in (one, other, sender):
-        sock.close()
 
 
-def test_more_packets_than_one_read_takes_all_come_and_a_full_buffer_is_counted() -> None:
-    sock, sender = BatchSocket(HOST), BatchSocket(HOST)
+def test_more_packets_than_one_read_takes_all_come_and_a_full_buffer_is_counted(
+    opened: Callable[[], BatchSocket],
+) -> None:
+    sock, sender = opened(), opened()
     batch = OutBatch(ROOM + 10, 30)
     for row in range(ROOM + 10):
         batch.address(row, HOST, sock.port)
@@ -66,5 +98,3 @@ def test_more_packets_than_one_read_takes_all_come_and_a_full_buffer_is_counted(
     for _ in range(200):
         large.send(sender.socket)
     assert sock.num_dropped > 0
-    sock.close()
-    sender.close()
