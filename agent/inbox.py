@@ -70,6 +70,14 @@ class Inbox:
                 for slot, generation in claims.items()
             )
 
+    def holds_two(self, live: Mapping[int, int]) -> bool:
+        """Whether two frames of one of these wait, which are two steps. Engine thread."""
+        with self._lock:
+            return any(
+                sum(frame.generation == generation for frame in self._frames[slot]) == DEPTH
+                for slot, generation in live.items()
+            )
+
     def collect(self, live: Mapping[int, int], *, may_catch_up: bool) -> list[Batch]:
         """Take all frames of the live slots (slot -> generation): at most two steps' input, oldest first.
 

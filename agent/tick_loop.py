@@ -243,8 +243,9 @@ class TickLoop:
         self._advance(due_s, is_idle=not batches)
 
     def _await_frames(self, due_s: float) -> None:
-        """Give a call that was in time at the last tick a moment, out of the time that a step leaves."""
-        until_s = due_s + min(GRACE_S, (PERIOD_S - self._step_s) / 2)
+        """Give a call that was in time at the last tick a moment, out of the time that our steps leave."""
+        num_steps = 2 if self._inbox.holds_two(self._live) else 1
+        until_s = due_s + min(GRACE_S, (PERIOD_S - num_steps * self._step_s) / 2)
         while (now_s := self._clock.now()) < until_s and self._inbox.lacks_any(self._prompt):
             self._clock.sleep_until(min(now_s + POLL_S, until_s))
 

@@ -29,6 +29,16 @@ def test_late_frames_make_a_second_batch() -> None:
     assert inbox.num_dropped == 0
 
 
+def test_what_waits_is_told_without_taking_it() -> None:
+    inbox = Inbox(2)
+    inbox.put(frame(0, 1))
+    assert not inbox.lacks_any({0: 1}) and inbox.lacks_any({0: 2}) and inbox.lacks_any({0: 1, 1: 1})
+    assert not inbox.holds_two({0: 1, 1: 1})
+    inbox.put(frame(0, 2))
+    assert inbox.holds_two({0: 1, 1: 1}) and not inbox.holds_two({0: 2, 1: 1})
+    assert numbers(inbox.collect({0: 1}, may_catch_up=True)) == [{0: 1}, {0: 2}]
+
+
 def test_without_catching_up_the_newest_is_kept_and_the_older_counted() -> None:
     inbox = Inbox(1)
     inbox.put(frame(0, 1))

@@ -176,6 +176,19 @@ def test_a_step_that_leaves_no_time_leaves_none_to_wait() -> None:
     assert rig.loop.counts.deadline_misses == 0 and rig.numbers(0) == [0, 1, 2, 3]
 
 
+def test_a_tick_of_two_steps_waits_out_of_the_time_that_both_leave() -> None:
+    rig = Rig(step_s=0.036)
+    rig.call(0, 1)
+    rig.call(1, 2)
+    for number in range(6):
+        rig.arrive(number, late_s=0.03 if number == 2 else 0.0)
+        if number != 3:  # the neighbour is waited for in the tick that catches up
+            rig.arrive(number, slot=1, generation=2)
+    rig.run_for(8)
+    assert rig.numbers(0) == list(range(6))
+    assert (rig.loop.counts.catch_ups, rig.loop.counts.deadline_misses) == (1, 0)
+
+
 def test_after_a_stall_one_catch_up_step_then_frames_are_dropped_and_lag_is_gone() -> None:
     rig = Rig()
     rig.call()
