@@ -40,7 +40,7 @@ def reload_in_calls(browser: Browser, line: GatewayProcess, count: int) -> None:
             page.locator("#dial").click()
             expect(page.locator("#dial")).to_contain_text("Hang up", timeout=15_000)
             page.reload()
-        line.wait_until_idle(AT_ONCE_S)
+            line.wait_until_idle(AT_ONCE_S)  # each; where two slots are still held the next is refused
 
 
 def test_reloads_in_the_middle_of_calls_leave_nothing(browser: Browser, line: GatewayProcess) -> None:
