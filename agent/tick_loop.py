@@ -244,9 +244,11 @@ class TickLoop:
 
     def _await_frames(self, due_s: float) -> None:
         """Give a call that was in time at the last tick a moment, out of the time that our steps leave."""
-        num_steps = 2 if self._inbox.holds_two(self._live) else 1
-        until_s = due_s + min(GRACE_S, (PERIOD_S - num_steps * self._step_s) / 2)
-        while (now_s := self._clock.now()) < until_s and self._inbox.lacks_any(self._prompt):
+        while self._inbox.lacks_any(self._prompt):
+            num_steps = 2 if self._inbox.holds_two(self._live) else 1  # it may become two while we wait
+            until_s = due_s + min(GRACE_S, (PERIOD_S - num_steps * self._step_s) / 2)
+            if (now_s := self._clock.now()) >= until_s:
+                return
             self._clock.sleep_until(min(now_s + POLL_S, until_s))
 
     def _advance(self, due_s: float, *, is_idle: bool) -> None:

@@ -17,6 +17,7 @@ from model.training.agent_voice import SOFT_GAIN
 
 NO_LINE = "none"  # of the order line's was heard
 _GREETING_S = 3.0
+_LEAST_S = 0.3  # of sound that has a level
 _SOFT = SOFT_GAIN**0.5  # halfway between a plain answer and a soft one, in decibels
 _TERSE_LINES = frozenset(plain(in_tone(line, Tone.HURRIED).text) for line in CALM_LINES) - {
     plain(line.text) for line in CALM_LINES
@@ -28,24 +29,24 @@ Json = dict[str, Any]
 def tones_heard(outcome: Json, agent: Pcm) -> list[str]:
     """A tone for each turn of a judged call, `NO_LINE` where none of the order line's answers was heard.
 
-    `agent` is its whole channel, float32 [T] at 24 kHz: how loud an answer is shows beside the greeting, so
-    without one nothing counts as soft.
+    `agent` is its whole channel, float32 [T] at 24 kHz: how loud an answer is shows beside the greeting.
+    Where either is too short to tell, nothing counts as soft.
     """
-    turns = outcome["turns"]
-    ends = [*(turn["start_s"] for turn in turns[1:]), len(agent) / SAMPLE_RATE_HZ]
-    greeted_s = outcome["greeting_after_s"]
-    greeting = 0.0
+    greeted_s, turns = outcome["greeting_after_s"], outcome["turns"]
+    greeting = None
     if turns and greeted_s is not None:
         greeting = _loudness(agent, greeted_s, min(greeted_s + _GREETING_S, turns[0]["start_s"]))
-    return [_tone(turn, agent, end_s, greeting) for turn, end_s in zip(turns, ends, strict=False)]
+    return [_tone(turn, agent, greeting) for turn in turns]
 
 
-def _tone(turn: Json, agent: Pcm, end_s: float, greeting: float) -> str:
-    tone = _tone_of_words(turn["heard"] or "")
-    if tone is None or turn["gap_s"] is None:
+def _tone(turn: Json, agent: Pcm, greeting: float | None) -> str:
+    tone = _tone_of_words(turn["heard"])
+    if tone is None:
         return NO_LINE
-    if tone is Tone.CALM and _loudness(agent, turn["end_s"] + turn["gap_s"], end_s) < _SOFT * greeting:
-        return str(Tone.WHISPER.value)
+    if tone is Tone.CALM and greeting is not None and turn["answer"] is not None:
+        answer = _loudness(agent, *turn["answer"])
+        if answer is not None and answer < _SOFT * greeting:
+            tone = Tone.WHISPER
     return str(tone.value)
 
 
@@ -58,5 +59,7 @@ def _tone_of_words(words: str) -> Tone | None:
     return Tone.HURRIED if is_terse else Tone.CALM
 
 
-def _loudness(agent: Pcm, start_s: float, end_s: float) -> float:
+def _loudness(agent: Pcm, start_s: float, end_s: float) -> float | None:
+    if end_s - start_s < _LEAST_S:
+        return None
     return active_rms(agent[round(start_s * SAMPLE_RATE_HZ) : round(end_s * SAMPLE_RATE_HZ)], SAMPLE_RATE_HZ)

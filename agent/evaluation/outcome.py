@@ -89,6 +89,7 @@ class TurnOutcome:
     pauses: list[list[float]]
     expected: list[str]
     heard: str
+    answer: list[float] | None  # from when to when that was said
     is_judged: bool  # False: the script itself cut the answer short
     is_right: bool
     gap_s: float | None
@@ -141,7 +142,7 @@ def judge_call(
         is_cut = index + 1 < len(placed) and placed[index + 1].manner is Manner.CUT_IN
         talk = None if is_cut else heard.answer_to(one.turn, until_s, expected)
         answer = heard.verdict(talk)
-        outcome = _outcome(one, until_s, heard.segments, trial, expected, answer, is_cut=is_cut)
+        outcome = _outcome(one, until_s, heard.segments, trial, expected, answer, talk, is_cut=is_cut)
         outcomes.append(_timed_by_whole_line(outcome, talk))
         before = before if is_cut else answer
     after_s = round(greeting.start_s, 3) if greeting else None
@@ -200,6 +201,7 @@ def _outcome(
     trial: BargeIn | None,
     expected: tuple[str, ...],
     answer: Verdict,
+    talk: Segment | None,
     *,
     is_cut: bool,
 ) -> TurnOutcome:
@@ -215,6 +217,7 @@ def _outcome(
         pauses=[[round(pause.start_s, 3), round(pause.end_s, 3)] for pause in turn.pauses],
         expected=list(expected),
         heard=answer.words,
+        answer=[round(talk.start_s, 3), round(talk.end_s, 3)] if talk else None,
         is_judged=not is_cut,
         is_right=not is_cut and is_obeyed and any(answer.says(text) for text in expected),
         gap_s=None if score.gap_s is None else round(score.gap_s, 3),

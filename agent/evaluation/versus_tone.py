@@ -28,6 +28,7 @@ from model.voices import HELD_OUT_VOICES, draw_voice
 from model.voices_styles import Style
 
 TONES = tuple(Tone)
+OUTCOMES = "timed answers"  # what a kept outcome tells; folders of others are refused
 CHANCE = 1 / len(TONES)
 LEVEL_DBFS = -25.0
 _ASKED = (Intent.ORDER, Intent.HOURS, Intent.WHERE, Intent.NUMBER)  # each tone answers these in other words
@@ -75,7 +76,9 @@ def hold_tones(
     name: str, engine: Answerer, digest: str, folder: Path, *, calls: int, seed: int
 ) -> ToneFigures:
     """Hold so many calls of each tone, those that the folder does not have yet, and sum up all."""
-    plan = Plan(folder / f"{name}-tones", seed, calls * len(TONES), engine.num_slots, OFFLINE, digest)
+    plan = Plan(
+        folder / f"{name}-tones", seed, calls * len(TONES), engine.num_slots, OFFLINE, f"{digest}/{OUTCOMES}"
+    )
     _summary, outcomes = held(plan, engine, tone_script)
     heard = []
     for number, outcome in enumerate(outcomes):

@@ -32,8 +32,8 @@ def wait_for_stamps(sock: BatchSocket) -> None:
         sock.socket.sendto(b"?", (HOST, sock.port))
         sent_s = time.monotonic()
         time.sleep(0.02)
-        ((at_s, *_),) = read_all(sock, 1)
-        if at_s < sent_s + 0.01:
+        came = read_all(sock, 1)
+        if came and came[0][0] < sent_s + 0.01:
             return
     pytest.fail("packets are not stamped")
 

@@ -176,12 +176,13 @@ def test_a_step_that_leaves_no_time_leaves_none_to_wait() -> None:
     assert rig.loop.counts.deadline_misses == 0 and rig.numbers(0) == [0, 1, 2, 3]
 
 
-def test_a_tick_of_two_steps_waits_out_of_the_time_that_both_leave() -> None:
+@pytest.mark.parametrize("late_s", [0.0, AHEAD_S + 0.001])  # before the tick, and while it waits
+def test_a_tick_of_two_steps_waits_out_of_the_time_that_both_leave(late_s: float) -> None:
     rig = Rig(step_s=0.036)
     rig.call(0, 1)
     rig.call(1, 2)
     for number in range(6):
-        rig.arrive(number, late_s=0.03 if number == 2 else 0.0)
+        rig.arrive(number, late_s={2: 0.03, 3: late_s}.get(number, 0.0))
         if number != 3:  # the neighbour is waited for in the tick that catches up
             rig.arrive(number, slot=1, generation=2)
     rig.run_for(8)

@@ -30,7 +30,8 @@ def turn(
     intent: str, start_s: float, heard: str, *, is_right: bool = True, gap_s: float | None = 0.5
 ) -> TurnOutcome:
     return TurnOutcome(
-        intent, intent, "reply", start_s, start_s + 1.0, [], [], heard, True, is_right, gap_s, False, [], None
+        intent, intent, "reply", start_s, start_s + 1.0, [], [], heard, None, True, is_right, gap_s, False,
+        [], None,
     )  # fmt: skip
 
 

@@ -172,7 +172,9 @@ def test_a_hang_up_that_was_right_takes_no_turns() -> None:
     """ "No thanks" after "anything else" ends the call, whatever the script still had."""
 
     def outcome(expected: str) -> CallOutcome:
-        said = TurnOutcome("no", "", "reply", 1.0, 2.0, [], [expected], "", True, True, 0.3, False, [], None)
+        said = TurnOutcome(
+            "no", "", "reply", 1.0, 2.0, [], [expected], "", None, True, True, 0.3, False, [], None
+        )
         return CallOutcome(0, "ked", 4.0, "", True, 0.1, [said])
 
     assert planned_turns(14, outcome(GOODBYE.text)) == 1
